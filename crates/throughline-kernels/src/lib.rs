@@ -1,0 +1,2 @@
+//! Kernels of Throughline.
+pub mod random;

@@ -1,0 +1,211 @@
+//! Examples and token sequences put into batches. Everything here is a function of its arguments: a run that was cut off
+//! goes on from an epoch and a step number.
+
+use std::ops::Range;
+
+use throughline_kernels::random::{Philox, Purpose};
+
+use crate::error::{Error, Result};
+
+/// Batches of examples of similar length, in another order each epoch.
+#[derive(Clone, Debug)]
+pub struct LengthBuckets {
+    lengths: Vec<usize>,
+    batch_size: usize,
+    seed: u64,
+}
+
+impl LengthBuckets {
+    /// How many batches are sorted by length together: enough that the lengths in a batch are alike, few enough that an
+    /// example meets different neighbours each epoch.
+    const POOL: usize = 32;
+
+    /// Batches of `batch_size` out of examples of these lengths (in units).
+    ///
+    /// # Panics
+    /// If `batch_size` is 0.
+    pub fn new(lengths: Vec<usize>, batch_size: usize, seed: u64) -> Self {
+        assert!(batch_size > 0, "a batch holds at least one example");
+        Self { lengths, batch_size, seed }
+    }
+
+    /// The number of batches in an epoch.
+    pub fn batches(&self) -> usize {
+        self.lengths.len().div_ceil(self.batch_size)
+    }
+
+    /// The batches of one epoch, as indices of examples: each example once, all batches of `batch_size` but one that
+    /// holds the rest. In a batch the longest example comes first.
+    ///
+    /// The examples are shuffled, sorted by length within pools of 32 batches and cut into batches, whose order is
+    /// shuffled in turn.
+    pub fn epoch(&self, epoch: u64) -> Vec<Vec<usize>> {
+        let mut random = Philox::new(self.seed, Purpose::Shuffle, epoch).stream();
+        let mut order: Vec<usize> = (0..self.lengths.len()).collect();
+        random.shuffle(&mut order);
+        for pool in order.chunks_mut(self.batch_size.saturating_mul(Self::POOL)) {
+            pool.sort_by_key(|&example| std::cmp::Reverse(self.lengths[example]));
+        }
+        let mut batches: Vec<Vec<usize>> = order.chunks(self.batch_size).map(<[usize]>::to_vec).collect();
+        random.shuffle(&mut batches);
+        batches
+    }
+}
+
+/// A token sequence cut into `B` parallel streams for a stateful language model: row `b` of step `i + 1` goes on where row
+/// `b` of step `i` ended.
+///
+/// The first `B * L + 1` of `n` tokens are used, `L = (n - 1) / B` rounded down, so at most `B - 1` are left over at the
+/// end. Stream `b` reads the tokens `b * L .. (b + 1) * L` and predicts the one after each of them; the last target of a
+/// stream is the first input of the next.
+#[derive(Clone, Debug)]
+pub struct Streams {
+    tokens: Vec<u32>,
+    batch: usize,
+    stride: usize,
+}
+
+/// A piece of all streams: the inputs of a language model and what it is to predict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The number of time steps `T`.
+    pub time: usize,
+    /// The tokens read, `[T, B]`.
+    pub inputs: Vec<u32>,
+    /// The token after each of them, `[T, B]`.
+    pub targets: Vec<u32>,
+}
+
+impl Streams {
+    /// `batch` streams (`B`) read `stride` tokens at a step.
+    ///
+    /// # Errors
+    /// [`Error::TooFew`] when there are not even `batch + 1` tokens.
+    ///
+    /// # Panics
+    /// If `batch` or `stride` is 0.
+    pub fn new(tokens: Vec<u32>, batch: usize, stride: usize) -> Result<Self> {
+        assert!(batch > 0 && stride > 0, "batch and stride are at least 1");
+        if tokens.len() <= batch {
+            let hint = "give more text or a smaller batch";
+            let needed = batch.saturating_add(1);
+            return Err(Error::TooFew { what: "tokens for the streams", needed, found: tokens.len(), hint });
+        }
+        Ok(Self { tokens, batch, stride })
+    }
+
+    /// The number of streams `B`.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// The length `L` of each stream in tokens; at least 1.
+    pub fn length(&self) -> usize {
+        (self.tokens.len() - 1) / self.batch
+    }
+
+    /// The number of steps in one pass over the streams.
+    pub fn steps(&self) -> usize {
+        self.length().div_ceil(self.stride)
+    }
+
+    /// Step number `index`, from 0: `stride` tokens of each stream, fewer in the last step if `L` is no multiple of it.
+    ///
+    /// # Panics
+    /// If `index` is not below [`steps`](Self::steps).
+    pub fn step(&self, index: usize) -> Piece {
+        assert!(index < self.steps(), "step {index} of {}", self.steps());
+        let start = index * self.stride;
+        self.piece(start..self.length().min(start.saturating_add(self.stride)))
+    }
+
+    /// The positions `time` of each stream, for a window that reaches back before a step.
+    ///
+    /// # Panics
+    /// If `time` goes beyond [`length`](Self::length).
+    pub fn piece(&self, time: Range<usize>) -> Piece {
+        let length = self.length();
+        assert!(time.end <= length, "positions {time:?} of streams of length {length}");
+        let at = |shift: usize| {
+            let row = move |position: usize| (0..self.batch).map(move |b| self.tokens[b * length + position + shift]);
+            time.clone().flat_map(row).collect()
+        };
+        Piece { time: time.len(), inputs: at(0), targets: at(1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn batches_hold_examples_of_similar_length() {
+        let lengths: Vec<usize> = (0..4096).map(|i| i * 7919 % 4096).collect();
+        let mean_spread = |batches: &[Vec<usize>]| {
+            let spread = |batch: &Vec<usize>| lengths[batch[0]] - lengths[batch[batch.len() - 1]];
+            batches.iter().map(spread).sum::<usize>() / batches.len()
+        };
+        let batches = LengthBuckets::new(lengths.clone(), 16, 1).epoch(0);
+        assert!(mean_spread(&batches) < 4096 / 16, "{}", mean_spread(&batches));
+    }
+
+    #[test]
+    fn streams_are_laid_side_by_side() {
+        let streams = Streams::new((0..15).collect(), 2, 3).unwrap();
+        assert_eq!((streams.length(), streams.steps(), streams.batch()), (7, 3, 2));
+        let step = Piece { time: 3, inputs: vec![0, 7, 1, 8, 2, 9], targets: vec![1, 8, 2, 9, 3, 10] };
+        assert_eq!(streams.step(0), step);
+        assert_eq!(streams.step(2), Piece { time: 1, inputs: vec![6, 13], targets: vec![7, 14] });
+        assert_eq!(streams.piece(1..3).inputs, [1, 8, 2, 9]);
+        assert!(matches!(Streams::new(vec![0; 2], 2, 3), Err(Error::TooFew { needed: 3, found: 2, .. })));
+    }
+
+    #[test]
+    #[should_panic(expected = "step 3 of 3")]
+    fn there_is_no_step_after_the_last() {
+        Streams::new((0..15).collect(), 2, 3).unwrap().step(3);
+    }
+
+    proptest! {
+        #[test]
+        fn an_epoch_has_each_example_once(
+            lengths in prop::collection::vec(0usize..50, 0..300),
+            batch_size in 1usize..20,
+            (seed, epoch) in any::<(u64, u64)>(),
+        ) {
+            let buckets = LengthBuckets::new(lengths.clone(), batch_size, seed);
+            let batches = buckets.epoch(epoch);
+            prop_assert_eq!(&batches, &buckets.epoch(epoch));
+            prop_assert_eq!(batches.len(), buckets.batches());
+            let partial: Vec<usize> = batches.iter().map(Vec::len).filter(|&size| size != batch_size).collect();
+            let rest = lengths.len() % batch_size;
+            prop_assert_eq!(partial, if rest == 0 { vec![] } else { vec![rest] });
+            prop_assert!(batches.iter().all(|batch| batch.is_sorted_by(|&a, &b| lengths[a] >= lengths[b])));
+            let mut all = batches.concat();
+            all.sort_unstable();
+            prop_assert!(all.into_iter().eq(0..lengths.len()));
+            if lengths.len() > 30 {
+                prop_assert_ne!(buckets.epoch(epoch).concat(), buckets.epoch(epoch ^ 1).concat());
+            }
+        }
+
+        #[test]
+        fn streams_waste_less_than_one_token_each(n in 2usize..200, batch in 1usize..20, stride in 1usize..20) {
+            prop_assume!(n > batch);
+            let streams = Streams::new((0..n as u32).collect(), batch, stride).unwrap();
+            let mut read = vec![Vec::new(); batch];
+            for index in 0..streams.steps() {
+                let step = streams.step(index);
+                prop_assert!(step.time == stride || index + 1 == streams.steps());
+                prop_assert_eq!(step.inputs.len(), step.time * batch);
+                prop_assert!(step.targets.iter().zip(&step.inputs).all(|(target, input)| *target == input + 1));
+                step.inputs.iter().enumerate().for_each(|(place, &token)| read[place % batch].push(token));
+            }
+            let used = read.concat().len();
+            prop_assert!(read.concat().into_iter().eq(0..used as u32));
+            prop_assert!(n - 1 - used < batch);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The one error of this crate: what was expected, what was found, where, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Input from outside that cannot be used.
+///
+/// Messages read `path:line: expected ..., found ...; what to do`. Wrong use by a programmer is not an error but a panic
+/// with a message, and each function says which of its arguments are checked so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read a file or a folder.
+    #[error("{}: cannot be read: {source}", .path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Bytes that mean nothing in the wanted encoding.
+    #[error(
+        "{}:{line}: expected {encoding} text, found invalid bytes at byte offset {offset}; \
+         name the encoding the file is in (for example `windows-1252`), or repair it",
+        .path.display()
+    )]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The first invalid byte, counted from 0 at the beginning of the file.
+        offset: usize,
+        /// The wanted encoding.
+        encoding: &'static str,
+    },
+    /// More bytes than the size limit allows.
+    #[error("{}: expected at most {limit} bytes, found more; raise the size limit or read a part of the data", .path.display())]
+    TooLarge {
+        /// The file with which the limit was passed.
+        path: PathBuf,
+        /// The bytes that were still allowed.
+        limit: u64,
+    },
+    /// Nothing to read where something was expected.
+    #[error("{}: expected {expected}, found nothing; {hint}", .path.display())]
+    Empty {
+        /// The file or folder.
+        path: PathBuf,
+        /// What should have been there.
+        expected: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// A file or folder whose content has the wrong form.
+    #[error("{}: expected {expected}, found {found}; {hint}", Place(.path, *.line))]
+    Malformed {
+        /// The file or folder.
+        path: PathBuf,
+        /// The line, from 1, where there is one.
+        line: Option<usize>,
+        /// The form it should have.
+        expected: String,
+        /// What is there instead.
+        found: String,
+        /// What to do.
+        hint: String,
+    },
+    /// A label that is not among those given.
+    #[error("{}: expected one of the labels {known}, found {label}; correct the label or train with it", Place(.path, Some(*.line)))]
+    UnknownLabel {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The label found, quoted.
+        label: String,
+        /// The labels given, quoted.
+        known: String,
+    },
+    /// A setting outside its range, or settings that exclude each other.
+    #[error("{key}: expected {expected}, found {found}")]
+    Setting {
+        /// The setting.
+        key: &'static str,
+        /// Its range.
+        expected: String,
+        /// Its value, quoted where it is text.
+        found: String,
+    },
+    /// Data that are valid but too few for what is asked.
+    #[error("{what}: expected at least {needed}, found {found}; {hint}")]
+    TooFew {
+        /// What there is too little of.
+        what: &'static str,
+        /// How many are needed.
+        needed: usize,
+        /// How many there are.
+        found: usize,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+/// The result of reading or preparing data.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.into(), source }
+    }
+
+    pub(crate) fn malformed(
+        path: &Path,
+        line: Option<usize>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Malformed { path: path.into(), line, expected: expected.into(), found: found.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn setting(key: &'static str, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Setting { key, expected: expected.into(), found: found.into() }
+    }
+}
+
+/// `path:line`, or `path` where there is no line.
+struct Place<'a>(&'a Path, Option<usize>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.display())?;
+        self.1.map_or(Ok(()), |line| write!(f, ":{line}"))
+    }
+}
+
+/// `text` quoted, with its control characters escaped, and cut so that a long line does not drown the message.
+pub(crate) fn quoted(text: &str) -> String {
+    const LONGEST: usize = 60;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The names quoted and separated by commas, the first few of them when there are many.
+pub(crate) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const MOST: usize = 20;
+    let mut names = names.into_iter();
+    let shown: Vec<String> = names.by_ref().take(MOST).map(quoted).collect();
+    match names.count() {
+        0 if shown.is_empty() => "none".into(),
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_where_what_and_what_to_do() {
+        let error = Error::malformed(Path::new("a.csv"), Some(3), "2 fields", "5", "quote the text");
+        assert_eq!(error.to_string(), "a.csv:3: expected 2 fields, found 5; quote the text");
+        let error = Error::malformed(Path::new("a"), None, "a file", "a folder", "name the file");
+        assert_eq!(error.to_string(), "a: expected a file, found a folder; name the file");
+    }
+
+    #[test]
+    fn long_and_hostile_text_is_cut_and_escaped() {
+        assert_eq!(quoted("a\u{1b}[31m\n"), "\"a\\u{1b}[31m\\n\"");
+        assert_eq!(quoted(&"é".repeat(1000)).chars().count(), 60 + 2 + 3);
+        assert_eq!(quoted_list(["a", "b"]), "\"a\", \"b\"");
+        assert!(quoted_list(["a"; 50]).ends_with("and 30 more"));
+        assert_eq!(quoted_list([]), "none");
+    }
+}

@@ -1,0 +1,49 @@
+//! LSTM (Hochreiter and Schmidhuber 1997; forget gate: Gers, Schmidhuber and Cummins 2000):
+//!
+//! i, f, o = sigmoid(W [x, h] + b), g = tanh(W [x, h] + b), c' = f c + i g, h' = o tanh(c').
+//!
+//! Slots: i, f, g, o. The tape keeps c beside them; tanh(c) is computed again on the way back, which costs less than the
+//! memory it would take.
+
+use throughline_simd::{Element, Lane};
+
+use super::{Backward, Cell, Forward, Operand, Phase, TINY_STATE, sigmoid_slope, tanh_slope};
+
+/// Long short-term memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lstm;
+
+impl Cell for Lstm {
+    const NAME: &'static str = "lstm";
+    const GATES: usize = 4;
+    const SLOTS: usize = 4;
+    const HAS_CELL_STATE: bool = true;
+    const PHASES: &'static [Phase] = &[Phase { first_gate: 0, slots: &[0, 1, 2, 3], operand: Operand::Hidden }];
+
+    #[inline(always)]
+    fn forward<L: Lane>(lane: L, _: usize, unit: &mut Forward<L::Vector>) {
+        let [i, f, g, o] = unit.slots;
+        let (i, f, g, o) = (lane.sigmoid(i), lane.sigmoid(f), lane.tanh(g), lane.sigmoid(o));
+        unit.c = lane.flush_below(L::Element::from_f64(TINY_STATE), lane.fma(f, unit.c, lane.mul(i, g)));
+        unit.h = lane.mul(o, lane.tanh(unit.c));
+        unit.slots = [i, f, g, o];
+    }
+
+    /// With q = tanh(c'): do = dh q, and c' receives dh o (1 - q²) besides what came from the next step. From
+    /// c' = f c + i g: di = dc g, df = dc c, dg = dc i, and dc for the step before is dc f. Each gate's pre-activation
+    /// receives its gradient times the slope of its activation. Nothing of h_(t-1) bypasses the product.
+    #[inline(always)]
+    fn backward<L: Lane>(lane: L, _: usize, unit: &mut Backward<L::Vector>) {
+        let [i, f, g, o] = unit.slots;
+        let q = lane.tanh(unit.c);
+        let dc = lane.fma(lane.mul(unit.dh, o), tanh_slope(lane, q), unit.dc);
+        unit.d = [
+            lane.mul(lane.mul(dc, g), sigmoid_slope(lane, i)),
+            lane.mul(lane.mul(dc, unit.c_previous), sigmoid_slope(lane, f)),
+            lane.mul(lane.mul(dc, i), tanh_slope(lane, g)),
+            lane.mul(lane.mul(unit.dh, q), sigmoid_slope(lane, o)),
+        ];
+        unit.dc = lane.mul(dc, f);
+        unit.dh = lane.splat(L::Element::ZERO);
+    }
+}

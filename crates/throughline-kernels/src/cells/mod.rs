@@ -1,0 +1,189 @@
+//! The cells: each a pointwise map, its transpose, and a declaration of its gates and the products they need.
+//!
+//! The driver ([`crate::sequence`]) owns everything else: products, time, raggedness, direction, the tape. For each row
+//! and unit a cell sees its *slots*: the values the tape keeps, one block of H per slot. A slot holds a gate's
+//! pre-activation when the map begins and its activation when it ends.
+
+mod gru;
+mod lstm;
+mod rnn;
+
+use throughline_simd::Lane;
+
+pub use gru::{GruAfter, GruBefore, negate_update_gate};
+pub use lstm::Lstm;
+pub use rnn::{RnnRelu, RnnTanh};
+
+/// The most slots a cell may have.
+pub const MAX_SLOTS: usize = 4;
+
+/// |h| and |c| below this are written as 0; the gradient of that is the identity. 2^-64.
+pub const TINY_STATE: f64 = 1.0 / (1u128 << 64) as f64;
+/// |dh| and |dc| below this are taken as 0. 2^-96.
+pub const TINY_GRADIENT: f64 = 1.0 / (1u128 << 96) as f64;
+
+/// What one product of a step multiplies with the recurrent weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// The previous hidden state.
+    Hidden,
+    /// A slot that an earlier phase of the same step has computed.
+    Slot(usize),
+}
+
+/// One product of a step and the pointwise map after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// The first of the gates (blocks of H rows of `weight_hh`) that the product computes.
+    pub first_gate: usize,
+    /// The slot each of them is added to.
+    pub slots: &'static [usize],
+    /// What is multiplied.
+    pub operand: Operand,
+}
+
+impl Phase {
+    /// The runs of gates whose slots lie side by side: (first gate within the phase, first slot, how many).
+    pub fn runs(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+        let slots = self.slots;
+        let starts = (0..slots.len()).filter(move |&i| i == 0 || slots[i] != slots[i - 1] + 1);
+        starts.map(move |start| {
+            let count = (start..slots.len()).take_while(|&i| slots[i] == slots[start] + i - start).count();
+            (start, slots[start], count)
+        })
+    }
+}
+
+/// One vector of units on the way forward.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<V> {
+    /// In: pre-activations (and what earlier phases left). Out: what the tape keeps.
+    pub slots: [V; MAX_SLOTS],
+    /// In: the previous hidden state. Out, in the last phase: the new one.
+    pub h: V,
+    /// In: the previous cell state. Out, in the last phase: the new one.
+    pub c: V,
+}
+
+/// One vector of units on the way back.
+#[derive(Clone, Copy, Debug)]
+pub struct Backward<V> {
+    /// What forward kept.
+    pub slots: [V; MAX_SLOTS],
+    /// Out: the gradient of each slot's pre-activation. In: what phases that ran before left; where a slot is the operand
+    /// of a later phase, the gradient of its value.
+    pub d: [V; MAX_SLOTS],
+    /// The previous hidden state.
+    pub h_previous: V,
+    /// The previous cell state.
+    pub c_previous: V,
+    /// The cell state of this step.
+    pub c: V,
+    /// In, in the phase that runs first: the gradient of h_t. Out: the part of the gradient of h_(t-1) that does not pass
+    /// through a product.
+    pub dh: V,
+    /// In: the gradient of c_t from step t+1. Out: the gradient of c_(t-1).
+    pub dc: V,
+}
+
+/// A recurrent cell.
+///
+/// Slot g < [`GATES`](Self::GATES) takes the input term of gate g; the hidden terms go where the phases say.
+pub trait Cell: Copy + Default + Send + Sync + 'static {
+    /// Its name in tests and records.
+    const NAME: &'static str;
+    /// Gates G: blocks of H rows in `weight_ih` and `weight_hh`.
+    const GATES: usize;
+    /// Slots S: blocks of H values that the tape keeps for a row.
+    const SLOTS: usize;
+    /// Whether there is a cell state c beside the hidden state h.
+    const HAS_CELL_STATE: bool;
+    /// The products of a step, in order.
+    const PHASES: &'static [Phase];
+
+    /// The pointwise map after product `phase`.
+    fn forward<L: Lane>(lane: L, phase: usize, unit: &mut Forward<L::Vector>);
+
+    /// The transpose of [`forward`](Self::forward); the driver runs the phases from the last to the first.
+    fn backward<L: Lane>(lane: L, phase: usize, unit: &mut Backward<L::Vector>);
+}
+
+/// The registered cells. `for_each_cell!(callback)` calls `callback! { name: Type, ... }`: the one list from which run-time
+/// dispatch and the tests of every cell are made. To add a cell, write its file and add its line here.
+#[macro_export]
+macro_rules! for_each_cell {
+    ($callback:ident) => {
+        $callback! {
+            rnn_tanh: RnnTanh,
+            rnn_relu: RnnRelu,
+            lstm: Lstm,
+            gru_after: GruAfter,
+            gru_before: GruBefore,
+        }
+    };
+}
+
+macro_rules! define_kind {
+    ($($name:ident: $cell:ident,)*) => {
+        /// A registered cell as a value.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum CellKind {
+            $(#[doc = concat!("[`", stringify!($cell), "`]")] $cell,)*
+        }
+
+        impl CellKind {
+            /// Every registered cell.
+            pub const ALL: &'static [CellKind] = &[$(CellKind::$cell),*];
+
+            /// [`Cell::NAME`]
+            pub fn name(self) -> &'static str {
+                match self { $(CellKind::$cell => $cell::NAME),* }
+            }
+            /// [`Cell::GATES`]
+            pub fn gates(self) -> usize {
+                match self { $(CellKind::$cell => $cell::GATES),* }
+            }
+            /// [`Cell::SLOTS`]
+            pub fn slots(self) -> usize {
+                match self { $(CellKind::$cell => $cell::SLOTS),* }
+            }
+            /// [`Cell::HAS_CELL_STATE`]
+            pub fn has_cell_state(self) -> bool {
+                match self { $(CellKind::$cell => $cell::HAS_CELL_STATE),* }
+            }
+            /// [`Cell::PHASES`]
+            pub fn phases(self) -> &'static [Phase] {
+                match self { $(CellKind::$cell => $cell::PHASES),* }
+            }
+        }
+
+        /// Calls a function that is generic over the cell with the cell that `$kind` names.
+        macro_rules! with_cell {
+            ($kind:expr, $alias:ident => $body:expr) => {
+                match $kind {
+                    $($crate::cells::CellKind::$cell => { type $alias = $crate::cells::$cell; $body })*
+                }
+            };
+        }
+        pub(crate) use with_cell;
+    };
+}
+for_each_cell!(define_kind);
+
+/// a(1 - a), the derivative of the sigmoid at activation a.
+#[inline(always)]
+fn sigmoid_slope<L: Lane>(lane: L, a: L::Vector) -> L::Vector {
+    lane.mul(a, lane.sub(lane.splat(one::<L>()), a))
+}
+
+/// 1 - a², the derivative of tanh at activation a.
+#[inline(always)]
+fn tanh_slope<L: Lane>(lane: L, a: L::Vector) -> L::Vector {
+    lane.sub(lane.splat(one::<L>()), lane.mul(a, a))
+}
+
+#[inline(always)]
+fn one<L: Lane>() -> L::Element {
+    <L::Element as throughline_simd::Element>::ONE
+}

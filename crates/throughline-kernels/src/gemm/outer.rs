@@ -1,0 +1,146 @@
+//! Sums of outer products over rows: the gradients of weights, and their column sums: the gradients of biases.
+
+use core::ops::Range;
+
+use throughline_simd::{Element, Isa, Kernel, Lane};
+
+use super::tile::{for_each_row_tile, tile};
+use crate::buffer::Buffer;
+
+/// Rows of the batch that are taken together: 128 rows by 4 vectors of 64 bytes (32 KiB) stay in the nearest cache.
+const DEPTH: usize = 128;
+const VECTORS: usize = 4;
+
+/// `out[m - outputs.start][j] += sum over n of a(n)[m] · b(n)[j]` for m in `outputs`, j < `columns`, in ascending n.
+///
+/// `scratch` is any buffer; it grows to 128 · columns (rounded up to the vector width).
+///
+/// # Safety
+/// For n < `rows`, `a(n)` is valid for reading up to element `outputs.end` and `b(n)` for reading `columns` elements;
+/// `out` is valid for reading and writing `outputs.len()` rows of `columns` elements, `out_stride` apart; nobody else
+/// touches `out` meanwhile, and it overlaps none of the others.
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn add_outer_products<E: Element>(
+    isa: Isa,
+    rows: usize,
+    a: (*const E, usize),
+    outputs: Range<usize>,
+    b: &dyn Fn(usize) -> *const E,
+    columns: usize,
+    out: *mut E,
+    out_stride: usize,
+    scratch: &mut Buffer<E>,
+) {
+    E::dispatch(isa, OuterProducts { rows, a, outputs, b, columns, out, out_stride, scratch });
+}
+
+struct OuterProducts<'a, E> {
+    rows: usize,
+    a: (*const E, usize),
+    outputs: Range<usize>,
+    b: &'a dyn Fn(usize) -> *const E,
+    columns: usize,
+    out: *mut E,
+    out_stride: usize,
+    scratch: &'a mut Buffer<E>,
+}
+
+impl<E: Element> Kernel<E> for OuterProducts<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        let Self { rows, a: (a, a_stride), outputs, b, columns, out, out_stride, scratch } = self;
+        let padded = columns.next_multiple_of(L::WIDTH);
+        let packed = scratch.at_least(DEPTH * padded);
+        for start in (0..rows).step_by(DEPTH) {
+            let depth = DEPTH.min(rows - start);
+            for n in 0..depth {
+                let source = b(start + n);
+                for first in (0..columns).step_by(VECTORS * L::WIDTH) {
+                    let count = (columns - first).min(VECTORS * L::WIDTH);
+                    let step = count.next_multiple_of(L::WIDTH);
+                    let target = &mut packed[first * depth + n * step..][..step];
+                    for v in (0..step).step_by(L::WIDTH) {
+                        // SAFETY: the caller vouches for `columns` elements of b(n); `target` has step >= v + WIDTH.
+                        unsafe {
+                            let x = lane.load_first(source.add(first + v), L::WIDTH.min(count - v));
+                            lane.store(target.as_mut_ptr().add(v), x);
+                        }
+                    }
+                }
+            }
+            for first in (0..columns).step_by(VECTORS * L::WIDTH) {
+                let count = (columns - first).min(VECTORS * L::WIDTH);
+                let vectors = count.div_ceil(L::WIDTH);
+                let panel = &packed[first * depth..][..depth * vectors * L::WIDTH];
+                let offsets: [usize; 4] = core::array::from_fn(|v| first + v * L::WIDTH);
+                let counts: [usize; 4] = core::array::from_fn(|v| count.saturating_sub(v * L::WIDTH).min(L::WIDTH));
+                for_each_row_tile(outputs.len(), L::TILE_ROWS, |m, tile_rows| {
+                    let mut left = [core::ptr::null(); 6];
+                    let mut right = [core::ptr::null_mut(); 6];
+                    for i in 0..tile_rows {
+                        left[i] = a.wrapping_add(start * a_stride + outputs.start + m + i);
+                        right[i] = out.wrapping_add((m + i) * out_stride);
+                    }
+                    // SAFETY: the caller vouches for `a`, row by row `a_stride` apart, and for `out`; the panel holds
+                    // depth · vectors · WIDTH elements; offsets and counts stay below `columns`.
+                    unsafe {
+                        tile(
+                            lane,
+                            (tile_rows, vectors),
+                            &left,
+                            a_stride,
+                            panel.as_ptr(),
+                            depth,
+                            &right,
+                            &offsets,
+                            &counts,
+                        );
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// `out[j] += sum over n of a[n][j]` for the columns of `out`, in ascending n; `a` has `rows` rows, `stride` apart.
+pub fn add_columns<E: Element>(isa: Isa, a: &[E], stride: usize, rows: usize, out: &mut [E]) {
+    assert!(rows == 0 || a.len() >= (rows - 1) * stride + out.len(), "the rows cover the columns");
+    E::dispatch(isa, Columns { a, stride, rows, out });
+}
+
+struct Columns<'a, E> {
+    a: &'a [E],
+    stride: usize,
+    rows: usize,
+    out: &'a mut [E],
+}
+
+impl<E: Element> Kernel<E> for Columns<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        const BLOCK: usize = 8;
+        for (index, out) in self.out.chunks_mut(BLOCK * L::WIDTH).enumerate() {
+            let first = index * BLOCK * L::WIDTH;
+            let counts: [usize; BLOCK] = core::array::from_fn(|v| out.len().saturating_sub(v * L::WIDTH).min(L::WIDTH));
+            // SAFETY: each access is to the first counts[v] elements from v · WIDTH of a chunk of out.len() elements, or of
+            // the same columns of a row of `a`, which `add_columns` has checked to lie inside it.
+            unsafe {
+                let mut sums: [L::Vector; BLOCK] =
+                    core::array::from_fn(|v| lane.load_first(out.as_ptr().wrapping_add(v * L::WIDTH), counts[v]));
+                for n in 0..self.rows {
+                    let row = self.a.as_ptr().add(n * self.stride + first);
+                    for v in 0..BLOCK {
+                        sums[v] = lane.add(sums[v], lane.load_first(row.wrapping_add(v * L::WIDTH), counts[v]));
+                    }
+                }
+                for v in 0..BLOCK {
+                    lane.store_first(out.as_mut_ptr().wrapping_add(v * L::WIDTH), counts[v], sums[v]);
+                }
+            }
+        }
+    }
+}

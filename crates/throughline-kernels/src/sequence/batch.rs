@@ -1,0 +1,312 @@
+//! Ragged batches: sequences of different lengths side by side, no step computed on padding.
+
+use alloc::vec::Vec;
+
+use throughline_simd::Element;
+
+/// Which way a recurrent layer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the first step to the last.
+    Forward,
+    /// From the last step to the first.
+    Reverse,
+}
+
+impl Direction {
+    /// Direction 0 is forward, direction 1 reverse.
+    pub const BOTH: [Direction; 2] = [Direction::Forward, Direction::Reverse];
+}
+
+/// What a step starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Previous {
+    /// The state after the packed row of that index.
+    Row(usize),
+    /// The initial state given for the sequence: here a direction enters it.
+    Given,
+    /// The restart state: the step before lies beyond a boundary.
+    Restart,
+}
+
+/// The shape of a ragged batch.
+///
+/// `B` sequences are sorted by falling length (equal lengths keep their order); sorted place b is called *column* b. The N
+/// real (time, sequence) rows are stored time-major: step t owns rows `row(t, 0) .. row(t, batch_sizes[t])`, one for each
+/// of the first `batch_sizes[t]` columns.
+///
+/// A reset is a boundary between t-1 and t of a sequence (a document ends there): both directions restart at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ragged {
+    lengths: Vec<usize>,
+    order: Vec<usize>,
+    batch_sizes: Vec<usize>,
+    offsets: Vec<usize>,
+    /// The step of each packed row.
+    times: Vec<usize>,
+    /// For each packed row whether there is a boundary before it; empty where there is none at all.
+    resets: Vec<bool>,
+    restarts: usize,
+}
+
+impl Ragged {
+    /// Sequences of `lengths`, in the caller's order; lengths may be 0.
+    pub fn new(lengths: &[usize]) -> Self {
+        let mut batch = Self::default();
+        batch.set(lengths);
+        batch
+    }
+
+    /// `batch` sequences of `time` steps each.
+    pub fn even(time: usize, batch: usize) -> Self {
+        Self::new(&alloc::vec![time; batch])
+    }
+
+    /// Takes on another shape; allocates only when it is larger than every one before. There are no resets afterwards.
+    pub fn set(&mut self, lengths: &[usize]) {
+        self.lengths.clear();
+        self.lengths.extend_from_slice(lengths);
+        self.order.clear();
+        self.order.extend(0..lengths.len());
+        self.order.sort_unstable_by_key(|&i| (core::cmp::Reverse(lengths[i]), i));
+        self.batch_sizes.clear();
+        self.offsets.clear();
+        self.offsets.push(0);
+        self.times.clear();
+        let (mut alive, mut rows) = (lengths.len(), 0);
+        for t in 0.. {
+            while alive > 0 && lengths[self.order[alive - 1]] <= t {
+                alive -= 1;
+            }
+            if alive == 0 {
+                break;
+            }
+            self.batch_sizes.push(alive);
+            rows += alive;
+            self.offsets.push(rows);
+            self.times.resize(rows, t);
+        }
+        self.resets.clear();
+        self.restarts = 0;
+    }
+
+    /// Sets boundaries: `boundary(sequence, t)` tells whether there is one before step t of a sequence (in the caller's
+    /// order). One before t = 0 takes the place of the state given to the forward direction, so that a run cut at a
+    /// boundary equals the whole; the reverse direction never crosses it.
+    pub fn set_resets(&mut self, boundary: impl Fn(usize, usize) -> bool) {
+        self.resets.clear();
+        for t in 0..self.steps() {
+            for column in 0..self.batch_sizes[t] {
+                self.resets.push(boundary(self.order[column], t));
+            }
+        }
+        self.restarts = self.resets.iter().filter(|&&reset| reset).count();
+        if self.restarts == 0 {
+            self.resets.clear();
+        }
+    }
+
+    /// B
+    pub fn batch(&self) -> usize {
+        self.lengths.len()
+    }
+    /// The greatest length, T.
+    pub fn steps(&self) -> usize {
+        self.batch_sizes.len()
+    }
+    /// N
+    pub fn rows(&self) -> usize {
+        self.offsets.last().copied().unwrap_or(0)
+    }
+    /// Lengths in the caller's order.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+    /// `order()[column]` is the caller's index of the sequence.
+    pub fn order(&self) -> &[usize] {
+        &self.order
+    }
+    /// How many sequences are still alive at each step.
+    pub fn batch_sizes(&self) -> &[usize] {
+        &self.batch_sizes
+    }
+    /// How many boundaries there are.
+    pub fn restarts(&self) -> usize {
+        self.restarts
+    }
+    /// The length of the sequence in `column`.
+    pub fn length_of(&self, column: usize) -> usize {
+        self.lengths[self.order[column]]
+    }
+
+    /// The packed row of step `t` of the sequence in `column`.
+    #[inline(always)]
+    pub fn row(&self, t: usize, column: usize) -> usize {
+        self.offsets[t] + column
+    }
+
+    /// The (step, column) of packed row `row`.
+    #[inline(always)]
+    pub fn place(&self, row: usize) -> (usize, usize) {
+        let t = self.times[row];
+        (t, row - self.offsets[t])
+    }
+
+    /// Whether there is a boundary before packed row `row`.
+    pub fn reset_before(&self, row: usize) -> bool {
+        !self.resets.is_empty() && self.resets[row]
+    }
+
+    /// What step `t` of `column` starts from when read in `direction`.
+    #[inline(always)]
+    pub fn previous(&self, direction: Direction, t: usize, column: usize) -> Previous {
+        match direction {
+            Direction::Forward if self.reset_before(self.row(t, column)) => Previous::Restart,
+            Direction::Forward if t == 0 => Previous::Given,
+            Direction::Forward => Previous::Row(self.row(t - 1, column)),
+            Direction::Reverse if t + 1 >= self.steps() || column >= self.batch_sizes[t + 1] => Previous::Given,
+            Direction::Reverse if self.reset_before(self.row(t + 1, column)) => Previous::Restart,
+            Direction::Reverse => Previous::Row(self.row(t + 1, column)),
+        }
+    }
+
+    /// The packed row after which `direction` has read the whole sequence in `column`; none for length 0.
+    pub fn last_row(&self, direction: Direction, column: usize) -> Option<usize> {
+        let length = self.length_of(column);
+        let t = match direction {
+            Direction::Forward => length.checked_sub(1)?,
+            Direction::Reverse => (length > 0).then_some(0)?,
+        };
+        Some(self.row(t, column))
+    }
+
+    /// Calls `visit(packed row, caller's sequence, t)` for every real row, in packed order.
+    pub fn for_each_row(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        for t in 0..self.steps() {
+            for column in 0..self.batch_sizes[t] {
+                visit(self.row(t, column), self.order[column], t);
+            }
+        }
+    }
+
+    /// Collects the real rows of a padded time-major array `[T, B, F]` into packed rows `[N, F]`.
+    pub fn pack_time_major<E: Element>(&self, padded: &[E], features: usize, packed: &mut [E]) {
+        let batch = self.batch();
+        self.copy_rows(padded, packed, features, |sequence, t| t * batch + sequence);
+    }
+
+    /// Collects the real rows of a padded batch-first array `[B, time, F]` into packed rows `[N, F]`.
+    pub fn pack_batch_first<E: Element>(&self, padded: &[E], time: usize, features: usize, packed: &mut [E]) {
+        self.copy_rows(padded, packed, features, |sequence, t| sequence * time + t);
+    }
+
+    fn copy_rows<E: Element>(
+        &self,
+        padded: &[E],
+        packed: &mut [E],
+        features: usize,
+        place: impl Fn(usize, usize) -> usize,
+    ) {
+        assert_eq!(packed.len(), self.rows() * features, "packed rows are [N, F]");
+        self.for_each_row(|row, sequence, t| {
+            let from = place(sequence, t) * features;
+            packed[row * features..][..features].copy_from_slice(&padded[from..from + features]);
+        });
+    }
+
+    /// Spreads packed rows `[N, F]` into a padded time-major array `[T, B, F]`; padding becomes 0.
+    pub fn unpack_time_major<E: Element>(&self, packed: &[E], features: usize, padded: &mut [E]) {
+        let batch = self.batch();
+        self.spread_rows(packed, padded, features, |sequence, t| t * batch + sequence);
+    }
+
+    /// Spreads packed rows `[N, F]` into a padded batch-first array `[B, time, F]`; padding becomes 0.
+    pub fn unpack_batch_first<E: Element>(&self, packed: &[E], time: usize, features: usize, padded: &mut [E]) {
+        self.spread_rows(packed, padded, features, |sequence, t| sequence * time + t);
+    }
+
+    fn spread_rows<E: Element>(
+        &self,
+        packed: &[E],
+        padded: &mut [E],
+        features: usize,
+        place: impl Fn(usize, usize) -> usize,
+    ) {
+        assert_eq!(packed.len(), self.rows() * features, "packed rows are [N, F]");
+        padded.fill(E::ZERO);
+        self.for_each_row(|row, sequence, t| {
+            let to = place(sequence, t) * features;
+            padded[to..to + features].copy_from_slice(&packed[row * features..][..features]);
+        });
+    }
+
+    /// Cuts the columns into at most `parts` runs with about equally many rows, for threads; `cut(part)` is the first
+    /// column of a part.
+    pub(crate) fn column_cut(&self, parts: usize, part: usize) -> usize {
+        if part == 0 || part == parts {
+            return if part == 0 { 0 } else { self.batch() };
+        }
+        let target = self.rows() * part / parts;
+        let mut rows = 0;
+        for column in 0..self.batch() {
+            let length = self.length_of(column);
+            if rows + length / 2 >= target {
+                return column;
+            }
+            rows += length;
+        }
+        self.batch()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_sort_into_columns() {
+        let batch = Ragged::new(&[2, 0, 3, 2]);
+        assert_eq!(batch.order(), [2, 0, 3, 1]);
+        assert_eq!(batch.batch_sizes(), [3, 3, 1]);
+        assert_eq!((batch.rows(), batch.steps(), batch.batch()), (7, 3, 4));
+        assert_eq!(batch.previous(Direction::Forward, 0, 1), Previous::Given);
+        assert_eq!(batch.previous(Direction::Forward, 1, 1), Previous::Row(1));
+        assert_eq!(batch.previous(Direction::Reverse, 1, 1), Previous::Given);
+        assert_eq!(batch.previous(Direction::Reverse, 1, 0), Previous::Row(6));
+        assert_eq!(batch.last_row(Direction::Forward, 0), Some(6));
+        assert_eq!(batch.last_row(Direction::Reverse, 3), None);
+    }
+
+    #[test]
+    fn packing_and_unpacking_undo_each_other() {
+        let batch = Ragged::new(&[1, 3, 0, 2]);
+        let padded: Vec<f32> = (0..3 * 4 * 2).map(|i| i as f32 + 1.0).collect();
+        let mut packed = alloc::vec![0.0; batch.rows() * 2];
+        batch.pack_time_major(&padded, 2, &mut packed);
+        let mut again = alloc::vec![9.0; padded.len()];
+        batch.unpack_time_major(&packed, 2, &mut again);
+        for t in 0..3 {
+            for b in 0..4 {
+                let want = if t < batch.lengths()[b] { padded[(t * 4 + b) * 2] } else { 0.0 };
+                assert_eq!(again[(t * 4 + b) * 2], want);
+            }
+        }
+        let mut first = alloc::vec![0.0; 4 * 3 * 2];
+        batch.unpack_batch_first(&packed, 3, 2, &mut first);
+        let mut repacked = alloc::vec![0.0; packed.len()];
+        batch.pack_batch_first(&first, 3, 2, &mut repacked);
+        assert_eq!(packed, repacked);
+    }
+
+    #[test]
+    fn cuts_cover_all_columns() {
+        for lengths in [&[5usize, 1, 1, 1, 1, 1][..], &[0, 0, 0], &[], &[7], &[3, 3, 3, 3]] {
+            let batch = Ragged::new(lengths);
+            for parts in 1..4 {
+                let cuts: Vec<usize> = (0..=parts).map(|part| batch.column_cut(parts, part)).collect();
+                assert_eq!(*cuts.last().unwrap(), batch.batch());
+                assert!(cuts.is_sorted());
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The driver: products, time, raggedness and direction, once for every cell.
+//!
+//! - [`batch`]: the shape of a ragged batch;
+//! - [`plan`]: a layer's shape, and its weights packed for the CPU at hand;
+//! - [`tape`]: what forward keeps for backward, open to inspection;
+//! - [`forward`], [`backward`]: one layer, all directions, over a whole batch;
+//! - [`step`]: one time step, for streaming;
+//! - [`step_input`]: the hook for inputs that depend on the state.
+
+pub mod backward;
+pub mod batch;
+pub mod forward;
+pub mod plan;
+pub mod step;
+pub mod step_input;
+pub mod tape;
+
+pub use backward::{BackwardStates, LayerGradients, SlotGradients, backward};
+pub use batch::{Direction, Previous, Ragged};
+pub use forward::{InitialStates, Record, forward};
+pub use plan::{DirectionWeights, LayerShape, PackedLayer, Scratch};
+pub use step::step;
+pub use step_input::{StepAt, StepInput};
+pub use tape::{DirectionTape, Tape};
+
+/// Rows that a step or a product takes at a time; see [`crate::gemm::accumulate::RowGroup`].
+const GROUP: usize = crate::gemm::accumulate::GROUP;
+
+/// Memory that several threads write, each its own part.
+struct Shared<E> {
+    start: *mut E,
+    length: usize,
+}
+
+impl<E> Clone for Shared<E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for Shared<E> {}
+
+// SAFETY: a `Shared` is only a pointer; whoever dereferences it vouches that no two threads touch the same elements.
+unsafe impl<E: Send> Send for Shared<E> {}
+// SAFETY: as above.
+unsafe impl<E: Send> Sync for Shared<E> {}
+
+impl<E> Shared<E> {
+    fn new(memory: &mut [E]) -> Self {
+        Self { start: memory.as_mut_ptr(), length: memory.len() }
+    }
+
+    /// The element at `index`, which is inside the memory or one past it.
+    #[inline(always)]
+    fn at(self, index: usize) -> *mut E {
+        debug_assert!(index <= self.length, "element {index} of {}", self.length);
+        self.start.wrapping_add(index)
+    }
+}

@@ -1,0 +1,122 @@
+//! The tape: what forward keeps for backward.
+
+use alloc::vec::Vec;
+
+use throughline_simd::Element;
+
+use super::plan::LayerShape;
+use crate::buffer::Buffer;
+
+/// What forward keeps of one direction of a layer. Row n of every array belongs to packed row n of the batch.
+///
+/// The hidden states are not here: they are the layer's output.
+#[derive(Debug, Default)]
+pub struct DirectionTape<E> {
+    pub(crate) slots: Buffer<E>,
+    pub(crate) cell: Buffer<E>,
+    pub(crate) extra: Buffer<E>,
+    pub(crate) pre_activations: Buffer<E>,
+}
+
+/// The tape of a layer. After a forward pass it shows every gate of every row: a trace is a training forward with its tape
+/// looked at.
+///
+/// | cell | slot 0 | 1 | 2 | 3 |
+/// |---|---|---|---|---|
+/// | RNN | activation | | | |
+/// | LSTM | i | f | g | o |
+/// | GRU, reset after | r | z | n | W_hn h + b_hn |
+/// | GRU, reset before | r | z | n | r h |
+#[derive(Debug, Default)]
+pub struct Tape<E> {
+    shape: Option<LayerShape>,
+    rows: usize,
+    keep_pre_activations: bool,
+    pub(crate) directions: Vec<DirectionTape<E>>,
+}
+
+impl<E: Element> Tape<E> {
+    /// An empty tape; forward makes it as long as it needs.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty tape that also keeps the pre-activations: the same arrays before the cell's map.
+    pub fn with_pre_activations() -> Self {
+        Self { keep_pre_activations: true, ..Self::default() }
+    }
+
+    /// Makes room for `rows` rows of a layer; allocates only when it never held as many.
+    pub(crate) fn prepare(&mut self, shape: LayerShape, rows: usize) {
+        self.shape = Some(shape);
+        self.rows = rows;
+        self.directions.resize_with(shape.directions, DirectionTape::default);
+        for tape in &mut self.directions {
+            tape.slots.at_least(rows * shape.slot_width());
+            tape.extra.at_least(rows * shape.extra);
+            if shape.cell.has_cell_state() {
+                tape.cell.at_least(rows * shape.hidden);
+            }
+            if self.keep_pre_activations {
+                tape.pre_activations.at_least(rows * shape.slot_width());
+            }
+        }
+    }
+
+    /// Packed rows that the last forward pass kept.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn assert_is_of(&self, shape: LayerShape, rows: usize) {
+        assert!(
+            self.shape == Some(shape) && self.rows == rows,
+            "the tape holds {} rows of {:?}, not {rows} rows of {shape:?}: run forward on this batch first",
+            self.rows,
+            self.shape
+        );
+    }
+
+    fn shape(&self) -> LayerShape {
+        self.shape.expect("the tape is empty: run a forward pass with it first")
+    }
+
+    /// Slot `slot` of packed row `row` in direction `direction`: H activations.
+    pub fn slot(&self, direction: usize, slot: usize, row: usize) -> &[E] {
+        let shape = self.shape();
+        assert!(row < self.rows && slot < shape.cell.slots(), "row {row} of {}, slot {slot}", self.rows);
+        let start = row * shape.slot_width() + slot * shape.hidden;
+        &self.directions[direction].slots[start..start + shape.hidden]
+    }
+
+    /// The cell state c of packed row `row`: H values; `None` for a cell without one.
+    pub fn cell_state(&self, direction: usize, row: usize) -> Option<&[E]> {
+        let shape = self.shape();
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        shape.cell.has_cell_state().then(|| &self.directions[direction].cell[row * shape.hidden..][..shape.hidden])
+    }
+
+    /// What slot `slot` held before the cell's map; `None` unless the tape was made
+    /// [`with_pre_activations`](Self::with_pre_activations).
+    pub fn pre_activation(&self, direction: usize, slot: usize, row: usize) -> Option<&[E]> {
+        let shape = self.shape();
+        assert!(row < self.rows && slot < shape.cell.slots(), "row {row} of {}, slot {slot}", self.rows);
+        let start = row * shape.slot_width() + slot * shape.hidden;
+        self.keep_pre_activations.then(|| &self.directions[direction].pre_activations[start..start + shape.hidden])
+    }
+
+    /// The step input's extra columns of packed row `row`.
+    pub fn extra(&self, direction: usize, row: usize) -> &[E] {
+        let shape = self.shape();
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        &self.directions[direction].extra[row * shape.extra..][..shape.extra]
+    }
+
+    /// Bytes that the tape holds.
+    pub fn bytes(&self) -> usize {
+        let elements = |tape: &DirectionTape<E>| {
+            tape.slots.len() + tape.cell.len() + tape.extra.len() + tape.pre_activations.len()
+        };
+        self.directions.iter().map(elements).sum::<usize>() * size_of::<E>()
+    }
+}

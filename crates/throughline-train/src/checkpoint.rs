@@ -1,0 +1,323 @@
+//! Checkpoints: all that a stopped run needs to go on as if it had never stopped, in one file.
+//!
+//! The file is a safetensors file of named f32 tensors (parameters, optimiser moments, carried state). Its metadata holds, as
+//! JSON under one key, the format version and the [`Progress`]; so the numbers and the place in the data cannot part.
+
+use std::borrow::Cow;
+use std::io::Write;
+use std::path::Path;
+
+use safetensors::{Dtype, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Plateau, Result, read_at_most, replace};
+
+/// Version of the format; a reader takes no other.
+const FORMAT_VERSION: u32 = 1;
+/// The key in the metadata.
+const METADATA_KEY: &str = "throughline_checkpoint";
+/// Bytes of the file's header beside the tensors' entries, at most.
+const LARGEST_METADATA: u64 = 1 << 20;
+/// Bytes of a tensor's entry beside its name, at most.
+const LARGEST_ENTRY: u64 = 512;
+
+/// Where a run is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Updates done.
+    pub step: u64,
+    /// Epochs completed.
+    pub epoch: u64,
+    /// Updates done of the epoch that runs.
+    pub position: u64,
+    /// Units learnt from so far, over all epochs.
+    pub tokens: u64,
+    /// Seconds of training so far, over all sessions.
+    pub seconds: f64,
+    /// Evaluations done.
+    pub evaluations: u64,
+    /// Evaluations since the one with the lowest validation loss.
+    pub evaluations_since_best: u64,
+    /// Lowest validation loss so far, in nats.
+    pub best_validation_loss: Option<f64>,
+    /// State of the learning rate schedule.
+    pub plateau: Plateau,
+    /// [`Digest`](crate::Digest) of the training data.
+    pub data_digest: String,
+    /// [`Recipe::identity`](crate::Recipe::identity).
+    pub recipe_digest: String,
+}
+
+impl Progress {
+    /// Checks that the checkpoint at `path` belongs to this data and this recipe.
+    ///
+    /// # Errors
+    /// [`Error::File`] naming which of them has changed.
+    pub fn check_digests(&self, path: &Path, data_digest: &str, recipe_digest: &str) -> Result<()> {
+        let pairs = [("data", &self.data_digest, data_digest), ("recipe", &self.recipe_digest, recipe_digest)];
+        for (what, then, now) in pairs {
+            if then != now {
+                let expected =
+                    format!("the {what} the run began with (digest {then}); start a new run for other {what}");
+                return Err(Error::file(path, what, expected, format_args!("digest {now}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the metadata holds, for writing.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    format_version: u32,
+    progress: &'a Progress,
+}
+
+/// The part of the metadata that every version has.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+/// What the metadata of this version holds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Contents {
+    #[serde(rename = "format_version")]
+    _format_version: u32,
+    progress: Progress,
+}
+
+/// Writes a checkpoint to `path` in one step. Each tensor is its name, its shape and its elements, row-major.
+///
+/// # Errors
+/// [`Error::Io`]; the checkpoint that was there is then still whole.
+///
+/// # Panics
+/// If a shape does not have as many elements as are given, or a name is given twice.
+pub fn save(path: &Path, progress: &Progress, tensors: &[(String, Vec<usize>, &[f32])]) -> Result<()> {
+    let envelope = Envelope { format_version: FORMAT_VERSION, progress };
+    let json = serde_json::to_string(&envelope).expect("progress has only numbers and strings");
+    let metadata = std::iter::once((METADATA_KEY.to_owned(), json)).collect();
+    let views = tensors.iter().map(|(name, shape, elements)| {
+        assert_eq!(shape.iter().product::<usize>(), elements.len(), "tensor {name}: shape {shape:?} against elements");
+        (name.as_str(), Elements { shape, elements })
+    });
+    let bytes = safetensors::serialize(views, Some(metadata)).expect("f32 tensors with distinct names");
+    replace(path, |file| file.write_all(&bytes))
+}
+
+/// Row-major f32 elements as safetensors takes them.
+struct Elements<'a> {
+    shape: &'a [usize],
+    elements: &'a [f32],
+}
+
+impl View for Elements<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.elements.iter().flat_map(|element| element.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.elements)
+    }
+}
+
+/// Reads the checkpoint at `path`, which must hold exactly the `expected` tensors (name and shape); their elements come in
+/// that order. Nothing larger than such a file can be is ever read into memory.
+///
+/// # Errors
+/// [`Error::Io`], and [`Error::File`] for a file that is damaged, of another version or of another model.
+pub fn load(path: &Path, expected: &[(String, Vec<usize>)]) -> Result<(Progress, Vec<Vec<f32>>)> {
+    let bytes = read_at_most(path, largest_file(expected))?;
+    let damaged =
+        |error: safetensors::SafeTensorError| Error::file(path, "checkpoint", "a whole safetensors file", error);
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let json = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+    let progress = read_progress(path, json.map(String::as_str))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    if let Some(name) = file.names().into_iter().find(|name| expected.iter().all(|(known, _)| known != name)) {
+        return Err(Error::file(path, "checkpoint", "only the tensors of the model", format_args!("also {name:?}")));
+    }
+    let tensors = expected.iter().map(|(name, shape)| read_tensor(path, &file, name, shape)).collect::<Result<_>>()?;
+    Ok((progress, tensors))
+}
+
+fn largest_file(expected: &[(String, Vec<usize>)]) -> u64 {
+    let tensor = |(name, shape): &(String, Vec<usize>)| {
+        let bytes = 4 * shape.iter().map(|&size| size as u64).product::<u64>();
+        bytes + LARGEST_ENTRY + 6 * name.len() as u64
+    };
+    LARGEST_METADATA + expected.iter().map(tensor).sum::<u64>()
+}
+
+fn read_progress(path: &Path, json: Option<&str>) -> Result<Progress> {
+    let wrong = |expected: &str, found: String| Error::file(path, "checkpoint", expected, found);
+    let Some(json) = json else {
+        return Err(wrong("the metadata of a checkpoint", format!("no key {METADATA_KEY}")));
+    };
+    let invalid = |error: serde_json::Error| wrong("valid metadata", error.to_string());
+    let Version { format_version } = serde_json::from_str(json).map_err(invalid)?;
+    if format_version != FORMAT_VERSION {
+        return Err(wrong(&format!("format version {FORMAT_VERSION}"), format!("version {format_version}")));
+    }
+    let Contents { progress, .. } = serde_json::from_str(json).map_err(invalid)?;
+    Ok(progress)
+}
+
+fn read_tensor(path: &Path, file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let expected = format!("f32 with shape {shape:?}");
+    let wrong = |found: String| Error::file(path, &format!("tensor {name}"), &expected, found);
+    let tensor = file.tensor(name).map_err(|_| wrong("no such tensor".to_owned()))?;
+    if tensor.dtype() != Dtype::F32 || tensor.shape() != shape {
+        return Err(wrong(format!("{:?} with shape {:?}", tensor.dtype(), tensor.shape())));
+    }
+    let (elements, []) = tensor.data().as_chunks::<4>() else {
+        return Err(wrong("a number of bytes that 4 does not divide".to_owned()));
+    };
+    Ok(elements.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing::TestFolder;
+
+    fn progress() -> Progress {
+        Progress {
+            step: 120,
+            epoch: 1,
+            position: 20,
+            tokens: 245_760,
+            seconds: 12.3,
+            evaluations: 3,
+            evaluations_since_best: 1,
+            best_validation_loss: Some(0.1 + 0.2),
+            plateau: Plateau::default(),
+            data_digest: "d".to_owned(),
+            recipe_digest: "r".to_owned(),
+        }
+    }
+
+    fn shapes() -> Vec<(String, Vec<usize>)> {
+        vec![("rnn.weight".to_owned(), vec![2, 3]), ("empty".to_owned(), vec![0, 4]), ("a".to_owned(), vec![1])]
+    }
+
+    fn values() -> Vec<Vec<f32>> {
+        vec![vec![1.0, -0.0, f32::MIN_POSITIVE, f32::MAX, 0.1, -2.5], vec![], vec![3.0]]
+    }
+
+    fn save_to(path: &Path) {
+        let values = values();
+        let tensors: Vec<_> =
+            shapes().into_iter().zip(&values).map(|((name, shape), values)| (name, shape, values.as_slice())).collect();
+        save(path, &progress(), &tensors).unwrap();
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded_to_the_bit_and_twice_gives_the_same_bytes() {
+        let folder = TestFolder::new();
+        let path = folder.join("last.safetensors");
+        save_to(&path);
+        let (loaded, tensors) = load(&path, &shapes()).unwrap();
+        assert_eq!(loaded, progress());
+        let bits = |tensors: &[Vec<f32>]| tensors.iter().flatten().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&tensors), bits(&values()));
+        let bytes = fs::read(&path).unwrap();
+        save_to(&path);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(folder.entries(), ["last.safetensors"]);
+    }
+
+    #[test]
+    fn a_cut_file_is_an_error_at_every_length() {
+        let folder = TestFolder::new();
+        let path = folder.join("last.safetensors");
+        save_to(&path);
+        let bytes = fs::read(&path).unwrap();
+        for length in 0..bytes.len() {
+            fs::write(&path, &bytes[..length]).unwrap();
+            assert!(matches!(load(&path, &shapes()), Err(Error::File { .. })), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_never_panics() {
+        let folder = TestFolder::new();
+        let path = folder.join("last.safetensors");
+        save_to(&path);
+        let bytes = fs::read(&path).unwrap();
+        for place in 0..bytes.len() {
+            for change in [0x01, 0x80, 0xFF] {
+                let mut changed = bytes.clone();
+                changed[place] ^= change;
+                fs::write(&path, &changed).unwrap();
+                if let Ok((_, tensors)) = load(&path, &shapes()) {
+                    let lengths: Vec<usize> = tensors.iter().map(Vec::len).collect();
+                    assert_eq!(lengths, [6, 0, 1], "byte {place}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_model_is_an_error_that_names_the_tensor() {
+        let folder = TestFolder::new();
+        let path = folder.join("last.safetensors");
+        save_to(&path);
+        let mut other_shape = shapes();
+        other_shape[0].1 = vec![3, 2];
+        let mut more = shapes();
+        more.push(("missing".to_owned(), vec![1]));
+        let fewer = &shapes()[1..];
+        for (expected, named) in [(other_shape.as_slice(), "rnn.weight"), (&more, "missing"), (fewer, "rnn.weight")] {
+            let error = load(&path, expected).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_larger_than_the_model_is_not_read() {
+        let folder = TestFolder::new();
+        let path = folder.join("last.safetensors");
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = load(&path, &shapes()).unwrap_err().to_string();
+        assert!(error.contains("at most"), "{error}");
+    }
+
+    #[test]
+    fn another_version_and_a_plain_model_are_errors() {
+        let folder = TestFolder::new();
+        let path = folder.join("last.safetensors");
+        let write = |metadata: &[(&str, &str)]| {
+            let metadata = metadata.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+            let nothing: [(&str, Elements<'_>); 0] = [];
+            fs::write(&path, safetensors::serialize(nothing, Some(metadata)).unwrap()).unwrap();
+            load(&path, &[]).unwrap_err().to_string()
+        };
+        assert!(write(&[("format", "pt")]).contains(METADATA_KEY));
+        assert!(write(&[(METADATA_KEY, r#"{"format_version":2,"new":1}"#)]).contains("version 2"));
+        assert!(write(&[(METADATA_KEY, r#"{"format_version":1}"#)]).contains("progress"));
+        assert!(write(&[(METADATA_KEY, &"[".repeat(100_000))]).contains("metadata"));
+    }
+
+    #[test]
+    fn changed_data_and_a_changed_recipe_are_named() {
+        let check = |data, recipe| progress().check_digests(Path::new("last"), data, recipe).map_err(|e| e.to_string());
+        assert_eq!(check("d", "r"), Ok(()));
+        assert!(check("x", "r").unwrap_err().contains("data"));
+        assert!(check("d", "x").unwrap_err().contains("recipe"));
+    }
+}

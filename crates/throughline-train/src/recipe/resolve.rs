@@ -1,0 +1,461 @@
+//! From a file and overrides to a [`Recipe`], and back.
+//!
+//! The default recipe, as a TOML table, is the schema: a key is valid if it is there. Values are put into it one at a time,
+//! and the table is read as a [`Recipe`] after each, so that whatever is wrong is wrong with the last value, whose origin
+//! is known.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::{Spanned, Table, Value};
+
+use super::check;
+use super::nearest::nearest;
+use super::{Recipe, Task};
+use crate::{Error, Origin, RecipeError, Result, read_at_most};
+
+/// No recipe is larger, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Where each given key came from; a key that is not here has its default.
+pub(super) type Origins = BTreeMap<String, Origin>;
+
+/// One value that was given.
+struct Assignment {
+    key: String,
+    value: Value,
+    origin: Origin,
+}
+
+impl Recipe {
+    /// Puts a recipe together from its `file` (TOML, UTF-8, at most 1 MiB), then `sets`, then `data`: what comes later wins.
+    ///
+    /// Each of `sets` is `dotted.key=value`. The value is TOML; where the key takes a string, a value that is not a quoted
+    /// TOML string stands for itself (`model.cell=gru`, `name=7`). `data`, if not empty, becomes `data.paths`.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] for an unknown key, a wrong type, a value out of range or values that do not go together;
+    /// [`Error::Toml`], [`Error::Io`] and [`Error::File`] for a file that cannot be read.
+    pub fn resolve(file: Option<&Path>, sets: &[String], data: &[PathBuf]) -> Result<Self> {
+        let mut assignments = match file {
+            Some(path) => read_file(path)?,
+            None => Vec::new(),
+        };
+        for set in sets {
+            assignments.push(read_set(set)?);
+        }
+        if !data.is_empty() {
+            assignments.push(read_data(data)?);
+        }
+        assemble(assignments)
+    }
+
+    /// The recipe as TOML: every key that has an effect, defaults spelled out.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] where the recipe does not pass [`Recipe::check`], as TOML could not hold it.
+    pub fn to_toml(&self) -> Result<String> {
+        self.check()?;
+        let mut table = self.to_table();
+        drop_unused(&mut table, "", self);
+        Ok(toml::to_string(&table).expect("a table of plain values is TOML"))
+    }
+
+    /// Every key with its value.
+    pub(super) fn to_table(&self) -> Table {
+        Table::try_from(self).expect("a checked recipe has only values that TOML has")
+    }
+}
+
+fn drop_unused(table: &mut Table, prefix: &str, recipe: &Recipe) {
+    table.retain(|name, value| {
+        let key = format!("{prefix}{name}");
+        match value {
+            Value::Table(section) => {
+                drop_unused(section, &format!("{key}."), recipe);
+                !section.is_empty()
+            }
+            _ => check::unused(recipe, &key).is_none(),
+        }
+    });
+}
+
+fn read_file(path: &Path) -> Result<Vec<Assignment>> {
+    let bytes = read_at_most(path, LARGEST_FILE)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| {
+        Error::file(path, "encoding", "UTF-8", format_args!("an invalid byte at {}", error.valid_up_to()))
+    })?;
+    let document = DeTable::parse(text).map_err(|error| Error::Toml {
+        path: path.to_path_buf(),
+        line: line_of(text, error.span().map_or(0, |span| span.start)),
+        message: error.message().to_owned(),
+    })?;
+    let mut assignments = Vec::new();
+    collect(document.into_inner(), "", &mut |key, offset, value| {
+        let origin = Origin::File { path: path.to_path_buf(), line: line_of(text, offset) };
+        let found = &text[value.span()];
+        let value = Value::deserialize(ValueDeserializer::from(value))
+            .map_err(|_| recipe_error(&origin, &key, "numbers that fit 64 bits", found))?;
+        assignments.push(Assignment { key, value, origin });
+        Ok(())
+    })?;
+    Ok(assignments)
+}
+
+/// Line, from 1, of the byte at `offset`.
+fn line_of(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|&byte| byte == b'\n').count() + 1
+}
+
+/// Gives every value below `table` to `take`, with its dotted key and the key's offset. The parser bounds the depth.
+/// An empty table is a value too, or an unknown one would pass.
+fn collect<'i>(
+    table: DeTable<'i>,
+    prefix: &str,
+    take: &mut impl FnMut(String, usize, Spanned<DeValue<'i>>) -> Result<()>,
+) -> Result<()> {
+    for (name, value) in table {
+        let offset = name.span().start;
+        let key = format!("{prefix}{}", name.get_ref());
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(inner) if !inner.is_empty() => collect(inner, &format!("{key}."), take)?,
+            other => take(key, offset, Spanned::new(span, other))?,
+        }
+    }
+    Ok(())
+}
+
+fn read_set(set: &str) -> Result<Assignment> {
+    let Some((key, value)) = set.split_once('=') else {
+        return Err(recipe_error(&Origin::Set, set, "dotted.key=value", "no `=`"));
+    };
+    let (key, text) = (key.trim(), value.trim());
+    let value = match text.parse() {
+        Ok(value) if !takes_string(key) || matches!(value, Value::String(_)) => value,
+        _ => Value::String(text.to_owned()),
+    };
+    Ok(Assignment { key: key.to_owned(), value, origin: Origin::Set })
+}
+
+/// Whether the default of `key` is a string; the types are the same for all tasks.
+fn takes_string(key: &str) -> bool {
+    matches!(lookup(&mut Recipe::default_for(Task::Lm).to_table(), key), Some(Value::String(_)))
+}
+
+fn read_data(paths: &[PathBuf]) -> Result<Assignment> {
+    let (key, origin) = ("data.paths", Origin::Data);
+    let strings = paths.iter().map(|path| match path.to_str() {
+        Some(path) => Ok(Value::String(path.to_owned())),
+        None => Err(recipe_error(&origin, key, "a path in Unicode", path.display())),
+    });
+    Ok(Assignment { key: key.to_owned(), value: Value::Array(strings.collect::<Result<_>>()?), origin })
+}
+
+fn assemble(assignments: Vec<Assignment>) -> Result<Recipe> {
+    let mut recipe = Recipe::default_for(task_of(&assignments)?);
+    let mut table = recipe.to_table();
+    let mut origins = Origins::new();
+    for Assignment { key, value, origin } in assignments {
+        recipe = assign(&mut table, &key, value, &origin)?;
+        origins.insert(key, origin);
+    }
+    if !origins.contains_key("optimiser.weight_decay") {
+        recipe.optimiser.weight_decay = recipe.optimiser.kind.default_weight_decay();
+    }
+    check::check(&recipe, &origins)?;
+    Ok(recipe)
+}
+
+fn task_of(assignments: &[Assignment]) -> Result<Task> {
+    let expected = "\"lm\" or \"classify\"";
+    let Some(Assignment { key, value, origin }) = assignments.iter().rfind(|given| given.key == "task") else {
+        return Err(recipe_error(&Origin::Default, "task", expected, "nothing"));
+    };
+    Task::deserialize(value.clone()).map_err(|_| recipe_error(origin, key, expected, value))
+}
+
+/// Puts `value` at `key` and reads the whole table.
+fn assign(table: &mut Table, key: &str, value: Value, origin: &Origin) -> Result<Recipe> {
+    let Some(place) = lookup(table, key) else {
+        return Err(unknown_key(table, key, origin));
+    };
+    match (&*place, &value) {
+        (Value::Table(_), Value::Table(empty)) if empty.is_empty() => {}
+        (Value::Table(_), _) => return Err(recipe_error(origin, key, format_args!("a table [{key}]"), &value)),
+        _ => *place = value.clone(),
+    }
+    Recipe::deserialize(table.clone()).map_err(|error| {
+        let expected = error.message().rsplit_once("expected ").map_or(error.message(), |(_, expected)| expected);
+        recipe_error(origin, key, in_plain_words(expected), &value)
+    })
+}
+
+/// The types that serde names as Rust does.
+fn in_plain_words(expected: &str) -> &str {
+    match expected {
+        "usize" | "u64" => "a whole number, 0 or more",
+        "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "an array of strings",
+        "path string" => "a string",
+        "an array of length 3" => "an array of three numbers",
+        other => other,
+    }
+}
+
+/// The value at a dotted key.
+fn lookup<'t>(table: &'t mut Table, key: &str) -> Option<&'t mut Value> {
+    match key.split_once('.') {
+        None => table.get_mut(key),
+        Some((section, rest)) => lookup(table.get_mut(section)?.as_table_mut()?, rest),
+    }
+}
+
+fn unknown_key(table: &mut Table, key: &str, origin: &Origin) -> Error {
+    let section = key.rsplit_once('.').map_or("", |(section, _)| section);
+    let names = |table: &Table| table.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let expected = match lookup(table, section).and_then(|value| value.as_table()) {
+        Some(section_table) => format!("a key of [{section}]: {}", names(section_table)),
+        None => format!("a key or a table of a recipe: {}", names(table)),
+    };
+    let keys = dotted_keys(table, "");
+    Error::from(Box::new(RecipeError {
+        origin: origin.clone(),
+        key: key.to_owned(),
+        expected,
+        found: "an unknown key".to_owned(),
+        nearest: nearest(key, keys.iter().map(String::as_str)).map(str::to_owned),
+    }))
+}
+
+/// The keys of all values and tables below `table`.
+pub(super) fn dotted_keys(table: &Table, prefix: &str) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        if let Value::Table(section) = value {
+            keys.extend(dotted_keys(section, &format!("{key}.")));
+        }
+        keys.push(key);
+    }
+    keys
+}
+
+pub(super) fn recipe_error(
+    origin: &Origin,
+    key: &str,
+    expected: impl std::fmt::Display,
+    found: impl std::fmt::Display,
+) -> Error {
+    Error::from(Box::new(RecipeError {
+        origin: origin.clone(),
+        key: key.to_owned(),
+        expected: expected.to_string(),
+        found: found.to_string(),
+        nearest: None,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use throughline_data::{Format, Unit};
+
+    use super::super::{Cell, OptimiserKind, ScheduleKind};
+    use super::*;
+    use crate::testing::TestFolder;
+
+    const RECIPE: &str = r#"# A comment.
+task = "classify"
+data = { paths = ["a", "b"], unit = "word" }
+
+[model]
+cell = "gru-before"
+hidden = 10
+dropout = 0.1
+
+[optimiser]
+kind = "sgd"
+learning_rate = 1
+momentum = 0.9
+"#;
+
+    fn resolve(text: &str, sets: &[&str]) -> Result<Recipe> {
+        let folder = TestFolder::new();
+        let path = folder.join("recipe.toml");
+        std::fs::write(&path, text).unwrap();
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        Recipe::resolve(Some(&path), &sets, &[])
+    }
+
+    fn message(text: &str, sets: &[&str]) -> String {
+        resolve(text, sets).expect_err("an error").to_string()
+    }
+
+    /// The recipe's error, with the line of the file it is at.
+    fn error(text: &str, sets: &[&str]) -> (Option<usize>, RecipeError) {
+        match resolve(text, sets) {
+            Err(Error::Recipe(error)) => match &error.origin {
+                Origin::File { line, .. } => (Some(*line), *error),
+                _ => (None, *error),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn given_values_stand_beside_defaults() {
+        let recipe = resolve(RECIPE, &[]).unwrap();
+        let mut expected = Recipe::default_for(Task::Classify);
+        expected.data.paths = vec!["a".into(), "b".into()];
+        expected.data.unit = Unit::Word;
+        expected.model.cell = Cell::GruBefore;
+        expected.model.hidden = 10;
+        expected.model.dropout = 0.1;
+        expected.optimiser.kind = OptimiserKind::Sgd;
+        expected.optimiser.learning_rate = 1.0;
+        expected.optimiser.momentum = 0.9;
+        expected.optimiser.weight_decay = 0.0;
+        assert_eq!(recipe, expected);
+    }
+
+    #[test]
+    fn overrides_win_over_the_file_and_later_ones_over_earlier_ones() {
+        let sets = ["model.cell=gru", "model.hidden = 20", "model.hidden=30", "data.split=[0.8, 0.2, 0]", "name=7"];
+        let recipe = resolve(RECIPE, &sets).unwrap();
+        assert_eq!((recipe.model.cell, recipe.model.hidden, recipe.name.as_str()), (Cell::Gru, 30, "7"));
+        assert_eq!(recipe.data.split, [0.8, 0.2, 0.0]);
+        let sets = ["task=lm".to_owned(), "data.format=auto".to_owned()];
+        let recipe = Recipe::resolve(None, &sets, &["x".into()]).unwrap();
+        assert_eq!((recipe.task, recipe.data.paths.as_slice()), (Task::Lm, &[PathBuf::from("x")][..]));
+        assert!(!recipe.model.bidirectional);
+    }
+
+    #[test]
+    fn a_set_string_may_be_bare_or_quoted() {
+        let value = |set: &str| resolve(RECIPE, &[&format!("data.text_column={set}")]).unwrap().data.text_column;
+        for (set, expected) in [("review", "review"), ("\"re view\"", "re view"), ("2", "2"), ("a=b", "a=b"), ("", "")]
+        {
+            assert_eq!(value(set), expected);
+        }
+    }
+
+    #[test]
+    fn the_resolved_recipe_reads_again_identically() {
+        let lm = ["task=lm", "model.tied=true", "model.embedding=10", "schedule.kind=cosine", "train.clip_norm=0.3"];
+        let classify = ["data.format=label-first", "schedule.kind=plateau", "optimiser.learning_rate=1e-7", "name=a.b"];
+        for sets in [&lm[..], &classify, &[]] {
+            let recipe = resolve(RECIPE, sets).unwrap();
+            let text = recipe.to_toml().unwrap();
+            assert_eq!(resolve(&text, &[]).unwrap(), recipe, "{text}");
+            assert_eq!(resolve(&text, &[]).unwrap().to_toml().unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn the_resolved_recipe_spells_out_what_has_an_effect() {
+        let text = resolve(RECIPE, &[]).unwrap().to_toml().unwrap();
+        for line in ["threads = 0", "bidirectional = true", "format = \"auto\"", "kind = \"constant\"", "epochs = 10"] {
+            assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        }
+        for absent in ["stride", "temperature", "beta1", "forget_bias", "gamma"] {
+            assert!(!text.contains(absent), "{absent} in\n{text}");
+        }
+        assert!(
+            text.starts_with("task = \"classify\"\nname = \"\"\nseed = 1\n"),
+            "keys in the order of the documentation"
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_answered_with_the_nearest_one_and_its_neighbours() {
+        let (line, found) = error(&format!("{RECIPE}momentun = 0.5"), &[]);
+        assert_eq!((line, found.key.as_str()), (Some(14), "optimiser.momentun"));
+        assert_eq!(found.nearest.as_deref(), Some("optimiser.momentum"));
+        assert!(found.expected.contains("[optimiser]") && found.expected.contains("beta1"), "{}", found.expected);
+        let (_, found) = error(RECIPE, &["modle.hidden=3"]);
+        assert_eq!((found.origin, found.nearest.as_deref()), (Origin::Set, Some("model.hidden")));
+        assert!(found.expected.contains("threads"), "{}", found.expected);
+        assert_eq!(error("task = 'lm'\n[trian]", &[]).1.nearest.as_deref(), Some("train"));
+        assert_eq!(error("task = 'lm'\n[train.stride.x]\ny = 1", &[]).0, Some(3));
+        assert_eq!(error(RECIPE, &["=1"]).1.key, "");
+    }
+
+    #[test]
+    fn a_wrong_type_names_key_line_and_what_is_expected() {
+        for (text, line, key, expected, found) in [
+            ("task = 'lm'\nseed = 'x'", 2, "seed", "a whole number, 0 or more", "\"x\""),
+            ("task = 'lm'\nseed = -1", 2, "seed", "a whole number, 0 or more", "-1"),
+            ("task = 'lm'\n[model]\nhidden = 2.5", 3, "model.hidden", "a whole number, 0 or more", "2.5"),
+            ("task = 'lm'\n[model]\n\ndropout = true", 4, "model.dropout", "a number", "true"),
+            ("task = 'lm'\n[model]\nbias = 1", 3, "model.bias", "true or false", "1"),
+            ("task = 'lm'\nmodel = 3", 2, "model", "a table [model]", "3"),
+            ("task = 'lm'\ndata.split = [1.0]", 2, "data.split", "an array of three numbers", "[1.0]"),
+            ("task = 'lm'\ndata.unit = 'line'", 2, "data.unit", "one of `char`, `byte`, `word`", "\"line\""),
+            ("task = 'poem'", 1, "task", "\"lm\" or \"classify\"", "\"poem\""),
+            ("task = 'lm'\nseed = 99999999999999999999", 2, "seed", "fit 64 bits", "99999999999999999999"),
+        ] {
+            let (at, error) = error(text, &[]);
+            assert_eq!((at, error.key.as_str(), error.found.as_str()), (Some(line), key, found), "{text}");
+            assert!(error.expected.contains(expected), "{text}: {}", error.expected);
+        }
+        let formats = error(RECIPE, &["data.format=xml"]).1.expected;
+        assert_eq!(formats.matches('`').count(), 2 * (1 + Format::ALL.len()), "{formats}");
+        assert!(message(RECIPE, &["data.paths=a"]).contains("array"));
+        assert!(message(RECIPE, &["train.batch=many"]).contains("--set: train.batch: expected a whole number"));
+        assert!(message(RECIPE, &["train.batch"]).contains("key=value"));
+        assert!(message("", &[]).contains("task"));
+    }
+
+    #[test]
+    fn the_last_task_decides_the_defaults() {
+        assert_eq!(resolve(RECIPE, &["task=lm"]).unwrap().model.bidirectional, false);
+        assert_eq!(
+            resolve(RECIPE, &["optimiser.kind=adamw", "optimiser.momentum=0"]).unwrap().optimiser.weight_decay,
+            0.01
+        );
+        let kept = ["optimiser.weight_decay=0.5", "schedule.kind=step"];
+        let recipe = resolve(RECIPE, &kept).unwrap();
+        assert_eq!((recipe.optimiser.weight_decay, recipe.schedule.kind), (0.5, ScheduleKind::Step));
+    }
+
+    #[test]
+    fn files_that_are_no_recipe_are_errors() {
+        assert!(matches!(resolve("task = 'lm'\n\nseed = = 1", &[]), Err(Error::Toml { line: 3, .. })));
+        assert!(matches!(resolve("seed = 1\nseed = 2", &[]), Err(Error::Toml { line: 2, .. })));
+        assert!(resolve(&format!("task = {}", "[".repeat(100_000)), &[]).is_err());
+        assert!(resolve(&format!("a{} = 1", ".a".repeat(100_000)), &[]).is_err());
+        assert!(matches!(resolve(&" ".repeat(2 << 20), &[]), Err(Error::File { .. })));
+        assert!(matches!(Recipe::resolve(Some(Path::new("no such file")), &[], &[]), Err(Error::Io { .. })));
+        let folder = TestFolder::new();
+        let path = folder.join("latin1.toml");
+        std::fs::write(&path, b"name = \"\xE9\"").unwrap();
+        assert!(matches!(Recipe::resolve(Some(&path), &[], &[]), Err(Error::File { .. })));
+    }
+
+    /// Whatever happens to one byte of a recipe, it is read or refused.
+    #[test]
+    fn a_changed_byte_never_panics() {
+        let text = resolve(RECIPE, &[]).unwrap().to_toml().unwrap();
+        for place in 0..text.len() {
+            for byte in ["", "=", "\"", "9"] {
+                let changed = format!("{}{byte}{}", &text[..place], &text[place + 1..]);
+                if let Ok(recipe) = resolve(&changed, &[]) {
+                    assert!(recipe.check().is_ok());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_identity_is_what_decides_the_numbers() {
+        let identity = |sets: &[&str]| resolve(RECIPE, sets).unwrap().identity().unwrap();
+        let same = ["name=x", "threads=2", "runs_dir=y", "train.epochs=20", "train.max_seconds=9", "train.patience=3"];
+        assert_eq!(identity(&same), identity(&[]));
+        for other in ["seed=2", "model.hidden=11", "train.batch=8", "data.limit=100", "optimiser.momentum=0.8"] {
+            assert_ne!(identity(&[other]), identity(&[]), "{other}");
+        }
+    }
+}

@@ -1,5 +1,5 @@
-//! Examples and token sequences put into batches. Everything here is a function of its arguments: a run that was cut off
-//! goes on from an epoch and a step number.
+//! Examples and token sequences put into batches. Everything here is a function of its arguments: a run that was cut
+//! off goes on from an epoch and a step number.
 
 use std::ops::Range;
 
@@ -52,12 +52,12 @@ impl LengthBuckets {
     }
 }
 
-/// A token sequence cut into `B` parallel streams for a stateful language model: row `b` of step `i + 1` goes on where row
-/// `b` of step `i` ended.
+/// A token sequence cut into `B` parallel streams for a stateful language model: row `b` of step `i + 1` goes on where
+/// row `b` of step `i` ended.
 ///
-/// The first `B * L + 1` of `n` tokens are used, `L = (n - 1) / B` rounded down, so at most `B - 1` are left over at the
-/// end. Stream `b` reads the tokens `b * L .. (b + 1) * L` and predicts the one after each of them; the last target of a
-/// stream is the first input of the next.
+/// The first `B * L + 1` of `n` tokens are used, `L = (n - 1) / B` rounded down, so at most `B - 1` are left over at
+/// the end. Stream `b` reads the tokens `b * L .. (b + 1) * L` and predicts the one after each of them; the last target
+/// of a stream is the first input of the next.
 #[derive(Clone, Debug)]
 pub struct Streams {
     tokens: Vec<u32>,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Input from outside that cannot be used.
 ///
-/// Messages read `path:line: expected ..., found ...; what to do`. Wrong use by a programmer is not an error but a panic
-/// with a message, and each function says which of its arguments are checked so.
+/// Messages read `path:line: expected ..., found ...; what to do`. Wrong use by a programmer is not an error but a
+/// panic with a message, and each function says which of its arguments are checked so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,7 +36,7 @@ pub enum Error {
         encoding: &'static str,
     },
     /// More bytes than the size limit allows.
-    #[error("{}: expected at most {limit} bytes, found more; raise the size limit or read a part of the data", .path.display())]
+    #[error("{}: expected at most {limit} bytes, found more; raise the size limit or read less", .path.display())]
     TooLarge {
         /// The file with which the limit was passed.
         path: PathBuf,
@@ -68,7 +68,10 @@ pub enum Error {
         hint: String,
     },
     /// A label that is not among those given.
-    #[error("{}: expected one of the labels {known}, found {label}; correct the label or train with it", Place(.path, Some(*.line)))]
+    #[error(
+        "{}:{line}: expected one of the labels {known}, found {label}; correct the label or train with it",
+        .path.display()
+    )]
     UnknownLabel {
         /// The file.
         path: PathBuf,
@@ -138,7 +141,7 @@ impl fmt::Display for Place<'_> {
 
 /// `text` quoted, with its control characters escaped, and cut so that a long line does not drown the message.
 pub(crate) fn quoted(text: &str) -> String {
-    const LONGEST: usize = 60;
+    const LONGEST: usize = 100;
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{:?}...", &text[..end]),
         None => format!("{text:?}"),
@@ -172,7 +175,7 @@ mod tests {
     #[test]
     fn long_and_hostile_text_is_cut_and_escaped() {
         assert_eq!(quoted("a\u{1b}[31m\n"), "\"a\\u{1b}[31m\\n\"");
-        assert_eq!(quoted(&"é".repeat(1000)).chars().count(), 60 + 2 + 3);
+        assert_eq!(quoted(&"é".repeat(1000)).chars().count(), 100 + 2 + 3);
         assert_eq!(quoted_list(["a", "b"]), "\"a\", \"b\"");
         assert!(quoted_list(["a"; 50]).ends_with("and 30 more"));
         assert_eq!(quoted_list([]), "none");

@@ -1,128 +1,12 @@
-//! Labelled texts for classification, in the forms in which they are commonly kept.
+//! Labelled texts for classification.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, quoted, quoted_list};
+use crate::format::{Format, is_text_file, label_and_text};
+use crate::table::{Columns, Table};
 use crate::text::{TextReader, visible_entries};
-
-/// How labelled texts are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Format {
-    /// A file of comma-separated values (RFC 4180): fields may be quoted and then hold commas and line ends.
-    Csv,
-    /// A file of tab-separated values: quotes mean nothing, no field holds a tab or a line end.
-    Tsv,
-    /// A folder with one folder for each class, named by its label; each text file in it or below it is one example.
-    FolderPerClass,
-    /// A folder with one `.txt` file for each class, or one such file of any name; each line is one example, the label
-    /// is the file's name without extension.
-    FilePerClass,
-    /// A file in which each line is a label, white space, and a text.
-    LabelFirst,
-}
-
-impl Format {
-    /// All formats.
-    pub const ALL: [Self; 5] = [Self::Csv, Self::Tsv, Self::FolderPerClass, Self::FilePerClass, Self::LabelFirst];
-
-    /// `csv`, `tsv`, `folder-per-class`, `file-per-class` or `label-first`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Tsv => "tsv",
-            Self::FolderPerClass => "folder-per-class",
-            Self::FilePerClass => "file-per-class",
-            Self::LabelFirst => "label-first",
-        }
-    }
-
-    /// The format of a file or folder, where it leaves no doubt:
-    ///
-    /// - a file named `.csv`, `.tsv` or `.tab` is what its name says;
-    /// - any other file is [`LabelFirst`](Self::LabelFirst) if all lines in its first 64 KiB begin with a whole number or
-    ///   a word such as `__label__good`, with text after it in some, and at most every second one brings a new label;
-    /// - a folder that holds folders and no `.txt` files is [`FolderPerClass`](Self::FolderPerClass);
-    /// - a folder that holds `.txt` files and no folders is [`FilePerClass`](Self::FilePerClass).
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] saying what can be given instead, where there is doubt; [`Error::Io`].
-    pub fn detect(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let found = if path.is_dir() {
-            let entries = visible_entries(path)?;
-            let folders = entries.iter().filter(|entry| entry.is_dir()).count();
-            let texts = entries.iter().filter(|entry| is_text_file(entry)).count();
-            match (folders, texts) {
-                (1.., 0) => return Ok(Self::FolderPerClass),
-                (0, 1..) => return Ok(Self::FilePerClass),
-                _ => format!("a folder with {folders} folders and {texts} `.txt` files"),
-            }
-        } else {
-            match path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase).as_deref() {
-                Some("csv") => return Ok(Self::Csv),
-                Some("tsv" | "tab") => return Ok(Self::Tsv),
-                _ if begins_with_labels(path)? => return Ok(Self::LabelFirst),
-                _ => "a file whose name and lines do not tell".into(),
-            }
-        };
-        let expected = "labelled texts in a form that can be recognised";
-        let names: Vec<_> = Self::ALL.iter().map(|format| format!("`{}`", format.name())).collect();
-        Err(Error::malformed(path, None, expected, found, format!("give the format: {}", names.join(", "))))
-    }
-
-    fn is_table(self) -> bool {
-        matches!(self, Self::Csv | Self::Tsv)
-    }
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Format {
-    type Err = Error;
-
-    /// # Errors
-    /// [`Error::Setting`] for anything but a [`name`](Format::name).
-    fn from_str(name: &str) -> Result<Self> {
-        let format = Self::ALL.into_iter().find(|format| format.name() == name);
-        format.ok_or_else(|| Error::setting("format", quoted_list(Self::ALL.map(Self::name)), quoted(name)))
-    }
-}
-
-fn is_text_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "txt") && path.is_file()
-}
-
-fn begins_with_labels(path: &Path) -> Result<bool> {
-    const SAMPLE: u64 = 64 << 10;
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(SAMPLE).read_to_end(&mut bytes)).map_err(Error::io(path))?;
-    let sample = String::from_utf8_lossy(&bytes);
-    let lines: Vec<(&str, &str)> = sample.lines().filter_map(label_and_text).collect();
-    let is_label = |label: &str| label.starts_with("__label__") || label.parse::<i64>().is_ok();
-    let labels: HashSet<&str> = lines.iter().map(|line| line.0).collect();
-    let some_text = lines.iter().any(|line| !line.1.is_empty());
-    Ok(some_text && labels.len() <= lines.len().div_ceil(2) && labels.into_iter().all(is_label))
-}
-
-/// The first word of a line, and the rest without the white space around it; nothing if the line is blank.
-fn label_and_text(line: &str) -> Option<(&str, &str)> {
-    let line = line.trim();
-    let (label, text) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    (!label.is_empty()).then_some((label, text.trim_start()))
-}
 
 /// One labelled text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,8 +32,8 @@ pub struct LabelledSet {
     pub files: Vec<PathBuf>,
     /// How many lines, records and files were left out because they hold no text.
     pub blank: usize,
-    /// What was found in folders and not read: see [`Texts::skipped`](crate::Texts::skipped), and what lies in a folder of
-    /// classes without being one.
+    /// What was found in folders and not read: see [`Texts::skipped`](crate::Texts::skipped), and what lies in a folder
+    /// of classes without being one.
     pub skipped: Vec<PathBuf>,
 }
 
@@ -200,12 +84,15 @@ impl LabelledReader {
     /// # Errors
     /// - [`Error::Empty`] when a path holds no example, or the file or folder of a class none;
     /// - [`Error::UnknownLabel`] for a label that is not among those given;
-    /// - [`Error::Malformed`] naming file and line when the data do not have their format, when there are fewer than two
-    ///   classes (and none were given), or more than [`LabelledSet::MAX_CLASSES`];
-    /// - [`Error::Setting`] when columns are given for a format that has none or do not go together, or when `labels`
-    ///   has a label twice;
+    /// - [`Error::Malformed`] naming file and line when the data do not have their format, when there are fewer than
+    ///   two classes (and none were given), or more than [`LabelledSet::MAX_CLASSES`];
+    /// - [`Error::Setting`] when there is no path, when columns are given for a format that has none or do not go
+    ///   together, or when `labels` has a label twice or more than [`LabelledSet::MAX_CLASSES`];
     /// - [`Error::Encoding`], [`Error::TooLarge`] and [`Error::Io`] as [`TextReader::read`].
     pub fn read(&self, paths: &[impl AsRef<Path>]) -> Result<LabelledSet> {
+        let Some(first) = paths.first() else {
+            return Err(Error::setting("paths", "at least one file or folder", "none"));
+        };
         let mut collector = Collector::new(self)?;
         for path in paths {
             let path = path.as_ref();
@@ -216,11 +103,8 @@ impl LabelledReader {
             }
             let before = collector.examples.len();
             match format {
-                Format::Csv => self.read_table(path, csv::ReaderBuilder::new().delimiter(b','), &mut collector)?,
-                Format::Tsv => {
-                    let mut builder = csv::ReaderBuilder::new();
-                    self.read_table(path, builder.delimiter(b'\t').quoting(false), &mut collector)?;
-                }
+                Format::Csv => self.read_table(path, b',', &mut collector)?,
+                Format::Tsv => self.read_table(path, b'\t', &mut collector)?,
                 Format::FolderPerClass => self.read_folders(path, &mut collector)?,
                 Format::FilePerClass => self.read_class_files(path, &mut collector)?,
                 Format::LabelFirst => self.read_label_first(path, &mut collector)?,
@@ -229,45 +113,20 @@ impl LabelledReader {
                 return Err(no_example(path));
             }
         }
-        collector.finish(paths.first().map(AsRef::as_ref))
+        collector.finish(first.as_ref())
     }
 
-    fn read_table(&self, path: &Path, builder: &mut csv::ReaderBuilder, collector: &mut Collector) -> Result<()> {
-        let text = collector.open(path)?;
-        let columns = Columns::of(self)?;
-        let mut table = builder.has_headers(matches!(columns, Columns::Named { .. })).from_reader(text.as_bytes());
-        let (text_column, label_column) = match columns {
-            Columns::Numbered { text, label } => (text, label),
-            Columns::Named { text, label } => {
-                let header = table.headers().map_err(|error| bad_record(path, &error))?;
-                (column(path, header, text)?, column(path, header, label)?)
-            }
-        };
-        let mut lines = LineCounter::new(&text);
-        let mut record = csv::StringRecord::new();
-        while table.read_record(&mut record).map_err(|error| bad_record(path, &error))? {
-            let line = lines.line_of(record.position().map_or(0, csv::Position::byte) as usize);
-            let field = |index: usize| {
-                record.get(index).ok_or_else(|| {
-                    let (expected, found) =
-                        (format!("a column number {}", index + 1), format!("{} columns", record.len()));
-                    Error::malformed(path, Some(line), expected, found, "give the number of a column, from 1")
-                })
-            };
-            collector.push(field(label_column)?, field(text_column)?, line)?;
-        }
-        Ok(())
+    fn read_table(&self, path: &Path, delimiter: u8, collector: &mut Collector) -> Result<()> {
+        let columns = Columns::new(self.text_column.as_deref(), self.label_column.as_deref())?;
+        let content = collector.open(path)?;
+        let table = Table { path, content: &content, delimiter };
+        table.for_each(columns, |label, text, line| collector.push(label, text, line))
     }
 
     fn read_folders(&self, path: &Path, collector: &mut Collector) -> Result<()> {
         if !path.is_dir() {
-            return Err(Error::malformed(
-                path,
-                None,
-                "a folder of folders",
-                "a file",
-                "give the folder, or another format",
-            ));
+            let hint = "give the folder, or another format";
+            return Err(Error::malformed(path, None, "a folder of folders", "a file", hint));
         }
         for class in visible_entries(path)? {
             if !class.is_dir() {
@@ -333,80 +192,6 @@ fn utf8_name(path: &Path, name: Option<&std::ffi::OsStr>) -> Result<String> {
     })
 }
 
-/// Where text and label are in a table.
-enum Columns<'a> {
-    /// By the names in the header.
-    Named { text: &'a str, label: &'a str },
-    /// By position from 0, without a header.
-    Numbered { text: usize, label: usize },
-}
-
-impl<'a> Columns<'a> {
-    fn of(reader: &'a LabelledReader) -> Result<Self> {
-        let (text, label) = (reader.text_column.as_deref(), reader.label_column.as_deref());
-        let number = |column: Option<&str>| column.and_then(|column| column.parse::<usize>().ok());
-        match (number(text), number(label)) {
-            (None, None) => Ok(Self::Named { text: text.unwrap_or("text"), label: label.unwrap_or("label") }),
-            (Some(text @ 1..), Some(label @ 1..)) => Ok(Self::Numbered { text: text - 1, label: label - 1 }),
-            _ => {
-                let expected = "two names of columns, or two numbers from 1 for a table without a header";
-                let shown = |column: Option<&str>| column.map_or_else(|| "the default".into(), quoted);
-                let found = format!("text_column {} and label_column {}", shown(text), shown(label));
-                Err(Error::setting("text_column", expected, found))
-            }
-        }
-    }
-}
-
-fn column(path: &Path, header: &csv::StringRecord, name: &str) -> Result<usize> {
-    let mut places = header.iter().enumerate().filter(|(_, column)| column.trim() == name).map(|(place, _)| place);
-    match (places.next(), places.next()) {
-        (Some(place), None) => Ok(place),
-        (first, _) => {
-            let expected = format!("one column named {}", quoted(name));
-            let found = if first.is_some() { "more than one in " } else { "the columns " };
-            let hint = "give text_column and label_column: names, or numbers from 1 if there is no header";
-            Err(Error::malformed(path, Some(1), expected, format!("{found}{}", quoted_list(header)), hint))
-        }
-    }
-}
-
-fn bad_record(path: &Path, error: &csv::Error) -> Error {
-    let line = error.position().map(|position| position.line() as usize);
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => Error::malformed(
-            path,
-            line,
-            format!("{expected_len} fields as in the first record"),
-            format!("{len}"),
-            "quote a field that holds the separator",
-        ),
-        _ => Error::malformed(path, line, "a table", quoted(&error.to_string()), "correct the file"),
-    }
-}
-
-/// Line numbers of ascending positions in a text.
-struct LineCounter<'a> {
-    text: &'a [u8],
-    position: usize,
-    line: usize,
-}
-
-impl<'a> LineCounter<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text: text.as_bytes(), position: 0, line: 1 }
-    }
-
-    /// The line, from 1, of the record that begins at or after `position`: blank lines before it are not part of it.
-    fn line_of(&mut self, position: usize) -> usize {
-        let blank = self.text[position..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
-        let begin = position + blank;
-        self.line += self.text[self.position..begin].iter().filter(|&&byte| byte == b'\n').count();
-        self.position = begin;
-        self.line
-    }
-}
-
 /// A set in the making.
 struct Collector<'a> {
     reader: &'a LabelledReader,
@@ -425,9 +210,10 @@ impl<'a> Collector<'a> {
     fn new(reader: &'a LabelledReader) -> Result<Self> {
         let labels = reader.labels.clone().unwrap_or_default();
         let index_of: HashMap<String, u32> = labels.iter().cloned().zip(0..).collect();
-        if index_of.len() < labels.len() {
+        if index_of.len() < labels.len() || labels.len() > LabelledSet::MAX_CLASSES {
+            let expected = format!("each label once, at most {}", LabelledSet::MAX_CLASSES);
             let found = quoted_list(labels.iter().map(String::as_str));
-            return Err(Error::setting("labels", "each label once", found));
+            return Err(Error::setting("labels", expected, found));
         }
         Ok(Self {
             reader,
@@ -484,10 +270,10 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// The set, its labels sorted by name unless they were given.
-    fn finish(mut self, path: Option<&Path>) -> Result<LabelledSet> {
+    /// The set, its labels sorted by name unless they were given. `path` is where to look for more classes.
+    fn finish(mut self, path: &Path) -> Result<LabelledSet> {
         if self.reader.labels.is_none() {
-            if let ([only], Some(path)) = (&self.labels[..], path) {
+            if let [only] = &self.labels[..] {
                 let hint = "a classifier needs at least two";
                 return Err(Error::malformed(
                     path,
@@ -532,7 +318,7 @@ mod tests {
         (label.into(), text.into(), line)
     }
 
-    fn message(result: Result<impl fmt::Debug>) -> String {
+    fn message(result: Result<impl std::fmt::Debug>) -> String {
         result.unwrap_err().to_string()
     }
 
@@ -541,38 +327,12 @@ mod tests {
     }
 
     #[test]
-    fn csv_by_header() {
-        let csv = "id,label,text\r\n1,good,\"fine,\r\nreally\"\r\n\r\n2,bad, \r\n3, bad ,awful\r\n";
+    fn tables() {
         let default = LabelledReader::default();
-        assert_eq!(read(&default, "a.csv", csv).unwrap(), [row("good", "fine,\r\nreally", 2), row("bad", "awful", 6)]);
-        assert_eq!(read(&columns("id", "text"), "a.CSV", "text,id\nx,1\ny,2").unwrap()[1], row("y", "2", 3));
-        let error = message(read(&columns("review", "label"), "a.csv", csv));
-        assert!(error.contains("a.csv:1: expected one column named \"review\", found the columns \"id\""), "{error}");
-        let error = message(read(&default, "a.csv", "text,text,label\n1,2,3"));
-        assert!(error.contains("found more than one in"), "{error}");
-        let error = message(read(&default, "a.csv", "text,label\n1,2,3"));
-        assert!(error.contains("a.csv:2: expected 2 fields as in the first record, found 3"), "{error}");
-    }
-
-    #[test]
-    fn csv_without_a_header() {
-        assert_eq!(
-            read(&columns("2", "1"), "a.csv", "x,one\ny,two").unwrap(),
-            [row("x", "one", 1), row("y", "two", 2)]
-        );
-        let error = message(read(&columns("3", "1"), "a.csv", "x,one\ny,two"));
-        assert!(error.contains("a.csv:1: expected a column number 3, found 2 columns"), "{error}");
-        for (text, label) in [("0", "1"), ("1", "label"), ("text", "2")] {
-            let error = read(&columns(text, label), "a.csv", "x,one");
-            assert!(matches!(error, Err(Error::Setting { key: "text_column", .. })), "{text} {label}");
-        }
-    }
-
-    #[test]
-    fn tsv_has_no_quotes() {
-        let tsv = "text\tlabel\n\"open\t1\nit's \"x\"\t0\n";
-        let rows = read(&LabelledReader::default(), "a.tsv", tsv).unwrap();
-        assert_eq!(rows, [row("1", "\"open", 2), row("0", "it's \"x\"", 3)]);
+        let csv = "label,text\r\n good,\"fine,\r\nreally\"\r\nbad, \r\nbad,awful\r\n";
+        assert_eq!(read(&default, "a.csv", csv).unwrap(), [row("good", "fine,\r\nreally", 2), row("bad", "awful", 5)]);
+        let tsv = "x\t\"one\ny\ttwo\n";
+        assert_eq!(read(&columns("2", "1"), "a.tsv", tsv).unwrap(), [row("x", "\"one", 1), row("y", "two", 2)]);
     }
 
     #[test]
@@ -640,35 +400,14 @@ mod tests {
     fn settings_that_do_not_apply_are_refused() {
         let reader = LabelledReader { format: Some(Format::LabelFirst), ..columns("text", "label") };
         assert!(matches!(read(&reader, "a", "0 x\n1 y"), Err(Error::Setting { key: "text_column", .. })));
-        assert_eq!("label-first".parse::<Format>().unwrap(), Format::LabelFirst);
-        for format in Format::ALL {
-            assert_eq!(serde_json::to_string(&format).unwrap(), format!("\"{format}\""));
-        }
-        assert!(matches!("xml".parse::<Format>(), Err(Error::Setting { key: "format", .. })));
-    }
-
-    #[test]
-    fn doubt_about_the_format_is_an_error() {
-        let folder = Folder::new(&[
-            ("both/a/x.txt", b"x"),
-            ("both/y.txt", b"y"),
-            ("tables/a.csv", b"text,label"),
-            ("prose.txt", b"It was the best of times,\nit was the worst of times"),
-            ("numbers.txt", b"1\n2\n1\n2\n"),
-            ("years.txt", b"1789 revolution\n1815 congress\n1848 revolution\n"),
-        ]);
-        for name in ["both", "tables", "prose.txt", "numbers.txt", "years.txt"] {
-            let error = message(Format::detect(folder.join(name)));
-            assert!(error.contains(name) && error.contains("`label-first`"), "{error}");
-        }
-        assert!(matches!(Format::detect(folder.join("missing")), Err(Error::Io { .. })));
+        let none: [&Path; 0] = [];
+        assert!(matches!(reader.read(&none), Err(Error::Setting { key: "paths", .. })));
     }
 
     #[test]
     fn nothing_to_learn_from_is_an_error() {
         let default = LabelledReader::default();
         assert!(matches!(read(&default, "a.csv", "text,label\n,x\n"), Err(Error::Empty { .. })));
-        assert!(message(read(&default, "a.csv", "")).contains("one column named \"text\""));
         assert!(message(read(&default, "a.csv", "text,label\nx,\n")).contains("a.csv:2: expected a label"));
         let many: String = (0..=LabelledSet::MAX_CLASSES).map(|n| format!("x,{n}\n")).collect();
         let error = message(read(&columns("1", "2"), "a.csv", &many));
@@ -697,25 +436,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_csv_file_comes_back(fields in prop::collection::vec(("[ab]", "[a-c\",\n\r]{0,6}x"), 1..12)) {
-            let mut writer = csv::Writer::from_writer(Vec::new());
-            writer.write_record(["label", "text"]).unwrap();
-            fields.iter().for_each(|(label, text)| writer.write_record([label, text]).unwrap());
-            let csv = String::from_utf8(writer.into_inner().unwrap()).unwrap();
-            let reader = LabelledReader { labels: Some(vec!["a".into(), "b".into()]), ..Default::default() };
-            let mut line = 2;
-            for (read, (label, text)) in read(&reader, "a.csv", &csv).unwrap().iter().zip(&fields) {
-                prop_assert_eq!(read, &row(label, text.trim(), line));
-                line += 1 + text.matches('\n').count();
-            }
-        }
-
-        #[test]
-        fn no_table_makes_the_reader_panic(bytes in prop::collection::vec(prop::sample::select(b"a,\"\n\r\t 1".to_vec()), 0..40)) {
-            let text = String::from_utf8(bytes).unwrap();
+        fn no_content_makes_the_reader_panic(content in "[ab1,\"\n\r\t ]{0,40}") {
             for name in ["a.csv", "a.tsv", "a.labels"] {
-                let _ = read(&LabelledReader::default(), name, &text);
-                let _ = read(&columns("2", "1"), name, &text);
+                let _ = read(&LabelledReader::default(), name, &content);
+                let _ = read(&columns("2", "1"), name, &content);
             }
         }
     }

@@ -4,11 +4,11 @@
 //! parallel [`Streams`] of tokens. Its measure is an [`NgramModel`].
 //!
 //! A classifier needs a [`LabelledSet`] (tables, folders, lists), cut class by class ([`Fractions::stratified`]), and
-//! batches of similar length ([`LengthBuckets`]). Its measure is [`NaiveBayes`] and the [`majority_class`]; what it gets
-//! wrong is in a [`ConfusionMatrix`].
+//! batches of similar length ([`LengthBuckets`]). Its measure is [`NaiveBayes`] and the [`majority_class`]; what it
+//! gets wrong is in a [`ConfusionMatrix`].
 //!
-//! Files from outside are checked: whatever is wrong with them is an [`Error`] that says where. Everything random depends
-//! on a seed alone, everything else on nothing but the data.
+//! Files from outside are checked: whatever is wrong with them is an [`Error`] that says where. Everything random
+//! depends on a seed alone, everything else on nothing but the data.
 //!
 //! ```
 //! use throughline_data::{Fractions, Streams, Unit, Vocabulary, VocabularyOptions, interpolated_entropy};
@@ -34,11 +34,13 @@
 
 mod batching;
 mod error;
+mod format;
 mod labelled;
 mod metrics;
 mod naive_bayes;
 mod ngram;
 mod split;
+mod table;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -47,7 +49,8 @@ mod vocabulary;
 
 pub use batching::{LengthBuckets, Piece, Streams};
 pub use error::{Error, Result};
-pub use labelled::{Example, Format, LabelledReader, LabelledSet};
+pub use format::Format;
+pub use labelled::{Example, LabelledReader, LabelledSet};
 pub use metrics::{ClassScores, ConfusionMatrix, majority_class};
 pub use naive_bayes::{NaiveBayes, NaiveBayesOptions};
 pub use ngram::{NgramModel, interpolated_entropy};

@@ -201,7 +201,7 @@ truth \\ prediction  1  2  3  recall     F1
             prop_assert_eq!(matrix.total(), pairs.len() as u64);
             for class in 0..3 {
                 if let Some(ClassScores { precision, recall, f1, .. }) = matrix.scores(class) {
-                    let mean = if precision + recall > 0.0 { 2.0 * precision * recall / (precision + recall) } else { 0.0 };
+                    let mean = 2.0 * precision * recall / (precision + recall).max(f64::MIN_POSITIVE);
                     prop_assert!((f1 - mean).abs() < 1e-12);
                 }
             }

@@ -13,21 +13,21 @@ pub struct NaiveBayesOptions {
 }
 
 impl NaiveBayesOptions {
-    /// Up to trigrams of characters and bytes, single words; `alpha` 1.
+    /// Up to trigrams of characters and bytes with `alpha` 0.1; single words with `alpha` 1.
     pub fn of(unit: Unit) -> Self {
-        let longest = match unit {
-            Unit::Char | Unit::Byte => 3,
-            Unit::Word => 1,
-        };
-        Self { longest, alpha: 1.0 }
+        match unit {
+            // Many trigrams occur in few examples: a larger alpha would drown the rare classes.
+            Unit::Char | Unit::Byte => Self { longest: 3, alpha: 0.1 },
+            Unit::Word => Self { longest: 1, alpha: 1.0 },
+        }
     }
 }
 
 /// A multinomial naive Bayes classifier (Manning, Raghavan and Schuetze 2008, chapter 13).
 ///
 /// With `c(f, k)` the number of times that n-gram `f` occurs in the training examples of class `k`, `F` the number of
-/// different n-grams, and `n(f)` the number of times that `f` occurs in the example to classify, the class chosen has the
-/// largest
+/// different n-grams, and `n(f)` the number of times that `f` occurs in the example to classify, the class chosen has
+/// the largest
 ///
 /// ```text
 /// ln p(k) + sum over f of n(f) * ln((c(f, k) + alpha) / (sum over g of c(g, k) + alpha * F))
@@ -56,8 +56,8 @@ impl NaiveBayes {
     /// predicted.
     ///
     /// # Panics
-    /// If there is no example, their number is not that of the `classes`, a class is not below `class_count`, or an option
-    /// is out of its range.
+    /// If there is no example, their number is not that of the `classes`, a class is not below `class_count`, or an
+    /// option is out of its range.
     pub fn fit(
         examples: &[impl AsRef<[u32]>],
         classes: &[u32],
@@ -96,7 +96,8 @@ impl NaiveBayes {
                 }
             });
         }
-        let features = counts.iter().filter(|of_node| !of_node.is_empty()).count() as f64;
+        // Where all examples are empty there is no n-gram, but the logarithm must exist.
+        let features = counts.iter().filter(|of_node| !of_node.is_empty()).count().max(1) as f64;
         let log_prior = of_class.iter().map(|&n| (n as f64 / examples.len() as f64).ln()).collect();
         let log_total = total.iter().map(|&n| (n as f64 + options.alpha * features).ln()).collect();
         Self { options, trie, counts, log_prior, log_total }
@@ -177,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_textbook_example() {
-        // Manning, Raghavan and Schuetze 2008, example 13.1: Chinese 0, Beijing 1, Shanghai 2, Macao 3, Tokyo 4, Japan 5.
+        // Manning, Raghavan and Schuetze 2008, example 13.1: Chinese 0, Beijing 1, Shanghai 2, Macao 3, Tokyo 4, Japan
+        // 5.
         let examples = [vec![0, 1, 0], vec![0, 0, 2], vec![0, 3], vec![4, 5, 0]];
         let model = NaiveBayes::fit(&examples, &[1, 1, 1, 0], 2, NaiveBayesOptions { longest: 1, alpha: 1.0 });
         assert_eq!(model.predict(&[0, 0, 0, 4, 5]), 1);
@@ -198,6 +200,8 @@ mod tests {
     #[test]
     fn a_class_without_example_is_never_predicted() {
         let model = NaiveBayes::fit(&[[1, 2]], &[1], 3, NaiveBayesOptions::of(Unit::Char));
+        assert_eq!((model.predict(&[]), model.predict(&[1, 2])), (1, 1));
+        let model = NaiveBayes::fit(&[[0u32; 0]], &[1], 3, NaiveBayesOptions::of(Unit::Word));
         assert_eq!((model.predict(&[]), model.predict(&[1, 2])), (1, 1));
     }
 

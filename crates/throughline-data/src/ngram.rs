@@ -16,8 +16,8 @@ pub fn interpolated_entropy(training: &[u32], tokens: &[u32], vocabulary_size: u
 
 /// An n-gram language model by deleted interpolation (Jelinek and Mercer 1980).
 ///
-/// With `h_k` the last `k - 1` tokens before `w`, `c` the count of an n-gram in the training tokens, and `V` the size of
-/// the vocabulary,
+/// With `h_k` the last `k - 1` tokens before `w`, `c` the count of an n-gram in the training tokens, and `V` the size
+/// of the vocabulary,
 ///
 /// ```text
 /// p_0(w)       = 1 / V
@@ -52,7 +52,8 @@ struct Term {
 }
 
 impl NgramModel {
-    /// Counts the n-grams of `training` up to `order` (1 for unigrams, 2 for bigrams, 3 for trigrams) and fits the weights.
+    /// Counts the n-grams of `training` up to `order` (1 for unigrams, 2 for bigrams, 3 for trigrams) and fits the
+    /// weights.
     ///
     /// # Errors
     /// [`Error::TooFew`] when there are fewer than 20 training tokens.
@@ -83,8 +84,8 @@ impl NgramModel {
         Ok(model)
     }
 
-    /// The cross-entropy of `tokens` in nats per unit: the mean of `-ln p` over all but the first of them, each given those
-    /// before it. This is what a network is measured on that reads the same tokens from the beginning.
+    /// The cross-entropy of `tokens` in nats per unit: the mean of `-ln p` over all but the first of them, each given
+    /// those before it. This is what a network is measured on that reads the same tokens from the beginning.
     ///
     /// # Errors
     /// [`Error::TooFew`] when there are fewer than two tokens.
@@ -195,8 +196,8 @@ impl NgramModel {
         }
     }
 
-    /// Adds to `used` how likely each context has produced a token, to `passed` how likely a shorter one has, and returns
-    /// the token's probability.
+    /// Adds to `used` how likely each context has produced a token, to `passed` how likely a shorter one has, and
+    /// returns the token's probability.
     fn share_out(&self, terms: &[Term], used: &mut [[f64; BUCKETS]], passed: &mut [[f64; BUCKETS]]) -> f64 {
         let mut reached = 1.0;
         for longest in (0..terms.len()).rev() {

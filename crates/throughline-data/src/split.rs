@@ -68,8 +68,8 @@ impl Fractions {
         Split { train: &text[..a], validation: &text[a..b], test: &text[b..c] }
     }
 
-    /// The parts of a set of labelled examples, given the label of each, as ascending indices. Each class is shuffled by
-    /// `seed` and split as [`ranges`](Self::ranges) says, so that all parts have the same mixture of classes up to
+    /// The parts of a set of labelled examples, given the label of each, as ascending indices. Each class is shuffled
+    /// by `seed` and split as [`ranges`](Self::ranges) says, so that all parts have the same mixture of classes up to
     /// rounding. Every class keeps at least one example in the training part.
     pub fn stratified(&self, labels: &[u32], seed: u64) -> Split<Vec<usize>> {
         let mut by_class: Vec<(u32, usize)> = labels.iter().copied().zip(0..).collect();

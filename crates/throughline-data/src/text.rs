@@ -11,7 +11,8 @@ use crate::error::{Error, Result, quoted};
 
 /// Reads text files of one encoding, up to a size limit.
 ///
-/// A byte order mark of the wanted encoding is dropped, one of another encoding is an error. Line ends stay as they are.
+/// A byte order mark of the wanted encoding is dropped, one of another encoding is an error. Line ends stay as they
+/// are.
 #[derive(Clone, Copy, Debug)]
 pub struct TextReader {
     encoding: &'static Encoding,
@@ -28,7 +29,7 @@ impl Default for TextReader {
 /// What a folder or a file held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
-    /// The texts in the order of their paths.
+    /// The texts in the order of their paths. Some, but not all, may be empty.
     pub documents: Vec<Document>,
     /// What was found in a folder and not read: binary files, files that are not valid text of the wanted encoding,
     /// links that lead nowhere or to something read already. Hidden entries are not listed.

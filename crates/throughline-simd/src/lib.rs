@@ -31,7 +31,19 @@ pub use scalar::Scalar;
 
 /// A number the engine computes with: `f32`, or `f64` for tight checks of the same code.
 pub trait Element:
-    Copy + Send + Sync + Default + PartialOrd + PartialEq + core::fmt::Debug + core::fmt::Display + 'static
+    Copy
+    + Send
+    + Sync
+    + Default
+    + PartialOrd
+    + core::ops::Add<Output = Self>
+    + core::ops::Sub<Output = Self>
+    + core::ops::Mul<Output = Self>
+    + core::ops::Div<Output = Self>
+    + core::ops::Neg<Output = Self>
+    + core::fmt::Debug
+    + core::fmt::Display
+    + 'static
 {
     /// Zero.
     const ZERO: Self;

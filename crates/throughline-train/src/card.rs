@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use throughline_data::Unit;
 
-use crate::metrics::Split;
+use crate::metrics::Part;
 use crate::recipe::{Cell, Model, OptimiserKind, Recipe, Task};
 
 /// What the card says beside the recipe.
@@ -38,7 +38,7 @@ pub struct Score {
     /// What was measured: "this model", "trigram", ...
     pub method: String,
     /// On what it was measured.
-    pub split: Split,
+    pub split: Part,
     /// The metrics by name. NaN stands for a value that does not exist.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -192,11 +192,11 @@ fn optimiser_name(kind: OptimiserKind) -> &'static str {
     }
 }
 
-fn part_name(split: Split) -> &'static str {
+fn part_name(split: Part) -> &'static str {
     match split {
-        Split::Training => "training",
-        Split::Validation => "validation",
-        Split::Test => "test",
+        Part::Training => "training",
+        Part::Validation => "validation",
+        Part::Test => "test",
     }
 }
 
@@ -256,7 +256,7 @@ mod tests {
 
     fn score(method: &str, metrics: &[(&str, f64)]) -> Score {
         let metrics = metrics.iter().map(|&(name, value)| (name.to_owned(), value)).collect();
-        Score { method: method.to_owned(), split: Split::Test, metrics }
+        Score { method: method.to_owned(), split: Part::Test, metrics }
     }
 
     fn card(recipe: &Recipe) -> String {

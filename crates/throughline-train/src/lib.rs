@@ -20,7 +20,7 @@ pub use checkpoint::Progress;
 pub use digest::Digest;
 pub use error::{Error, Origin, RecipeError, Result};
 pub use files::{read_at_most, replace, write_atomically};
-pub use metrics::{MetricsLog, Row, Split};
+pub use metrics::{MetricsLog, Part, Row};
 pub use recipe::{Recipe, Task};
 pub use run_folder::{RunFolder, RunLock};
 pub use schedule::Plateau;

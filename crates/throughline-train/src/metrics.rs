@@ -20,7 +20,7 @@ pub struct Row {
     /// Epoch of the last update, from 1.
     pub epoch: u64,
     /// What the row was measured on.
-    pub split: Split,
+    pub split: Part,
     /// Mean loss in nats per unit (`lm`) or per example (`classify`).
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
@@ -43,7 +43,7 @@ pub struct Row {
 
 /// Part of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Split {
+pub enum Part {
     /// What the model learns from.
     #[serde(rename = "train")]
     Training,
@@ -153,7 +153,7 @@ mod tests {
         Row {
             step,
             epoch: 1,
-            split: Split::Validation,
+            split: Part::Validation,
             loss: 1.5,
             lr: 0.002,
             grad_norm: 0.25,

@@ -5,7 +5,7 @@ use core::ops::Range;
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
 use super::panels::Panels;
-use super::tile::{for_each_row_tile, tile};
+use super::tile::{row_tile, tile};
 
 /// Rows that share one pass over the panels.
 pub(crate) const GROUP: usize = 48;
@@ -80,28 +80,21 @@ impl<E: Element> Kernel<E> for Accumulate<'_, E> {
             let to = (block + 1) * k.len() / blocks;
             for index in 0..panels.count() {
                 let panel = panels.panel(index, k.start + from..k.start + to);
-                for_each_row_tile(group.rows, L::TILE_ROWS, |first, rows| {
+                for tile_index in 0..group.rows.div_ceil(L::TILE_ROWS) {
+                    let rows = row_tile(group.rows, L::TILE_ROWS, tile_index);
+                    let count = rows.len();
                     let mut a = [core::ptr::null(); 6];
-                    for (a, row) in a.iter_mut().zip(&group.a[first..first + rows]) {
-                        *a = row.wrapping_add(from);
+                    for i in 0..count {
+                        a[i] = group.a[rows.start + i].wrapping_add(from);
                     }
-                    let out = &group.out[first..first + rows];
+                    let out = &group.out[rows];
                     // SAFETY: `accumulate`'s caller vouches for the rows; the panel holds (to - from) · vectors · WIDTH
                     // elements, and its columns and counts lie within the columns of the output.
                     unsafe {
-                        tile(
-                            lane,
-                            (rows, panel.vectors),
-                            &a,
-                            1,
-                            panel.data.as_ptr(),
-                            to - from,
-                            out,
-                            &panel.columns,
-                            &panel.counts,
-                        );
+                        let size = (count, panel.vectors);
+                        tile(lane, size, &a, 1, panel.data.as_ptr(), to - from, out, &panel.columns, &panel.counts);
                     }
-                });
+                }
             }
         }
     }

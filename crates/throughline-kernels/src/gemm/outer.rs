@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::tile::{for_each_row_tile, tile};
+use super::tile::{row_tile, tile};
 use crate::buffer::Buffer;
 
 /// Rows of the batch that are taken together: 128 rows by 4 vectors of 64 bytes (32 KiB) stay in the nearest cache.
@@ -74,31 +74,27 @@ impl<E: Element> Kernel<E> for OuterProducts<'_, E> {
                 let count = (columns - first).min(VECTORS * L::WIDTH);
                 let vectors = count.div_ceil(L::WIDTH);
                 let panel = &packed[first * depth..][..depth * vectors * L::WIDTH];
-                let offsets: [usize; 4] = core::array::from_fn(|v| first + v * L::WIDTH);
-                let counts: [usize; 4] = core::array::from_fn(|v| count.saturating_sub(v * L::WIDTH).min(L::WIDTH));
-                for_each_row_tile(outputs.len(), L::TILE_ROWS, |m, tile_rows| {
+                let (mut offsets, mut counts) = ([0; VECTORS], [0; VECTORS]);
+                for v in 0..vectors {
+                    offsets[v] = first + v * L::WIDTH;
+                    counts[v] = (count - v * L::WIDTH).min(L::WIDTH);
+                }
+                for tile_index in 0..outputs.len().div_ceil(L::TILE_ROWS) {
+                    let tile_rows = row_tile(outputs.len(), L::TILE_ROWS, tile_index);
                     let mut left = [core::ptr::null(); 6];
                     let mut right = [core::ptr::null_mut(); 6];
-                    for i in 0..tile_rows {
-                        left[i] = a.wrapping_add(start * a_stride + outputs.start + m + i);
-                        right[i] = out.wrapping_add((m + i) * out_stride);
+                    for i in 0..tile_rows.len() {
+                        let m = tile_rows.start + i;
+                        left[i] = a.wrapping_add(start * a_stride + outputs.start + m);
+                        right[i] = out.wrapping_add(m * out_stride);
                     }
                     // SAFETY: the caller vouches for `a`, row by row `a_stride` apart, and for `out`; the panel holds
                     // depth · vectors · WIDTH elements; offsets and counts stay below `columns`.
                     unsafe {
-                        tile(
-                            lane,
-                            (tile_rows, vectors),
-                            &left,
-                            a_stride,
-                            panel.as_ptr(),
-                            depth,
-                            &right,
-                            &offsets,
-                            &counts,
-                        );
+                        let size = (tile_rows.len(), vectors);
+                        tile(lane, size, &left, a_stride, panel.as_ptr(), depth, &right, &offsets, &counts);
                     }
-                });
+                }
             }
         }
     }
@@ -123,14 +119,19 @@ impl<E: Element> Kernel<E> for Columns<'_, E> {
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
         const BLOCK: usize = 8;
-        for (index, out) in self.out.chunks_mut(BLOCK * L::WIDTH).enumerate() {
-            let first = index * BLOCK * L::WIDTH;
-            let counts: [usize; BLOCK] = core::array::from_fn(|v| out.len().saturating_sub(v * L::WIDTH).min(L::WIDTH));
-            // SAFETY: each access is to the first counts[v] elements from v · WIDTH of a chunk of out.len() elements, or of
-            // the same columns of a row of `a`, which `add_columns` has checked to lie inside it.
+        for first in (0..self.out.len()).step_by(BLOCK * L::WIDTH) {
+            let out = &mut self.out[first..];
+            let mut counts = [0; BLOCK];
+            for v in 0..BLOCK {
+                counts[v] = out.len().saturating_sub(v * L::WIDTH).min(L::WIDTH);
+            }
+            // SAFETY: each access is to the first counts[v] elements from v · WIDTH of the rest of `out`, or of the same
+            // columns of a row of `a`, which `add_columns` has checked to lie inside it.
             unsafe {
-                let mut sums: [L::Vector; BLOCK] =
-                    core::array::from_fn(|v| lane.load_first(out.as_ptr().wrapping_add(v * L::WIDTH), counts[v]));
+                let mut sums = [lane.splat(E::ZERO); BLOCK];
+                for v in 0..BLOCK {
+                    sums[v] = lane.load_first(out.as_ptr().wrapping_add(v * L::WIDTH), counts[v]);
+                }
                 for n in 0..self.rows {
                     let row = self.a.as_ptr().add(n * self.stride + first);
                     for v in 0..BLOCK {

@@ -1,6 +1,8 @@
 //! The micro-kernel: M rows by V vectors of accumulators that stay in registers over the whole chain.
 
-use throughline_simd::Lane;
+use core::ops::Range;
+
+use throughline_simd::{Element, Lane};
 
 /// One tile of a product: `out[m][columns[v] ..][..counts[v]] += sum over k of a[m][k · a_step] · b[k][v]`.
 ///
@@ -21,19 +23,27 @@ pub(super) unsafe fn accumulate_tile<L: Lane, const M: usize, const V: usize>(
     columns: &[usize; 4],
     counts: &[usize; 4],
 ) {
-    let a: [*const L::Element; M] = core::array::from_fn(|m| a[m]);
-    let full = (0..V).all(|v| counts[v] == L::WIDTH);
+    // Plain loops over constants, not iterators with closures: a closure is a function of its own, which the compiler would
+    // not build for the lane's instruction set.
+    let mut full = true;
+    for count in &counts[..V] {
+        full &= *count == L::WIDTH;
+    }
     // SAFETY: every access below is one that the caller vouches for.
     unsafe {
-        let mut sums: [[L::Vector; V]; M] = core::array::from_fn(|m| {
-            core::array::from_fn(|v| {
+        let mut sums = [[lane.splat(L::Element::ZERO); V]; M];
+        for m in 0..M {
+            for v in 0..V {
                 let at = out[m].add(columns[v]);
-                if full { lane.load(at) } else { lane.load_first(at, counts[v]) }
-            })
-        });
+                sums[m][v] = if full { lane.load(at) } else { lane.load_first(at, counts[v]) };
+            }
+        }
         let mut b = b;
         for i in 0..k {
-            let x: [L::Vector; M] = core::array::from_fn(|m| lane.splat(*a[m].add(i * a_step)));
+            let mut x = [lane.splat(L::Element::ZERO); M];
+            for m in 0..M {
+                x[m] = lane.splat(*a[m].add(i * a_step));
+            }
             for v in 0..V {
                 let w = lane.load(b.add(v * L::WIDTH));
                 for m in 0..M {
@@ -88,14 +98,9 @@ pub(super) unsafe fn tile<L: Lane>(
     constant!(1 2 3 4 5 6)
 }
 
-/// Cuts `rows` into the fewest tiles of at most `limit` rows, as even as they go, and calls `tile(first, rows)`.
+/// The rows of tile `index` when `rows` are cut into the fewest tiles of at most `limit`, as even as they go.
 #[inline(always)]
-pub(super) fn for_each_row_tile(rows: usize, limit: usize, mut tile: impl FnMut(usize, usize)) {
+pub(super) fn row_tile(rows: usize, limit: usize, index: usize) -> Range<usize> {
     let tiles = rows.div_ceil(limit);
-    let mut first = 0;
-    for index in 0..tiles {
-        let next = (index + 1) * rows / tiles;
-        tile(first, next - first);
-        first = next;
-    }
+    index * rows / tiles..(index + 1) * rows / tiles
 }

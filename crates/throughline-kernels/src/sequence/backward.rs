@@ -20,7 +20,7 @@ use super::forward::InitialStates;
 use super::plan::{LayerShape, PackedDirection, PackedLayer, Scratch};
 use super::step_input::{StepAt, StepInput};
 use super::tape::{DirectionTape, Tape};
-use super::{GROUP, Shared};
+use super::{GROUP, Shared, load, store};
 use crate::buffer::Buffer;
 use crate::cells::{Backward, Cell, MAX_SLOTS, Operand, TINY_GRADIENT, with_cell};
 use crate::gemm::{RowGroup, accumulate, add_columns, add_outer_products};
@@ -398,40 +398,44 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
         // SAFETY: `first + count <= H`, and the driver made every slice H long (slots: S·H) and vouches for as much behind
         // the pointers. The c's of a cell without cell state are never touched, nor an empty dy.
         unsafe {
-            let load =
-                |at: *const E| if FULL { lane.load(at.add(first)) } else { lane.load_first(at.add(first), count) };
-            let store = |at: *mut E, x| {
-                if FULL { lane.store(at.add(first), x) } else { lane.store_first(at.add(first), count, x) }
-            };
-            let flush = |x| lane.flush_below(E::from_f64(TINY_GRADIENT), x);
+            let tiny = E::from_f64(TINY_GRADIENT);
             let zero = lane.splat(E::ZERO);
             let (mut slots, mut d) = ([zero; MAX_SLOTS], [zero; MAX_SLOTS]);
             for slot in 0..C::SLOTS {
-                slots[slot] = load(row.slots.as_ptr().add(slot * self.hidden));
+                slots[slot] = load::<L, FULL>(lane, row.slots.as_ptr().add(slot * self.hidden + first), count);
                 if !runs_first {
-                    d[slot] = load(row.d_slots.add(slot * self.hidden));
+                    d[slot] = load::<L, FULL>(lane, row.d_slots.add(slot * self.hidden + first), count);
                 }
             }
-            let (mut dh, mut dc, mut c, mut c_previous) = (load(row.dh), zero, zero, zero);
+            let (mut dh, mut dc, mut c, mut c_previous) =
+                (load::<L, FULL>(lane, row.dh.add(first), count), zero, zero, zero);
             if runs_first {
                 if !row.dy.is_empty() {
-                    dh = lane.add(load(row.dy.as_ptr()), dh);
+                    dh = lane.add(load::<L, FULL>(lane, row.dy.as_ptr().add(first), count), dh);
                 }
-                dh = flush(dh);
+                dh = lane.flush_below(tiny, dh);
             }
             if C::HAS_CELL_STATE {
-                dc = flush(load(row.dc));
-                c = load(row.c.as_ptr());
-                c_previous = load(row.c_previous.as_ptr());
+                dc = lane.flush_below(tiny, load::<L, FULL>(lane, row.dc.add(first), count));
+                c = load::<L, FULL>(lane, row.c.as_ptr().add(first), count);
+                c_previous = load::<L, FULL>(lane, row.c_previous.as_ptr().add(first), count);
             }
-            let mut unit = Backward { slots, d, h_previous: load(row.h_previous.as_ptr()), c_previous, c, dh, dc };
+            let mut unit = Backward {
+                slots,
+                d,
+                h_previous: load::<L, FULL>(lane, row.h_previous.as_ptr().add(first), count),
+                c_previous,
+                c,
+                dh,
+                dc,
+            };
             C::backward(lane, self.phase, &mut unit);
-            for (slot, d) in unit.d.iter().enumerate().take(C::SLOTS) {
-                store(row.d_slots.add(slot * self.hidden), *d);
+            for slot in 0..C::SLOTS {
+                store::<L, FULL>(lane, row.d_slots.add(slot * self.hidden + first), count, unit.d[slot]);
             }
-            store(row.dh, unit.dh);
+            store::<L, FULL>(lane, row.dh.add(first), count, unit.dh);
             if C::HAS_CELL_STATE {
-                store(row.dc, unit.dc);
+                store::<L, FULL>(lane, row.dc.add(first), count, unit.dc);
             }
         }
     }

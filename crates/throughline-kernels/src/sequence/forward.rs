@@ -14,7 +14,7 @@ use super::batch::{Direction, Previous, Ragged};
 use super::plan::{LayerShape, PackedDirection, PackedLayer, Scratch};
 use super::step_input::{StepAt, StepInput};
 use super::tape::{DirectionTape, Tape};
-use super::{GROUP, Shared};
+use super::{GROUP, Shared, load, store};
 use crate::buffer::Buffer;
 use crate::cells::{Cell, Forward, MAX_SLOTS, Operand, TINY_STATE, with_cell};
 use crate::gemm::{RowGroup, accumulate};
@@ -451,28 +451,23 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
         // SAFETY: `first + count <= H`, and the driver vouches for H elements behind each pointer (slots: S·H). A cell
         // without cell state never has its c pointers touched.
         unsafe {
-            let load =
-                |at: *const E| if FULL { lane.load(at.add(first)) } else { lane.load_first(at.add(first), count) };
-            let store = |at: *mut E, x| {
-                if FULL { lane.store(at.add(first), x) } else { lane.store_first(at.add(first), count, x) }
-            };
             let zero = lane.splat(E::ZERO);
             let mut slots = [zero; MAX_SLOTS];
-            for (slot, value) in slots.iter_mut().enumerate().take(C::SLOTS) {
-                *value = load(row.slots.add(slot * self.hidden));
+            for slot in 0..C::SLOTS {
+                slots[slot] = load::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count);
             }
-            let c = if C::HAS_CELL_STATE { load(row.c_previous) } else { zero };
-            let mut unit = Forward { slots, h: load(row.h_previous), c };
+            let c = if C::HAS_CELL_STATE { load::<L, FULL>(lane, row.c_previous.add(first), count) } else { zero };
+            let mut unit = Forward { slots, h: load::<L, FULL>(lane, row.h_previous.add(first), count), c };
             C::forward(lane, self.phase, &mut unit);
-            for (slot, value) in unit.slots.iter().enumerate().take(C::SLOTS) {
-                store(row.slots.add(slot * self.hidden), *value);
+            for slot in 0..C::SLOTS {
+                store::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count, unit.slots[slot]);
             }
             if self.phase + 1 == C::PHASES.len() {
-                store(row.h, lane.flush_below(E::from_f64(TINY_STATE), unit.h));
+                store::<L, FULL>(lane, row.h.add(first), count, lane.flush_below(E::from_f64(TINY_STATE), unit.h));
                 if C::HAS_CELL_STATE {
-                    store(row.c, unit.c);
+                    store::<L, FULL>(lane, row.c.add(first), count, unit.c);
                     if !row.c_tape.is_null() {
-                        store(row.c_tape, unit.c);
+                        store::<L, FULL>(lane, row.c_tape.add(first), count, unit.c);
                     }
                 }
             }

@@ -23,8 +23,30 @@ pub use step::step;
 pub use step_input::{StepAt, StepInput};
 pub use tape::{DirectionTape, Tape};
 
+use throughline_simd::Lane;
+
 /// Rows that a step or a product takes at a time; see [`crate::gemm::accumulate::RowGroup`].
 const GROUP: usize = crate::gemm::accumulate::GROUP;
+
+/// Reads `count` elements, which are WIDTH if FULL.
+///
+/// # Safety
+/// `at` is valid for reading them.
+#[inline(always)]
+unsafe fn load<L: Lane, const FULL: bool>(lane: L, at: *const L::Element, count: usize) -> L::Vector {
+    // SAFETY: as the caller vouches.
+    unsafe { if FULL { lane.load(at) } else { lane.load_first(at, count) } }
+}
+
+/// Writes `count` elements, which are WIDTH if FULL.
+///
+/// # Safety
+/// `at` is valid for writing them.
+#[inline(always)]
+unsafe fn store<L: Lane, const FULL: bool>(lane: L, at: *mut L::Element, count: usize, x: L::Vector) {
+    // SAFETY: as the caller vouches.
+    unsafe { if FULL { lane.store(at, x) } else { lane.store_first(at, count, x) } }
+}
 
 /// Memory that several threads write, each its own part.
 struct Shared<E> {

@@ -411,7 +411,7 @@ momentum = 0.9
 
     #[test]
     fn the_last_task_decides_the_defaults() {
-        assert_eq!(resolve(RECIPE, &["task=lm"]).unwrap().model.bidirectional, false);
+        assert!(!resolve(RECIPE, &["task=lm"]).unwrap().model.bidirectional);
         assert_eq!(
             resolve(RECIPE, &["optimiser.kind=adamw", "optimiser.momentum=0"]).unwrap().optimiser.weight_decay,
             0.01

@@ -1,0 +1,198 @@
+//! The forms in which labelled texts are commonly kept, and how they are told apart.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, quoted, quoted_list};
+use crate::text::visible_entries;
+
+/// How labelled texts are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Format {
+    /// A file of comma-separated values (RFC 4180): fields may be quoted and then hold commas and line ends.
+    Csv,
+    /// A file of tab-separated values: quotes mean nothing, no field holds a tab or a line end.
+    Tsv,
+    /// A folder with one folder for each class, named by its label; each text file in it or below it is one example.
+    FolderPerClass,
+    /// A folder with one `.txt` file for each class, or one such file of any name; each line is one example, the label
+    /// is the file's name without extension.
+    FilePerClass,
+    /// A file in which each line is a label, white space, and a text.
+    LabelFirst,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 5] = [Self::Csv, Self::Tsv, Self::FolderPerClass, Self::FilePerClass, Self::LabelFirst];
+
+    /// `csv`, `tsv`, `folder-per-class`, `file-per-class` or `label-first`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Tsv => "tsv",
+            Self::FolderPerClass => "folder-per-class",
+            Self::FilePerClass => "file-per-class",
+            Self::LabelFirst => "label-first",
+        }
+    }
+
+    /// The format of a file or folder, where it leaves no doubt:
+    ///
+    /// - a file named `.csv`, `.tsv` or `.tab` is what its name says;
+    /// - any other file is [`LabelFirst`](Self::LabelFirst) if all lines in its first 64 KiB begin with a whole number
+    ///   or a word such as `__label__good`, with text after it in some, and at most every second one brings a new
+    ///   label;
+    /// - a folder that holds folders and no `.txt` files is [`FolderPerClass`](Self::FolderPerClass);
+    /// - a folder that holds `.txt` files and no folders is [`FilePerClass`](Self::FilePerClass).
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] saying what can be given instead, where there is doubt; [`Error::Io`].
+    pub fn detect(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let found = if path.is_dir() {
+            let entries = visible_entries(path)?;
+            let folders = entries.iter().filter(|entry| entry.is_dir()).count();
+            let texts = entries.iter().filter(|entry| is_text_file(entry)).count();
+            match (folders, texts) {
+                (1.., 0) => return Ok(Self::FolderPerClass),
+                (0, 1..) => return Ok(Self::FilePerClass),
+                _ => format!("a folder with {folders} folders and {texts} `.txt` files"),
+            }
+        } else {
+            match path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase).as_deref() {
+                Some("csv") => return Ok(Self::Csv),
+                Some("tsv" | "tab") => return Ok(Self::Tsv),
+                _ if begins_with_labels(path)? => return Ok(Self::LabelFirst),
+                _ => "a file whose name and lines do not tell".into(),
+            }
+        };
+        let expected = "labelled texts in a form that can be recognised";
+        let names: Vec<_> = Self::ALL.iter().map(|format| format!("`{}`", format.name())).collect();
+        Err(Error::malformed(path, None, expected, found, format!("give the format: {}", names.join(", "))))
+    }
+
+    pub(crate) fn is_table(self) -> bool {
+        matches!(self, Self::Csv | Self::Tsv)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    /// # Errors
+    /// [`Error::Setting`] for anything but a [`name`](Format::name).
+    fn from_str(name: &str) -> Result<Self> {
+        let format = Self::ALL.into_iter().find(|format| format.name() == name);
+        format.ok_or_else(|| Error::setting("format", quoted_list(Self::ALL.map(Self::name)), quoted(name)))
+    }
+}
+
+pub(crate) fn is_text_file(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "txt") && path.is_file()
+}
+
+fn begins_with_labels(path: &Path) -> Result<bool> {
+    const SAMPLE: u64 = 64 << 10;
+    // What a pipe gives is gone once it was looked at.
+    if !path.metadata().map_err(Error::io(path))?.is_file() {
+        return Ok(false);
+    }
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(SAMPLE).read_to_end(&mut bytes)).map_err(Error::io(path))?;
+    if bytes.len() as u64 == SAMPLE {
+        // The last line may be cut.
+        bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0));
+    }
+    let sample = String::from_utf8_lossy(&bytes);
+    let lines: Vec<(&str, &str)> = sample.trim_start_matches('\u{FEFF}').lines().filter_map(label_and_text).collect();
+    let is_label = |label: &str| label.starts_with("__label__") || label.parse::<i64>().is_ok();
+    let labels: HashSet<&str> = lines.iter().map(|line| line.0).collect();
+    let some_text = lines.iter().any(|line| !line.1.is_empty());
+    Ok(some_text && labels.len() <= lines.len().div_ceil(2) && labels.into_iter().all(is_label))
+}
+
+/// The first word of a line, and the rest without the white space around it; nothing if the line is blank.
+pub(crate) fn label_and_text(line: &str) -> Option<(&str, &str)> {
+    let line = line.trim();
+    let (label, text) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    (!label.is_empty()).then_some((label, text.trim_start()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Folder;
+
+    #[test]
+    fn doubt_about_the_format_is_an_error() {
+        let folder = Folder::new(&[
+            ("both/a/x.txt", b"x"),
+            ("both/y.txt", b"y"),
+            ("tables/a.csv", b"text,label"),
+            ("prose.txt", b"It was the best of times,\nit was the worst of times"),
+            ("numbers.txt", b"1\n2\n1\n2\n"),
+            ("years.txt", b"1789 revolution\n1815 congress\n1848 revolution\n"),
+        ]);
+        for name in ["both", "tables", "prose.txt", "numbers.txt", "years.txt"] {
+            let error = Format::detect(folder.join(name)).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("`label-first`"), "{error}");
+        }
+        assert!(matches!(Format::detect(folder.join("missing")), Err(Error::Io { .. })));
+    }
+
+    #[test]
+    fn what_leaves_no_doubt_is_detected() {
+        let folder = Folder::new(&[
+            ("folders/a/x.txt", b"x"),
+            ("folders/README.md", b"about"),
+            ("files/a.txt", b"x"),
+            ("files/SOURCE.md", b"about"),
+            ("a.CSV", b"anything"),
+            ("a.tab", b"anything"),
+            ("numbers.train", b"1 x\n0 y\n\n1 z\n0\n"),
+            ("words.txt", b"__label__a x\n__label__b y\n__label__a z\n"),
+        ]);
+        for (name, format) in [
+            ("folders", Format::FolderPerClass),
+            ("files", Format::FilePerClass),
+            ("a.CSV", Format::Csv),
+            ("a.tab", Format::Tsv),
+            ("numbers.train", Format::LabelFirst),
+            ("words.txt", Format::LabelFirst),
+        ] {
+            assert_eq!(Format::detect(folder.join(name)).unwrap(), format, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_sample_cut_within_a_label_is_no_doubt() {
+        // 3 bytes and lines of 23: the sample of 64 KiB ends after `__labe`.
+        let content = format!("\u{FEFF}{}", "__label__a eleven char\n__label__b eleven char\n".repeat(2000));
+        let folder = Folder::new(&[("a", content.as_bytes())]);
+        assert_eq!(Format::detect(folder.join("a")).unwrap(), Format::LabelFirst);
+    }
+
+    #[test]
+    fn formats_have_names() {
+        for format in Format::ALL {
+            assert_eq!(format.to_string().parse::<Format>().unwrap(), format);
+            assert_eq!(serde_json::to_string(&format).unwrap(), format!("\"{format}\""));
+        }
+        assert!(matches!("xml".parse::<Format>(), Err(Error::Setting { key: "format", .. })));
+    }
+}

@@ -1,0 +1,83 @@
+//! Fused operators around the recurrent layers. Each stands next to its own backward pass.
+//!
+//! - [`embedding`]: rows of a table;
+//! - [`linear`]: y = x W' + b;
+//! - [`cross_entropy`]: softmax and its losses;
+//! - [`softmax_head`]: linear and cross-entropy over a vocabulary in bounded memory;
+//! - [`mean_squared`]: the squared error;
+//! - [`dropout`]: masks that are recomputed instead of stored;
+//! - [`reduce`]: norms, checks, and arithmetic on whole arrays.
+//!
+//! Threads split outputs and never a sum; a sum of many terms has fixed blocks and ends in f64. Scalars (a scale, a rate, a
+//! temperature) are f64 and rounded once to the element type.
+
+pub mod cross_entropy;
+pub(crate) mod disjoint;
+pub mod dropout;
+pub mod embedding;
+pub mod linear;
+pub mod mean_squared;
+pub mod reduce;
+pub mod softmax_head;
+pub(crate) mod vectors;
+
+pub use cross_entropy::{
+    Classified, IGNORED, RowLoss, cross_entropy, log_softmax, softmax, softmax_cross_entropy,
+};
+pub use dropout::Dropout;
+pub use linear::{Linear, LinearGradients};
+pub use mean_squared::mean_squared_error;
+pub use reduce::{add, all_finite, clip_value, scale, sum_of_squares};
+pub use softmax_head::SoftmaxHead;
+
+/// The sum of a loss over what it was taken of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// The sum.
+    pub sum: f64,
+    /// How many terms it has.
+    pub count: usize,
+}
+
+impl Loss {
+    /// The mean of the terms; 0 of none.
+    pub fn mean(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
+    }
+}
+
+impl core::ops::AddAssign for Loss {
+    fn add_assign(&mut self, other: Self) {
+        self.sum += other.sum;
+        self.count += other.count;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use throughline_simd::{Element, Isa};
+
+    use crate::random::{Philox, Purpose};
+    use crate::threads::Threads;
+
+    /// `length` numbers in -1..1.
+    pub(crate) fn numbers<E: Element>(seed: u64, length: usize) -> Vec<E> {
+        let mut stream = Philox::new(seed, Purpose::Benchmark, 0).stream();
+        (0..length).map(|_| E::from_f64(2.0 * stream.uniform() - 1.0)).collect()
+    }
+
+    /// `length` whole numbers below `bound`.
+    pub(crate) fn tokens(seed: u64, length: usize, bound: usize) -> Vec<u32> {
+        let mut stream = Philox::new(seed, Purpose::Benchmark, 1).stream();
+        (0..length).map(|_| stream.below(bound) as u32).collect()
+    }
+
+    /// Every instruction set of this CPU, on one thread and on three.
+    pub(crate) fn for_every_setting(mut test: impl FnMut(Isa, &Threads)) {
+        let three = Threads::new(3);
+        for isa in Isa::available() {
+            test(isa, Threads::ONE);
+            test(isa, &three);
+        }
+    }
+}

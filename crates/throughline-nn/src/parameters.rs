@@ -1,0 +1,119 @@
+//! All parameters of a model in one aligned buffer.
+//!
+//! A tensor is a name, a shape and a place. Gradients and optimiser moments live in buffers of the same layout, so that
+//! clipping, one-pass optimisers and checkpoints need not know what the tensors mean.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use throughline_kernels::Element;
+use throughline_kernels::buffer::Buffer;
+
+/// Tensors start at multiples of this many elements (a cache line of f32); the gaps hold zeros.
+const ALIGNMENT: usize = 16;
+
+/// One tensor of a [`Layout`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    name: String,
+    shape: Vec<usize>,
+    start: usize,
+}
+
+impl Tensor {
+    /// Its name in files, such as `rnn.weight_ih_l0`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Its shape, row-major.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+    /// Elements.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+    /// Its place in a buffer of the layout.
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.start + self.count()
+    }
+}
+
+/// A handle to a tensor of the layout that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorId(usize);
+
+/// Which tensors a model has, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    tensors: Vec<Tensor>,
+    length: usize,
+}
+
+impl Layout {
+    /// No tensor yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a tensor.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn add(&mut self, name: String, shape: &[usize]) -> TensorId {
+        assert!(self.find(&name).is_none(), "two tensors named {name}");
+        let tensor = Tensor { name, shape: shape.to_vec(), start: self.length };
+        self.length = tensor.range().end.next_multiple_of(ALIGNMENT);
+        self.tensors.push(tensor);
+        TensorId(self.tensors.len() - 1)
+    }
+
+    /// The tensors in order of their places.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The tensor of that name.
+    pub fn find(&self, name: &str) -> Option<TensorId> {
+        self.tensors.iter().position(|tensor| tensor.name == name).map(TensorId)
+    }
+
+    /// The tensor behind a handle.
+    pub fn tensor(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.0]
+    }
+
+    /// Elements of a buffer of this layout, gaps included.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Trainable numbers, gaps not included.
+    pub fn parameter_count(&self) -> usize {
+        self.tensors.iter().map(Tensor::count).sum()
+    }
+
+    /// A buffer of this layout, all zeros.
+    pub fn zeros<E: Element>(&self) -> Buffer<E> {
+        Buffer::zeros(self.length)
+    }
+
+    /// The elements of one tensor.
+    pub fn view<'a, E>(&self, buffer: &'a [E], id: TensorId) -> &'a [E] {
+        &buffer[self.tensor(id).range()]
+    }
+
+    /// The elements of one tensor, to be changed.
+    pub fn view_mut<'a, E>(&self, buffer: &'a mut [E], id: TensorId) -> &'a mut [E] {
+        &mut buffer[self.tensor(id).range()]
+    }
+
+    /// The elements of several different tensors at once, to be changed.
+    ///
+    /// # Panics
+    /// If two of them are the same.
+    pub fn views_mut<'a, E, const K: usize>(&self, buffer: &'a mut [E], ids: [TensorId; K]) -> [&'a mut [E]; K] {
+        buffer.get_disjoint_mut(ids.map(|id| self.tensor(id).range())).expect("different tensors do not overlap")
+    }
+}

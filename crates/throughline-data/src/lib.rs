@@ -54,6 +54,6 @@ pub use labelled::{Example, LabelledReader, LabelledSet};
 pub use metrics::{ClassScores, ConfusionMatrix, majority_class};
 pub use naive_bayes::{NaiveBayes, NaiveBayesOptions};
 pub use ngram::{NgramModel, interpolated_entropy};
-pub use split::{Fractions, Split};
+pub use split::{Fractions, Split, first_units};
 pub use text::{Document, TextReader, Texts};
 pub use vocabulary::{Decoder, UNKNOWN, UNKNOWN_TOKEN, Unit, Vocabulary, VocabularyOptions};

@@ -92,6 +92,11 @@ impl Fractions {
     }
 }
 
+/// The first `count` units of `text`, or all of it if there are no more.
+pub fn first_units(text: &str, unit: Unit, count: usize) -> &str {
+    &text[..beginning(text, unit, count)]
+}
+
 /// The byte offset at which unit number `count` of `text` begins, or the length of `text` if there are no more.
 fn beginning(text: &str, unit: Unit, count: usize) -> usize {
     let offset = match unit {

@@ -16,8 +16,12 @@ extern crate alloc;
 pub mod buffer;
 pub mod cells;
 pub mod gemm;
+pub mod ops;
+pub mod optim;
 pub mod random;
 pub mod sequence;
 pub mod threads;
 
+#[cfg(feature = "std")]
+pub use throughline_simd::peak;
 pub use throughline_simd::{Element, Isa, IsaName};

@@ -14,6 +14,7 @@ use throughline_kernels::sequence::{
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa};
 
+use crate::initialise::{self, Initialisation};
 use crate::parameters::{Layout, TensorId};
 
 /// Where sequences start when no state is given.
@@ -213,6 +214,35 @@ impl Recurrent {
     /// The shape of the stack.
     pub fn config(&self) -> &RecurrentConfig {
         &self.config
+    }
+
+    /// New weights and biases; learned initial states stay as they are.
+    pub fn initialise(&self, layout: &Layout, seed: u64, how: Initialisation, parameters: &mut [f32]) {
+        let limit = 1.0 / libm::sqrt(self.config.hidden as f64);
+        let gates = self.config.cell.gates();
+        for ids in self.ids.iter().flatten() {
+            let [weight_ih, weight_hh] = ids.weights;
+            match how {
+                Initialisation::Uniform => {
+                    for id in ids.weights.into_iter().chain(ids.biases.into_iter().flatten()) {
+                        initialise::uniform(seed, layout, id, limit, parameters);
+                    }
+                }
+                Initialisation::Xavier => {
+                    initialise::xavier(seed, layout, weight_ih, gates, parameters);
+                    initialise::xavier(seed, layout, weight_hh, gates, parameters);
+                }
+                Initialisation::Orthogonal => {
+                    initialise::xavier(seed, layout, weight_ih, gates, parameters);
+                    initialise::orthogonal(seed, layout, weight_hh, parameters);
+                }
+            }
+        }
+    }
+
+    /// `bias_ih` of every layer and direction.
+    pub(crate) fn input_biases(&self) -> impl Iterator<Item = TensorId> {
+        self.ids.iter().flatten().filter_map(|ids| ids.biases.map(|[bias_ih, _]| bias_ih))
     }
 
     /// Room for packed weights on `isa`; with `backward`, also for what training needs.

@@ -22,6 +22,8 @@ mod isa;
 mod maths;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(feature = "std")]
+pub mod peak;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -133,6 +135,13 @@ pub trait Lane: Copy + Send + Sync + 'static {
     fn exp(self, x: Self::Vector) -> Self::Vector;
     /// The hyperbolic tangent.
     fn tanh(self, x: Self::Vector) -> Self::Vector;
+
+    /// `rounds` times twelve independent chains of one fused multiply-add each, and nothing else: for [`peak`].
+    #[cfg(feature = "std")]
+    #[inline(always)]
+    fn chains(self, rounds: u64) {
+        peak::plain_chains(self, rounds);
+    }
 
     /// The logistic sigmoid 1 / (1 + e^-x).
     #[inline(always)]

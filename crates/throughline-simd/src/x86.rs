@@ -66,6 +66,60 @@ macro_rules! operations {
     };
 }
 
+/// `rounds` times twelve fused multiply-adds into twelve registers of the class `$register`.
+macro_rules! chains {
+    ($feature:literal, $register:literal) => {
+        #[cfg(feature = "std")]
+        #[inline(always)]
+        fn chains(self, rounds: u64) {
+            #[target_feature(enable = $feature)]
+            fn inside(rounds: u64) {
+                // SAFETY: the assembly touches only registers that it names and no memory; it ends because rounds > 0.
+                unsafe {
+                    core::arch::asm!(
+                        "vxorps xmm12, xmm12, xmm12",
+                        "vxorps xmm13, xmm13, xmm13",
+                        "2:",
+                        concat!("vfmadd231ps ", $register, "0, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "1, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "2, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "3, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "4, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "5, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "6, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "7, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "8, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "9, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "10, ", $register, "12, ", $register, "13"),
+                        concat!("vfmadd231ps ", $register, "11, ", $register, "12, ", $register, "13"),
+                        "sub {rounds}, 1",
+                        "jnz 2b",
+                        rounds = inout(reg) rounds => _,
+                        out("xmm0") _,
+                        out("xmm1") _,
+                        out("xmm2") _,
+                        out("xmm3") _,
+                        out("xmm4") _,
+                        out("xmm5") _,
+                        out("xmm6") _,
+                        out("xmm7") _,
+                        out("xmm8") _,
+                        out("xmm9") _,
+                        out("xmm10") _,
+                        out("xmm11") _,
+                        out("xmm12") _,
+                        out("xmm13") _,
+                        options(nomem, nostack),
+                    );
+                }
+            }
+            assert!(rounds > 0, "at least one round");
+            // SAFETY: the value `self` is the proof that the CPU has these features.
+            unsafe { inside(rounds) }
+        }
+    };
+}
+
 /// AVX2 masks for the first 0..=8 elements: a window of eight into ones followed by zeros.
 static FIRST: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
@@ -127,6 +181,7 @@ impl Lane for Avx2 {
         less(a: Vector, b: Vector) -> Mask = _mm256_cmp_ps::<_CMP_LT_OQ>(a, b);
         select(mask: Mask, a: Vector, b: Vector) -> Vector = _mm256_blendv_ps(b, a, mask);
     }
+    chains!("avx2,fma", "ymm");
     #[inline(always)]
     fn exp(self, x: __m256) -> __m256 {
         maths::exp(self, x)
@@ -204,6 +259,7 @@ impl Lane for Avx512 {
         less(a: Vector, b: Vector) -> Mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
         select(mask: Mask, a: Vector, b: Vector) -> Vector = _mm512_mask_blend_ps(mask, b, a);
     }
+    chains!("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", "zmm");
     #[inline(always)]
     fn exp(self, x: __m512) -> __m512 {
         maths::exp(self, x)

@@ -37,10 +37,10 @@ pub struct Progress {
     pub seconds: f64,
     /// Evaluations done.
     pub evaluations: u64,
-    /// Evaluations since the one with the lowest validation loss.
+    /// Evaluations since the one with the lowest score.
     pub evaluations_since_best: u64,
-    /// Lowest validation loss so far, in nats.
-    pub best_validation_loss: Option<f64>,
+    /// Lowest validation score so far: the loss of a language model in nats, the error rate of a classifier.
+    pub best_score: Option<f64>,
     /// State of the learning rate schedule.
     pub plateau: Plateau,
     /// [`Digest`](crate::Digest) of the training data.
@@ -50,6 +50,50 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// The beginning of a run.
+    pub fn start(data_digest: String, recipe_digest: String) -> Self {
+        Self {
+            step: 0,
+            epoch: 0,
+            position: 0,
+            tokens: 0,
+            seconds: 0.0,
+            evaluations: 0,
+            evaluations_since_best: 0,
+            best_score: None,
+            plateau: Plateau::default(),
+            data_digest,
+            recipe_digest,
+        }
+    }
+
+    /// Counts an evaluation; whether its score is the lowest so far.
+    pub fn observe(&mut self, score: f64) -> bool {
+        let best = self.best_score.is_none_or(|best| score < best);
+        if best {
+            self.best_score = Some(score);
+            self.evaluations_since_best = 0;
+        } else {
+            self.evaluations_since_best += 1;
+        }
+        self.evaluations += 1;
+        best
+    }
+
+    /// Checks that the place in the data exists.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the position lies outside an epoch of `updates_per_epoch`, or does not fit the step.
+    pub fn check_place(&self, path: &Path, updates_per_epoch: u64) -> Result<()> {
+        let place = self.epoch.checked_mul(updates_per_epoch).and_then(|updates| updates.checked_add(self.position));
+        if self.position < updates_per_epoch && place == Some(self.step) {
+            return Ok(());
+        }
+        let expected = format!("a place that fits step {} in epochs of {updates_per_epoch} updates", self.step);
+        let found = format!("update {} of epoch {}", self.position, self.epoch);
+        Err(Error::file(path, "checkpoint", expected, found))
+    }
+
     /// Checks that the checkpoint at `path` belongs to this data and this recipe.
     ///
     /// # Errors
@@ -203,7 +247,7 @@ mod tests {
             seconds: 12.3,
             evaluations: 3,
             evaluations_since_best: 1,
-            best_validation_loss: Some(0.1 + 0.2),
+            best_score: Some(0.1 + 0.2),
             plateau: Plateau::default(),
             data_digest: "d".to_owned(),
             recipe_digest: "r".to_owned(),

@@ -9,18 +9,26 @@ pub mod checkpoint;
 mod digest;
 mod error;
 mod files;
+mod generate;
+mod lesson;
 pub mod metrics;
+mod model;
 pub mod recipe;
 mod run_folder;
 pub mod schedule;
 #[cfg(test)]
 mod testing;
+mod trainer;
 
 pub use checkpoint::Progress;
 pub use digest::Digest;
 pub use error::{Error, Origin, RecipeError, Result};
 pub use files::{read_at_most, replace, write_atomically};
+pub use generate::generate;
+pub use lesson::{BUILT_IN, Evaluation, Lesson, Model, Place};
 pub use metrics::{MetricsLog, Part, Row};
+pub use model::{Prediction, Report, TrainedModel};
 pub use recipe::{Recipe, Task};
 pub use run_folder::{RunFolder, RunLock};
 pub use schedule::Plateau;
+pub use trainer::{Event, Outcome, resume, train};

@@ -6,6 +6,7 @@
 //! defaults and ranges; a key that has no effect beside the others (`optimiser.momentum` with Adam, say) must be left at its
 //! default, so that no setting is ever ignored in silence.
 
+mod build;
 mod check;
 mod nearest;
 mod resolve;
@@ -14,6 +15,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use throughline_data::{Format, Unit};
+pub use throughline_nn::config::Task;
+pub use throughline_nn::initialise::Initialisation;
+pub use throughline_nn::recurrent::InitialState;
+
+pub(crate) use build::recurrent_config;
 
 /// What to train, on what and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,27 +47,6 @@ pub struct Recipe {
     pub schedule: Schedule,
     /// Table `[sample]`, language models only.
     pub sample: Sample,
-}
-
-/// What the network learns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Task {
-    /// `"lm"`: to predict the next unit of a text.
-    Lm,
-    /// `"classify"`: to put a text into one of the given classes.
-    Classify,
-}
-
-impl Task {
-    /// The task as a recipe writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Lm => "lm",
-            Self::Classify => "classify",
-        }
-    }
 }
 
 /// Where the texts come from and how they are cut.
@@ -132,7 +117,7 @@ pub struct Model {
     pub initial_state: InitialState,
     /// Initial weights: `"uniform"` within ±1/sqrt(hidden) (PyTorch's), `"xavier"` (Glorot and Bengio 2010) or
     /// `"orthogonal"` (Saxe et al. 2014) for the recurrent ones. Default `"uniform"`.
-    pub initialise: Initialise,
+    pub initialise: Initialisation,
     /// Added to the input bias of the LSTM's forget gate at the start, -10 to 10 (Gers et al. 2000; often 1). Default 0.
     pub forget_bias: f64,
 }
@@ -152,30 +137,6 @@ pub enum Cell {
     Rnn,
     /// `"rnn-relu"`.
     RnnRelu,
-}
-
-/// The hidden state before the first unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum InitialState {
-    /// `"zero"`.
-    Zero,
-    /// `"learned"`: a parameter.
-    Learned,
-}
-
-/// How the weights begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Initialise {
-    /// `"uniform"`.
-    Uniform,
-    /// `"xavier"`.
-    Xavier,
-    /// `"orthogonal"`.
-    Orthogonal,
 }
 
 /// The course of training.
@@ -397,7 +358,7 @@ impl Model {
             bias: true,
             tied: false,
             initial_state: InitialState::Zero,
-            initialise: Initialise::Uniform,
+            initialise: Initialisation::Uniform,
             forget_bias: 0.0,
         }
     }

@@ -60,16 +60,28 @@ impl<E: Element> Panels<E> {
         if depth > 0 {
             assert!(w.len() >= (group_columns.len() * units - 1) * stride + depth, "the weights cover the panels");
         }
+        const LINE: usize = 16;
         let width = self.width;
         self.fill(|k, first_unit, group, count, panel, step| {
-            for unit in 0..count {
-                let row = &w[(group * units + first_unit + unit) * stride..][k.clone()];
-                for (x, slot) in row.iter().zip(panel[unit..].iter_mut().step_by(step)) {
-                    *slot = *x;
+            // Sixteen columns of the weights at a time: one line of each row is read whole, and the writes go side by side.
+            for (block, panel) in k.clone().step_by(LINE).zip(panel.chunks_mut(LINE * step)) {
+                let depth = LINE.min(k.end - block);
+                if count == width && depth == LINE {
+                    for unit in 0..count {
+                        let row = &w[(group * units + first_unit + unit) * stride + block..][..LINE];
+                        for k in 0..LINE {
+                            // The last vector of a block ends where `panel` does, `width` after its first element.
+                            panel[k * step + unit] = row[k];
+                        }
+                    }
+                } else {
+                    for k in 0..depth {
+                        for unit in 0..width {
+                            let at = (group * units + first_unit + unit) * stride + block + k;
+                            panel[k * step + unit] = if unit < count { w[at] } else { E::ZERO };
+                        }
+                    }
                 }
-            }
-            for slot in panel.chunks_mut(step) {
-                slot[count..width].fill(E::ZERO);
             }
         });
     }

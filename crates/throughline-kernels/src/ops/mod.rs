@@ -21,9 +21,7 @@ pub mod reduce;
 pub mod softmax_head;
 pub(crate) mod vectors;
 
-pub use cross_entropy::{
-    Classified, IGNORED, RowLoss, cross_entropy, log_softmax, softmax, softmax_cross_entropy,
-};
+pub use cross_entropy::{Classified, IGNORED, RowLoss, cross_entropy, log_softmax, softmax, softmax_cross_entropy};
 pub use dropout::Dropout;
 pub use linear::{Linear, LinearGradients};
 pub use mean_squared::mean_squared_error;

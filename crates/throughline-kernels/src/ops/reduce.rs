@@ -1,30 +1,24 @@
 //! Whole arrays: norms, checks, and the arithmetic between gradients and the optimiser.
 
-use throughline_simd::{Element, Isa, Kernel, Lane};
+use throughline_simd::{Element, Isa, Lane};
 
-use super::disjoint::{Disjoint, for_each_piece, for_each_task};
-use super::vectors::{self, BLOCK, map};
+use super::vectors::{Map, Terms, apply, total};
 use crate::threads::Threads;
 
 /// The sum of squares of `x`, for norms. Terms are added in the precision of E within fixed blocks of 4096 elements and
 /// the blocks in f64, so the bits do not depend on threads or instruction set. Infinite where a square is.
 pub fn sum_of_squares<E: Element>(isa: Isa, threads: &Threads, x: &[E]) -> f64 {
-    sum_in_blocks(threads, x.len(), |range| E::dispatch(isa, SumOfSquares(&x[range])))
+    total(isa, threads, &Square, [x])
 }
 
 /// Whether no element of `x` is infinite or NaN.
 pub fn all_finite<E: Element>(isa: Isa, threads: &Threads, x: &[E]) -> bool {
-    // 0 · x is NaN exactly where x is not finite, and a NaN stays in its sum.
-    sum_in_blocks(threads, x.len(), |range| E::dispatch(isa, SumOfZeros(&x[range]))) == 0.0
+    total(isa, threads, &NanUnlessFinite, [x]) == 0.0
 }
 
 /// `x = factor · x`
 pub fn scale<E: Element>(isa: Isa, threads: &Threads, factor: f64, x: &mut [E]) {
-    let (length, x) = (x.len(), Disjoint::new(x));
-    for_each_piece(threads, length, |range| {
-        // SAFETY: pieces do not overlap.
-        E::dispatch(isa, Scale { factor: E::from_f64(factor), x: unsafe { x.part(range) } });
-    });
+    apply(isa, threads, &Scale(E::from_f64(factor)), [x], []);
 }
 
 /// Limits every element to `-limit..=limit`; NaN stays NaN.
@@ -33,11 +27,7 @@ pub fn scale<E: Element>(isa: Isa, threads: &Threads, factor: f64, x: &mut [E]) 
 /// If `limit` is negative or NaN.
 pub fn clip_value<E: Element>(isa: Isa, threads: &Threads, limit: f64, x: &mut [E]) {
     assert!(limit >= 0.0, "a limit is at least 0, not {limit}");
-    let (length, x) = (x.len(), Disjoint::new(x));
-    for_each_piece(threads, length, |range| {
-        // SAFETY: pieces do not overlap.
-        E::dispatch(isa, Clip { limit: E::from_f64(limit), x: unsafe { x.part(range) } });
-    });
+    apply(isa, threads, &Clip(E::from_f64(limit)), [x], []);
 }
 
 /// `a += b`
@@ -46,91 +36,54 @@ pub fn clip_value<E: Element>(isa: Isa, threads: &Threads, limit: f64, x: &mut [
 /// If the lengths differ.
 pub fn add<E: Element>(isa: Isa, threads: &Threads, a: &mut [E], b: &[E]) {
     assert_eq!(a.len(), b.len(), "arrays of one length are added");
-    let (length, a) = (a.len(), Disjoint::new(a));
-    for_each_piece(threads, length, |range| {
-        // SAFETY: pieces do not overlap.
-        E::dispatch(isa, Add { a: unsafe { a.part(range.clone()) }, b: &b[range] });
-    });
+    apply(isa, threads, &Add, [a], [b]);
 }
 
-/// Adds up `sum(range)` over ranges that depend on `length` alone and begin at multiples of a block.
-pub(super) fn sum_in_blocks(
-    threads: &Threads,
-    length: usize,
-    sum: impl Fn(core::ops::Range<usize>) -> f64 + Sync,
-) -> f64 {
-    const PARTS: usize = 64;
-    let mut sums = [0.0; PARTS];
-    let piece = length.div_ceil(BLOCK).div_ceil(PARTS) * BLOCK;
-    if piece > 0 {
-        let sums = Disjoint::new(&mut sums);
-        for_each_task(threads, length.div_ceil(piece), |index| {
-            // SAFETY: every task has its own element.
-            unsafe { sums.part(index..index + 1) }[0] = sum(index * piece..length.min((index + 1) * piece));
-        });
-    }
-    sums.iter().sum()
-}
+struct Square;
 
-struct SumOfSquares<'a, E>(&'a [E]);
-
-impl<E: Element> Kernel<E> for SumOfSquares<'_, E> {
-    type Output = f64;
+impl<E: Element> Terms<E, 1> for Square {
     #[inline(always)]
-    fn run<L: Lane<Element = E>>(self, lane: L) -> f64 {
-        vectors::sum(lane, [self.0], E::ZERO, |[x]| lane.mul(x, x))
+    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
+        lane.fma(x, x, sums)
     }
 }
 
-struct SumOfZeros<'a, E>(&'a [E]);
+/// 0 · x is NaN exactly where x is not finite, and a NaN stays in its sum.
+struct NanUnlessFinite;
 
-impl<E: Element> Kernel<E> for SumOfZeros<'_, E> {
-    type Output = f64;
+impl<E: Element> Terms<E, 1> for NanUnlessFinite {
     #[inline(always)]
-    fn run<L: Lane<Element = E>>(self, lane: L) -> f64 {
-        vectors::sum(lane, [self.0], E::ZERO, |[x]| lane.mul(x, lane.splat(E::ZERO)))
+    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
+        lane.fma(x, lane.splat(E::ZERO), sums)
     }
 }
 
-struct Scale<'a, E> {
-    factor: E,
-    x: &'a mut [E],
-}
+/// `x = factor · x`
+pub(super) struct Scale<E>(pub E);
 
-impl<E: Element> Kernel<E> for Scale<'_, E> {
-    type Output = ();
+impl<E: Element> Map<E, 1, 0> for Scale<E> {
     #[inline(always)]
-    fn run<L: Lane<Element = E>>(self, lane: L) {
-        map(lane, [self.x], [], |[x], []| [lane.mul(lane.splat(self.factor), x)]);
+    fn map<L: Lane<Element = E>>(&self, lane: L, [x]: [L::Vector; 1], []: [L::Vector; 0]) -> [L::Vector; 1] {
+        [lane.mul(lane.splat(self.0), x)]
     }
 }
 
-struct Clip<'a, E> {
-    limit: E,
-    x: &'a mut [E],
-}
+struct Clip<E>(E);
 
-impl<E: Element> Kernel<E> for Clip<'_, E> {
-    type Output = ();
+impl<E: Element> Map<E, 1, 0> for Clip<E> {
     #[inline(always)]
-    fn run<L: Lane<Element = E>>(self, lane: L) {
-        let highest = lane.splat(self.limit);
-        let lowest = lane.sub(lane.splat(E::ZERO), highest);
-        map(lane, [self.x], [], |[x], []| [lane.max(lowest, lane.min(highest, x))]);
+    fn map<L: Lane<Element = E>>(&self, lane: L, [x]: [L::Vector; 1], []: [L::Vector; 0]) -> [L::Vector; 1] {
+        [lane.max(lane.splat(-self.0), lane.min(lane.splat(self.0), x))]
     }
 }
 
-/// `a += b` over slices of one length.
-pub(super) struct Add<'a, E> {
-    pub a: &'a mut [E],
-    pub b: &'a [E],
-}
+/// `a += b`
+pub(super) struct Add;
 
-impl<E: Element> Kernel<E> for Add<'_, E> {
-    type Output = ();
+impl<E: Element> Map<E, 1, 1> for Add {
     #[inline(always)]
-    fn run<L: Lane<Element = E>>(self, lane: L) {
-        map(lane, [self.a], [self.b], |[a], [b]| [lane.add(a, b)]);
+    fn map<L: Lane<Element = E>>(&self, lane: L, [a]: [L::Vector; 1], [b]: [L::Vector; 1]) -> [L::Vector; 1] {
+        [lane.add(a, b)]
     }
 }
 

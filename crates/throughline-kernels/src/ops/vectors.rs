@@ -1,22 +1,106 @@
-//! The two ways of going through arrays a vector at a time: [`map`] and the folds [`sum`] and [`maximum`].
+//! The two ways of going through arrays a vector at a time: a [`Map`], and a sum of [`Terms`].
 //!
-//! Folds run 64 chains side by side, element j in chain j mod 64, and join them in one fixed order, so that the result does
-//! not depend on the width of the lane.
+//! Both are traits and not closures, because `#[inline(always)]` is what brings an operation into the function that
+//! enables the instruction set, and a closure cannot have it.
 
-use throughline_simd::{Element, Lane};
+use throughline_simd::{Element, Isa, Kernel, Lane};
 
-/// Chains of a fold; a multiple of every lane's width.
+use super::disjoint::{Disjoint, for_each_piece, for_each_task};
+use crate::threads::Threads;
+
+/// Chains of a fold.
 const CHAINS: usize = 64;
+/// Chains that are joined one by one in the end; a multiple of every lane's width.
+const LAST: usize = 16;
 /// Elements that are added up in their own precision before the sum goes on in f64.
-pub(crate) const BLOCK: usize = 4096;
+const BLOCK: usize = 4096;
+/// Partial sums of a sum that threads share.
+const PARTS: usize = 64;
 
-/// `written = f(written, read)`, element by element over arrays of one length.
+/// An operation on W written and R read arrays of one length, element by element. Mark `map` `#[inline(always)]`.
+pub(crate) trait Map<E: Element, const W: usize, const R: usize> {
+    /// The new elements of the written arrays from the old ones and those of the read arrays.
+    fn map<L: Lane<Element = E>>(&self, lane: L, written: [L::Vector; W], read: [L::Vector; R]) -> [L::Vector; W];
+}
+
+/// The terms of a sum over R arrays of one length. Mark `add` `#[inline(always)]`.
+pub(crate) trait Terms<E: Element, const R: usize> {
+    /// `sums` plus the terms of the elements read.
+    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, read: [L::Vector; R]) -> L::Vector;
+}
+
+/// Applies `operation`, shared out over threads.
+pub(crate) fn apply<E: Element, const W: usize, const R: usize>(
+    isa: Isa,
+    threads: &Threads,
+    operation: &(impl Map<E, W, R> + Sync),
+    written: [&mut [E]; W],
+    read: [&[E]; R],
+) {
+    let length = written[0].len();
+    let written = written.map(Disjoint::new);
+    for_each_piece(threads, length, |range| {
+        // SAFETY: pieces do not overlap.
+        let written = written.each_ref().map(|array| unsafe { array.part(range.clone()) });
+        E::dispatch(isa, Apply { operation, written, read: read.map(|array| &array[range.clone()]) });
+    });
+}
+
+/// The sum of `terms`, shared out over threads: the terms of a block of 4096 elements are added in the precision of E, the
+/// blocks in f64, in an order that depends on the length alone.
+pub(crate) fn total<E: Element, const R: usize>(
+    isa: Isa,
+    threads: &Threads,
+    terms: &(impl Terms<E, R> + Sync),
+    read: [&[E]; R],
+) -> f64 {
+    let length = read[0].len();
+    let piece = length.div_ceil(BLOCK).div_ceil(PARTS).max(1) * BLOCK;
+    let mut totals = [0.0; PARTS];
+    let parts = Disjoint::new(&mut totals);
+    for_each_task(threads, length.div_ceil(piece), |index| {
+        let range = index * piece..length.min((index + 1) * piece);
+        // SAFETY: every task has its own element.
+        let own = unsafe { parts.part(index..index + 1) };
+        own[0] = E::dispatch(isa, Total { terms, read: read.map(|array| &array[range.clone()]) });
+    });
+    totals.iter().sum()
+}
+
+struct Apply<'a, M, E, const W: usize, const R: usize> {
+    operation: &'a M,
+    written: [&'a mut [E]; W],
+    read: [&'a [E]; R],
+}
+
+impl<E: Element, M: Map<E, W, R>, const W: usize, const R: usize> Kernel<E> for Apply<'_, M, E, W, R> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        map(lane, self.operation, self.written, self.read);
+    }
+}
+
+struct Total<'a, T, E, const R: usize> {
+    terms: &'a T,
+    read: [&'a [E]; R],
+}
+
+impl<E: Element, T: Terms<E, R>, const R: usize> Kernel<E> for Total<'_, T, E, R> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) -> f64 {
+        sum(lane, self.terms, self.read)
+    }
+}
+
+/// Applies `operation` on this thread, inside a kernel.
 #[inline(always)]
 pub(crate) fn map<L: Lane, const W: usize, const R: usize>(
     lane: L,
+    operation: &impl Map<L::Element, W, R>,
     mut written: [&mut [L::Element]; W],
     read: [&[L::Element]; R],
-    f: impl Fn([L::Vector; W], [L::Vector; R]) -> [L::Vector; W],
 ) {
     let length = written[0].len();
     assert!(written.iter().all(|array| array.len() == length), "arrays of one length");
@@ -27,7 +111,7 @@ pub(crate) fn map<L: Lane, const W: usize, const R: usize>(
         // SAFETY: at + WIDTH <= length, which is the length of every array.
         unsafe {
             let old = core::array::from_fn(|i| lane.load(written[i].add(at)));
-            let new = f(old, core::array::from_fn(|i| lane.load(read[i].as_ptr().add(at))));
+            let new = operation.map(lane, old, core::array::from_fn(|i| lane.load(read[i].as_ptr().add(at))));
             for i in 0..W {
                 lane.store(written[i].add(at), new[i]);
             }
@@ -38,7 +122,8 @@ pub(crate) fn map<L: Lane, const W: usize, const R: usize>(
         // SAFETY: at + rest = length, which is the length of every array.
         unsafe {
             let old = core::array::from_fn(|i| lane.load_first(written[i].add(at), rest));
-            let new = f(old, core::array::from_fn(|i| lane.load_first(read[i].as_ptr().add(at), rest)));
+            let read = core::array::from_fn(|i| lane.load_first(read[i].as_ptr().add(at), rest));
+            let new = operation.map(lane, old, read);
             for i in 0..W {
                 lane.store_first(written[i].add(at), rest, new[i]);
             }
@@ -46,22 +131,17 @@ pub(crate) fn map<L: Lane, const W: usize, const R: usize>(
     }
 }
 
-/// The sum of `term(read)` over arrays of one length: 64 chains in each block of 4096 elements, the rest in f64.
-///
-/// `term` of `padding` is zero.
+/// The sum of `terms` on this thread, inside a kernel.
 #[inline(always)]
 pub(crate) fn sum<L: Lane, const R: usize>(
     lane: L,
+    terms: &impl Terms<L::Element, R>,
     read: [&[L::Element]; R],
-    padding: L::Element,
-    term: impl Fn([L::Vector; R]) -> L::Vector,
 ) -> f64 {
-    let zero = L::Element::ZERO;
     let mut total = 0.0;
     for first in (0..read[0].len()).step_by(BLOCK) {
-        let block = core::array::from_fn(|i| &read[i][first..read[0].len().min(first + BLOCK)]);
-        let chains = fold(lane, block, padding, zero, |sum, x| lane.add(sum, term(x)));
-        total += pairwise(chains.map(L::Element::to_f64), |a, b| a + b);
+        let end = read[0].len().min(first + BLOCK);
+        total += fold(lane, &Sum(terms), core::array::from_fn(|i| &read[i][first..end])).to_f64();
     }
     total
 }
@@ -69,58 +149,102 @@ pub(crate) fn sum<L: Lane, const R: usize>(
 /// The largest element, negative infinity of none. A NaN is passed over.
 #[inline(always)]
 pub(crate) fn maximum<L: Lane>(lane: L, x: &[L::Element]) -> L::Element {
-    let lowest = L::Element::from_f64(f64::NEG_INFINITY);
-    let larger = |largest, [x]: [L::Vector; 1]| lane.select(lane.less(largest, x), x, largest);
-    pairwise(fold(lane, [x], lowest, lowest, larger), |a, b| if a < b { b } else { a })
+    fold(lane, &Largest, [x])
 }
 
-/// The 64 chains of `step` from `start` over arrays of one length; the last turn is filled up with `padding`.
+/// A reduction: chains that take elements in, and are joined in the end.
+trait Fold<E: Element, const R: usize> {
+    /// What every chain starts from.
+    const START: f64;
+    fn step<L: Lane<Element = E>>(&self, lane: L, chains: L::Vector, read: [L::Vector; R]) -> L::Vector;
+    fn join<L: Lane<Element = E>>(&self, lane: L, a: L::Vector, b: L::Vector) -> L::Vector;
+    fn join_two(&self, a: E, b: E) -> E;
+}
+
+struct Sum<'a, T>(&'a T);
+
+impl<E: Element, T: Terms<E, R>, const R: usize> Fold<E, R> for Sum<'_, T> {
+    const START: f64 = 0.0;
+    #[inline(always)]
+    fn step<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, read: [L::Vector; R]) -> L::Vector {
+        self.0.add(lane, sums, read)
+    }
+    #[inline(always)]
+    fn join<L: Lane<Element = E>>(&self, lane: L, a: L::Vector, b: L::Vector) -> L::Vector {
+        lane.add(a, b)
+    }
+    #[inline(always)]
+    fn join_two(&self, a: E, b: E) -> E {
+        a + b
+    }
+}
+
+struct Largest;
+
+impl<E: Element> Fold<E, 1> for Largest {
+    const START: f64 = f64::NEG_INFINITY;
+    #[inline(always)]
+    fn step<L: Lane<Element = E>>(&self, lane: L, largest: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
+        self.join(lane, largest, x)
+    }
+    #[inline(always)]
+    fn join<L: Lane<Element = E>>(&self, lane: L, a: L::Vector, b: L::Vector) -> L::Vector {
+        lane.select(lane.less(a, b), b, a)
+    }
+    #[inline(always)]
+    fn join_two(&self, a: E, b: E) -> E {
+        if a < b { b } else { a }
+    }
+}
+
+/// Element j goes into chain j mod 64; then chain j is joined with chain j + 32, j with j + 16, and so on down to one.
 #[inline(always)]
-fn fold<L: Lane, const R: usize>(
+fn fold<L: Lane, F: Fold<L::Element, R>, const R: usize>(
     lane: L,
+    operation: &F,
     read: [&[L::Element]; R],
-    padding: L::Element,
-    start: L::Element,
-    step: impl Fn(L::Vector, [L::Vector; R]) -> L::Vector,
-) -> [L::Element; CHAINS] {
-    // 16 vectors of the narrowest lane.
-    let mut chains = [lane.splat(start); 16];
-    let mut turn = |x: [&[L::Element]; R]| {
-        assert!(x.iter().all(|x| x.len() == CHAINS), "arrays of one length");
-        for (v, chain) in chains.iter_mut().enumerate().take(CHAINS / L::WIDTH) {
-            // SAFETY: the vector ends at (v + 1) · WIDTH <= CHAINS, the length of each slice.
-            *chain = step(*chain, core::array::from_fn(|i| unsafe { lane.load(x[i].as_ptr().add(v * L::WIDTH)) }));
-        }
-    };
+) -> L::Element {
+    const { assert!(CHAINS / 4 == LAST && LAST.is_multiple_of(L::WIDTH)) };
     let length = read[0].len();
+    assert!(read.iter().all(|array| array.len() == length), "arrays of one length");
+    let vectors = CHAINS / L::WIDTH;
     let rest = length % CHAINS;
+    // 16 vectors of the narrowest lane; a wider one needs fewer.
+    let mut chains = [lane.splat(L::Element::from_f64(F::START)); 16];
     for first in (0..length - rest).step_by(CHAINS) {
-        turn(core::array::from_fn(|i| &read[i][first..first + CHAINS]));
-    }
-    if rest > 0 {
-        let mut padded = [[padding; CHAINS]; R];
-        for (padded, array) in padded.iter_mut().zip(read) {
-            padded[..rest].copy_from_slice(&array[length - rest..]);
+        for (v, chain) in chains.iter_mut().enumerate().take(vectors) {
+            // SAFETY: vector v of a turn ends at (v + 1) · WIDTH <= CHAINS, and the turn at `length` or before.
+            let x = core::array::from_fn(|i| unsafe { lane.load(read[i].as_ptr().add(first + v * L::WIDTH)) });
+            *chain = operation.step(lane, *chain, x);
         }
-        turn(core::array::from_fn(|i| &padded[i][..]));
     }
-    let mut result = [start; CHAINS];
-    for (chain, result) in chains.into_iter().zip(result.chunks_mut(L::WIDTH)) {
-        // SAFETY: CHAINS is a multiple of WIDTH, so every chunk has WIDTH elements.
-        unsafe { lane.store(result.as_mut_ptr(), chain) };
+    let places: [L::Element; LAST] = core::array::from_fn(|place| L::Element::from_f64(place as f64));
+    for (v, chain) in chains.iter_mut().enumerate().take(vectors) {
+        let count = rest.saturating_sub(v * L::WIDTH).min(L::WIDTH);
+        let at = length - rest + v * L::WIDTH;
+        if count > 0 {
+            // SAFETY: at + count <= length, and a lane has at most LAST elements.
+            unsafe {
+                let x = core::array::from_fn(|i| lane.load_first(read[i].as_ptr().add(at), count));
+                let inside = lane.less(lane.load(places.as_ptr()), lane.splat(L::Element::from_f64(count as f64)));
+                *chain = lane.select(inside, operation.step(lane, *chain, x), *chain);
+            }
+        }
     }
-    result
-}
-
-/// Joins chain j with chain j + 32, then j with j + 16, and so on down to one.
-#[inline(always)]
-fn pairwise<T: Copy>(mut chains: [T; CHAINS], join: impl Fn(T, T) -> T) -> T {
-    let mut half = CHAINS / 2;
-    while half > 0 {
+    for half in [vectors / 2, vectors / 4] {
+        for v in 0..half {
+            chains[v] = operation.join(lane, chains[v], chains[v + half]);
+        }
+    }
+    let mut last = [L::Element::ZERO; LAST];
+    for (chain, last) in chains.into_iter().zip(last.chunks_exact_mut(L::WIDTH)) {
+        // SAFETY: a chunk has WIDTH elements.
+        unsafe { lane.store(last.as_mut_ptr(), chain) };
+    }
+    for half in [8, 4, 2, 1] {
         for j in 0..half {
-            chains[j] = join(chains[j], chains[j + half]);
+            last[j] = operation.join_two(last[j], last[j + half]);
         }
-        half /= 2;
     }
-    chains[0]
+    last[0]
 }

@@ -1,0 +1,36 @@
+//! `throughline eval`
+
+use anyhow::Result;
+use serde_json::{Map, Value, json};
+use throughline::train::Report;
+
+use crate::arguments::EvalArguments;
+use crate::output::say_line;
+
+pub fn run(arguments: EvalArguments) -> Result<()> {
+    let mut model = super::load(&arguments.run)?;
+    let report = model.evaluate(&arguments.data)?;
+    Ok(say_line(&if arguments.json { as_json(&report) } else { as_text(&report) })?)
+}
+
+fn as_json(report: &Report) -> String {
+    let mut object = Map::new();
+    object.insert("data".to_owned(), json!(report.what));
+    object.insert("count".to_owned(), json!(report.count));
+    object.insert("loss".to_owned(), json!(report.evaluation.loss));
+    for (name, value) in &report.evaluation.metrics {
+        object.insert(name.clone(), json!(value));
+    }
+    Value::Object(object).to_string()
+}
+
+fn as_text(report: &Report) -> String {
+    let mut text = format!("{} ({}): loss {:.4}", report.what, report.count, report.evaluation.loss);
+    for (name, value) in &report.evaluation.metrics {
+        text += &format!(", {} {value:.4}", name.replace('_', " "));
+    }
+    if let Some(confusion) = &report.confusion {
+        text += &format!("\n\n{confusion}");
+    }
+    text
+}

@@ -1,0 +1,16 @@
+//! `throughline generate`
+
+use anyhow::Result;
+use throughline::prelude::Sampling;
+
+use crate::arguments::GenerateArguments;
+use crate::output::{say, say_line};
+
+pub fn run(arguments: GenerateArguments) -> Result<()> {
+    let GenerateArguments { run, prompt, length, temperature, top_k, top_p, seed } = arguments;
+    let mut model = super::load(&run)?;
+    let sampling = Sampling { temperature, top_k, top_p };
+    say(&prompt)?;
+    model.generate(&prompt, length, &sampling, seed, &mut say)??;
+    Ok(say_line("")?)
+}

@@ -1,0 +1,135 @@
+//! `throughline train`
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use throughline::train::{self, BUILT_IN, Outcome, Recipe, RunFolder};
+
+use crate::arguments::TrainArguments;
+use crate::output::{note, say_line};
+
+mod progress;
+
+/// Settings for training with no recipe: small enough for two cores and two minutes.
+const DEFAULTS: &[&str] = &[
+    "task=lm",
+    "model.cell=gru",
+    "model.embedding=64",
+    "model.hidden=256",
+    "model.layers=1",
+    "model.output_dropout=0.1",
+    "train.epochs=4",
+    "train.batch=16",
+    "train.stride=64",
+    "optimiser.learning_rate=0.004",
+    "schedule.kind=cosine",
+    "schedule.warmup=50",
+];
+
+pub fn run(arguments: TrainArguments) -> Result<()> {
+    let stop = stop_on_interrupt()?;
+    let mut progress = progress::Progress::new(arguments.quiet);
+    let (folder, outcome) = match &arguments.resume {
+        Some(run) => {
+            let folder = RunFolder::open(Path::new(super::RUNS), run)?;
+            let recipe = Recipe::resolve(Some(&folder.config_toml()), &arguments.set, &[])?;
+            let outcome = train::resume(&recipe, &folder, &stop, &mut |event| progress.show(&event));
+            (folder, outcome)
+        }
+        None => {
+            let mut recipe = recipe(&arguments)?;
+            let folder = create_folder(&mut recipe)?;
+            let outcome = train::train(&recipe, &folder, &stop, &mut |event| progress.show(&event));
+            (folder, outcome)
+        }
+    };
+    progress.finish();
+    let outcome = outcome.inspect_err(|_| discard_if_empty(&folder, arguments.resume.is_some()))?;
+    Ok(say_line(&summary(&folder, &outcome))?)
+}
+
+/// Set by the first Ctrl-C; the second ends the program at once.
+fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(i32::from(crate::INTERRUPTED));
+        }
+        note("stopping after this update (Ctrl-C again to stop at once) ...");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
+
+/// The recipe file, the settings and the data of the command line in one recipe.
+fn recipe(arguments: &TrainArguments) -> Result<Recipe> {
+    let is_recipe = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "toml");
+    let (recipes, data): (Vec<&PathBuf>, Vec<&PathBuf>) = arguments.paths.iter().partition(is_recipe);
+    if let [first, second, ..] = recipes[..] {
+        bail!("expected one recipe, found two: {} and {}", first.display(), second.display());
+    }
+    let mut data: Vec<PathBuf> = data.into_iter().chain(&arguments.data).chain(&arguments.text).cloned().collect();
+    let mut sets = Vec::new();
+    if recipes.is_empty() {
+        let named = |key: &str| arguments.set.iter().any(|set| set.split('=').next().map(str::trim) == Some(key));
+        if named("task") || named("data.paths") {
+            sets.extend((!named("task")).then(|| "task=lm".to_owned()));
+        } else {
+            sets.extend(DEFAULTS.iter().map(|set| (*set).to_owned()));
+        }
+        if data.is_empty() && !named("data.paths") {
+            data = text_at_hand()?;
+        }
+    }
+    sets.extend(arguments.set.iter().cloned());
+    Ok(Recipe::resolve(recipes.first().map(|path| path.as_path()), &sets, &data)?)
+}
+
+/// The Rust sources and documents of the source tree that contains the current folder, or the text inside the program.
+fn text_at_hand() -> Result<Vec<PathBuf>> {
+    let here = std::env::current_dir().context("cannot tell the current folder")?;
+    let tree = here.ancestors().find(|folder| folder.join("crates/throughline-cli/Cargo.toml").is_file());
+    let Some(tree) = tree else {
+        note("no sources at hand: learning from the text inside the program");
+        return Ok(vec![PathBuf::from(BUILT_IN)]);
+    };
+    let parts = ["crates", "examples", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    Ok(parts.iter().map(|part| tree.join(part)).filter(|path| path.exists()).collect())
+}
+
+fn create_folder(recipe: &mut Recipe) -> Result<RunFolder> {
+    if !recipe.name.is_empty() {
+        return Ok(RunFolder::create(&recipe.runs_dir, &recipe.name)?);
+    }
+    let folder = RunFolder::create_numbered(&recipe.runs_dir, recipe.task.name())?;
+    recipe.name = folder.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    Ok(folder)
+}
+
+/// A new run that failed before anything was learnt leaves no folder behind.
+fn discard_if_empty(folder: &RunFolder, resumed: bool) {
+    if !resumed && !folder.checkpoint().exists() {
+        let _ = std::fs::remove_dir_all(folder.path());
+    }
+}
+
+fn summary(folder: &RunFolder, outcome: &Outcome) -> String {
+    let part = |name: &str, reached: &Option<train::Evaluation>| {
+        reached.as_ref().map(|reached| {
+            let metrics: Vec<String> =
+                reached.metrics.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect();
+            format!("{name} loss {:.4} ({})\n", reached.loss, metrics.join(", "))
+        })
+    };
+    format!(
+        "{}{}{} updates in {:.0} s; everything is in {}",
+        part("validation", &outcome.validation).unwrap_or_default(),
+        part("test", &outcome.test).unwrap_or_default(),
+        outcome.step,
+        outcome.seconds,
+        folder.path().display()
+    )
+}

@@ -1,0 +1,213 @@
+//! The head over a vocabulary: linear, softmax and cross-entropy, forward and backward, block by block of rows.
+//!
+//! The logits `[N, V]` are never held at once: a block is small enough that its logits and their gradient, which replaces
+//! them, take a bounded memory. The chains of dW and db go on from block to block, and losses are added up in row order, so
+//! the size of a block changes no bit of any result.
+
+use alloc::vec::Vec;
+
+use throughline_simd::Element;
+
+use super::cross_entropy::{Classified, RowLoss, cross_entropy, softmax_cross_entropy};
+use super::linear::{Linear, LinearGradients};
+use crate::buffer::Buffer;
+use crate::sequence::Scratch;
+use crate::threads::Threads;
+
+/// Logits of a block, 8 MiB of f32, as long as a block has more than [`ROWS`] rows.
+const LOGITS: usize = 1 << 21;
+/// A block has a multiple of this many rows.
+const ROWS: usize = 96;
+
+/// Memory of the head. Grows to what the largest call needed and is kept between calls.
+#[derive(Debug, Default)]
+pub struct SoftmaxHead<E> {
+    logits: Buffer<E>,
+    rows: Vec<RowLoss>,
+}
+
+impl<E: Element> SoftmaxHead<E> {
+    /// Nothing allocated yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The loss of every row `[N]` in the last call, for reports on single tokens.
+    pub fn row_losses(&self) -> &[RowLoss] {
+        &self.rows
+    }
+
+    /// Cross-entropy of `linear(x)` for `x` `[N, I]` and `targets` `[N]`.
+    ///
+    /// # Panics
+    /// If a length does not fit or a target is neither below O nor [`IGNORED`](super::IGNORED).
+    pub fn evaluate(&mut self, threads: &Threads, linear: &Linear<E>, x: &[E], targets: &[u32]) -> Classified {
+        self.evaluate_in_blocks(threads, linear, x, targets, block_rows(linear))
+    }
+
+    /// Cross-entropy of `linear(x)` and its gradients, all times `scale` (1 / count for the gradient of the mean).
+    ///
+    /// | array | shape | |
+    /// |---|---|---|
+    /// | `x` | `[N, I]` | |
+    /// | `targets` | `[N]` | below O, or [`IGNORED`](super::IGNORED) |
+    /// | `dx` | `[N, I]` | overwritten |
+    /// | `gradients` | `[O, I]`, `[O]` | accumulated |
+    /// | `scratch` | one for each thread | |
+    ///
+    /// # Panics
+    /// If a length or target does not fit, or `linear` was packed without its transpose.
+    #[allow(clippy::too_many_arguments)]
+    pub fn train(
+        &mut self,
+        threads: &Threads,
+        linear: &Linear<E>,
+        x: &[E],
+        targets: &[u32],
+        scale: f64,
+        dx: &mut [E],
+        gradients: LinearGradients<'_, E>,
+        scratch: &mut [Scratch<E>],
+    ) -> Classified {
+        self.train_in_blocks(threads, linear, x, targets, scale, dx, gradients, scratch, block_rows(linear))
+    }
+
+    fn evaluate_in_blocks(
+        &mut self,
+        threads: &Threads,
+        linear: &Linear<E>,
+        x: &[E],
+        targets: &[u32],
+        block: usize,
+    ) -> Classified {
+        let (input, classes, isa) = (linear.input(), linear.output(), linear.isa());
+        self.begin(linear, x, targets);
+        let blocks = x.chunks(block * input).zip(targets.chunks(block)).zip(self.rows.chunks_mut(block));
+        for ((x, targets), rows) in blocks {
+            let logits = self.logits.at_least(targets.len() * classes);
+            linear.forward(threads, x, logits);
+            cross_entropy(isa, threads, logits, classes, targets, rows);
+        }
+        Classified::of(targets, &self.rows)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn train_in_blocks(
+        &mut self,
+        threads: &Threads,
+        linear: &Linear<E>,
+        x: &[E],
+        targets: &[u32],
+        scale: f64,
+        dx: &mut [E],
+        gradients: LinearGradients<'_, E>,
+        scratch: &mut [Scratch<E>],
+        block: usize,
+    ) -> Classified {
+        let (input, classes, isa) = (linear.input(), linear.output(), linear.isa());
+        self.begin(linear, x, targets);
+        assert_eq!(dx.len(), x.len(), "dx is [N, I]");
+        let blocks = x.chunks(block * input).zip(dx.chunks_mut(block * input));
+        for (((x, dx), targets), rows) in blocks.zip(targets.chunks(block)).zip(self.rows.chunks_mut(block)) {
+            let logits = self.logits.at_least(targets.len() * classes);
+            linear.forward(threads, x, logits);
+            softmax_cross_entropy(isa, threads, logits, classes, targets, scale, rows);
+            linear.input_gradient(threads, logits, dx);
+            let gradients = LinearGradients { weight: &mut *gradients.weight, bias: &mut *gradients.bias };
+            linear.add_gradients(threads, x, logits, gradients, scratch);
+        }
+        Classified::of(targets, &self.rows)
+    }
+
+    fn begin(&mut self, linear: &Linear<E>, x: &[E], targets: &[u32]) {
+        assert_eq!(x.len(), targets.len() * linear.input(), "x is [N, {}], one row for each target", linear.input());
+        self.rows.clear();
+        self.rows.resize(targets.len(), RowLoss::default());
+    }
+}
+
+fn block_rows<E: Element>(linear: &Linear<E>) -> usize {
+    (LOGITS / linear.output() / ROWS).max(1) * ROWS
+}
+
+#[cfg(test)]
+mod tests {
+    use throughline_simd::Isa;
+    use throughline_testkit::{assert_close, assert_same_bits, central_difference};
+
+    use super::*;
+    use crate::ops::IGNORED;
+    use crate::ops::testing::{for_every_setting, numbers, tokens};
+
+    struct Run<E> {
+        total: Classified,
+        dx: Vec<E>,
+        weight: Vec<E>,
+        bias: Vec<E>,
+    }
+
+    const SHAPE: (usize, usize, usize) = (230, 19, 70);
+
+    /// Gradients are added to ones.
+    fn run<E: Element>(isa: Isa, threads: &Threads, block: Option<usize>) -> Run<E> {
+        let (rows, input, classes) = SHAPE;
+        let (x, weight, bias): (Vec<E>, Vec<E>, Vec<E>) =
+            (numbers(1, rows * input), numbers(2, classes * input), numbers(3, classes));
+        let mut targets = tokens(4, rows, classes);
+        targets[17] = IGNORED;
+        let mut linear = Linear::new(isa, input, classes, true);
+        linear.pack(threads, &weight, &bias);
+        let (mut head, mut scratch) = (SoftmaxHead::new(), Scratch::for_threads(threads));
+        let mut run = Run {
+            total: Classified::default(),
+            dx: vec![E::from_f64(f64::NAN); rows * input],
+            weight: vec![E::ONE; classes * input],
+            bias: vec![E::ONE; classes],
+        };
+        let gradients = LinearGradients { weight: &mut run.weight, bias: &mut run.bias };
+        let block = block.unwrap_or(block_rows(&linear));
+        let scratch = &mut scratch;
+        run.total = head.train_in_blocks(threads, &linear, &x, &targets, 0.01, &mut run.dx, gradients, scratch, block);
+        let evaluated = head.evaluate_in_blocks(threads, &linear, &x, &targets, block);
+        assert_eq!(evaluated, run.total, "evaluation gives the bits of training");
+        assert_eq!(head.row_losses().len(), rows);
+        run
+    }
+
+    #[test]
+    fn bits_depend_neither_on_blocks_nor_on_the_setting() {
+        let want: Run<f32> = run(Isa::SCALAR, Threads::ONE, None);
+        assert_eq!(want.total.loss.count, SHAPE.0 - 1);
+        for_every_setting(|isa, threads| {
+            for block in [None, Some(1), Some(96), Some(131)] {
+                let got = run(isa, threads, block);
+                assert_eq!(got.total, want.total);
+                assert_same_bits("dx", &got.dx, &want.dx);
+                assert_same_bits("dW", &got.weight, &want.weight);
+                assert_same_bits("db", &got.bias, &want.bias);
+            }
+        });
+    }
+
+    #[test]
+    fn gradients_are_those_of_the_loss() {
+        let (rows, input, classes) = (3, 2, 4);
+        let mut all: Vec<f64> = numbers(5, rows * input + classes * input + classes);
+        let targets = [3, IGNORED, 0];
+        let value = |all: &[f64]| {
+            let (x, parameters) = all.split_at(rows * input);
+            let (weight, bias) = parameters.split_at(classes * input);
+            let mut linear = Linear::new(Isa::SCALAR, input, classes, true);
+            linear.pack(Threads::ONE, weight, bias);
+            let (mut dx, mut d_weight, mut d_bias) =
+                (vec![0.0; x.len()], vec![0.0; weight.len()], vec![0.0; bias.len()]);
+            let gradients = LinearGradients { weight: &mut d_weight, bias: &mut d_bias };
+            let (mut head, mut scratch) = (SoftmaxHead::new(), Scratch::for_threads(Threads::ONE));
+            let total = head.train(Threads::ONE, &linear, x, &targets, 0.5, &mut dx, gradients, &mut scratch);
+            (total.loss.mean(), [dx, d_weight, d_bias].concat())
+        };
+        let (_, gradient) = value(&all);
+        let want = central_difference(|all| value(all).0, &mut all, 1e-3);
+        assert_close("gradient", &gradient, &want, 1e-10);
+    }
+}

@@ -1,0 +1,265 @@
+//! What the engine makes of a problem.
+
+use throughline_kernels::sequence::{
+    BackwardStates, InitialStates, LayerGradients, PackedLayer, Ragged, Record, Scratch, SlotGradients, StepInput,
+    Tape, backward, forward,
+};
+use throughline_kernels::threads::Threads;
+use throughline_kernels::{Element, Isa};
+
+use super::{Parameters, Problem, Sequence};
+
+/// What the layer makes of one sequence, forward.
+#[derive(Clone, Debug)]
+pub struct Outcome<E> {
+    /// `[T, D·H]`
+    pub y: Vec<E>,
+    /// `[D, H]`
+    pub h_n: Vec<E>,
+    /// `[D, H]`, or empty.
+    pub c_n: Vec<E>,
+}
+
+/// What the layer makes of one sequence, forward and backward.
+#[derive(Clone, Debug)]
+pub struct SequenceSolution<E> {
+    pub outcome: Outcome<E>,
+    /// `[D, T, S·H]`: the tape.
+    pub slots: Vec<E>,
+    /// `[D, T, H]`: the cell states on the tape, or empty.
+    pub c: Vec<E>,
+    /// `[D, T, S·H]`
+    pub d_slots: Vec<E>,
+    /// `[T, I]`
+    pub dx: Vec<E>,
+    /// `[D, H]`
+    pub dh0: Vec<E>,
+    /// `[D, H]`, or empty.
+    pub dc0: Vec<E>,
+    /// `[D, H]`: what the sequence's boundaries give the restart state.
+    pub restart_h: Vec<E>,
+    /// `[D, H]`, or empty.
+    pub restart_c: Vec<E>,
+}
+
+impl<E> SequenceSolution<E> {
+    /// All that must not depend on what else is in the batch, nor on where the sequence is cut.
+    pub fn tensors(&self) -> [(&'static str, &[E]); 9] {
+        [
+            ("y", &self.outcome.y),
+            ("h_n", &self.outcome.h_n),
+            ("c_n", &self.outcome.c_n),
+            ("slots", &self.slots),
+            ("c", &self.c),
+            ("d_slots", &self.d_slots),
+            ("dx", &self.dx),
+            ("dh0", &self.dh0),
+            ("dc0", &self.dc0),
+        ]
+    }
+}
+
+/// What the layer makes of a batch.
+#[derive(Clone, Debug)]
+pub struct Solution<E> {
+    pub sequences: Vec<SequenceSolution<E>>,
+    /// Gradients of the parameters, one for each direction.
+    pub gradients: Vec<Parameters<E>>,
+}
+
+impl<E: Element> Problem<E> {
+    pub fn packed_layer(&self, isa: Isa, threads: &Threads, backward: bool) -> PackedLayer<E> {
+        let mut layer = PackedLayer::new(self.shape, isa, backward);
+        let weights: Vec<_> = self.parameters.iter().map(Parameters::weights).collect();
+        layer.pack(threads, &weights);
+        layer
+    }
+
+    /// `[N, F]` of a field `[T, F]` of every sequence.
+    fn pack_rows(&self, batch: &Ragged, features: usize, field: impl Fn(&Sequence<E>) -> &[E]) -> Vec<E> {
+        let mut packed = vec![E::ZERO; batch.rows() * features];
+        batch.for_each_row(|row, sequence, t| {
+            let from = &field(&self.sequences[sequence])[t * features..][..features];
+            packed[row * features..][..features].copy_from_slice(from);
+        });
+        packed
+    }
+
+    /// `[D, B, H]` in column order of a field `[D, H]` of every sequence; empty where the field is.
+    fn pack_states(&self, batch: &Ragged, field: impl Fn(&Sequence<E>) -> &[E]) -> Vec<E> {
+        let hidden = self.shape.hidden;
+        let mut packed = Vec::new();
+        for direction in 0..self.shape.directions {
+            for &sequence in batch.order() {
+                let state = field(&self.sequences[sequence]);
+                packed.extend(state.iter().skip(direction * hidden).take(hidden));
+            }
+        }
+        packed
+    }
+
+    fn initial<'a>(&'a self, (h, c): &'a (Vec<E>, Vec<E>)) -> InitialStates<'a, E> {
+        InitialStates { h, c, restart_h: &self.restart_h, restart_c: &self.restart_c }
+    }
+
+    fn outcomes(&self, batch: &Ragged, y: &[E], h_n: &[E], c_n: &[E]) -> Vec<Outcome<E>> {
+        let y = unpack_rows(batch, y, self.shape.output());
+        let (h_n, c_n) = (self.unpack_states(batch, h_n), self.unpack_states(batch, c_n));
+        let states = h_n.into_iter().zip(c_n);
+        y.into_iter().zip(states).map(|(y, (h_n, c_n))| Outcome { y, h_n, c_n }).collect()
+    }
+
+    /// `[D, H]` of every sequence from `[D, B, H]` in column order, or nothing from nothing.
+    fn unpack_states(&self, batch: &Ragged, packed: &[E]) -> Vec<Vec<E>> {
+        let hidden = self.shape.hidden;
+        let mut states = vec![Vec::new(); batch.batch()];
+        for (place, state) in packed.chunks(hidden).enumerate() {
+            states[batch.order()[place % batch.batch()]].extend_from_slice(state);
+        }
+        states
+    }
+
+    /// Forward alone, without a tape.
+    pub fn forward(&self, isa: Isa, threads: &Threads, hook: Option<&dyn StepInput<E>>) -> Vec<Outcome<E>> {
+        let layer = self.packed_layer(isa, threads, false);
+        let batch = self.batch();
+        let x = self.pack_rows(&batch, self.shape.input, |s| &s.x);
+        let states = (self.pack_states(&batch, |s| &s.h0), self.pack_states(&batch, |s| &s.c0));
+        let mut y = dirty(batch.rows() * self.shape.output());
+        let (mut h_n, mut c_n) = (dirty(states.0.len()), dirty(states.1.len()));
+        let scratch = &mut Scratch::for_threads(threads);
+        let initial = self.initial(&states);
+        forward(&layer, threads, &batch, &x, &initial, &mut y, &mut h_n, &mut c_n, Record::Nothing, scratch, hook);
+        self.outcomes(&batch, &y, &h_n, &c_n)
+    }
+
+    /// Forward and backward.
+    pub fn solve(&self, isa: Isa, threads: &Threads, hook: Option<&dyn StepInput<E>>) -> Solution<E> {
+        let zeros = Parameters::zeros(&self.shape, self.has_bias());
+        let mut gradients = vec![zeros; self.shape.directions];
+        let sequences = self.solve_into(&mut gradients, isa, threads, hook);
+        Solution { sequences, gradients }
+    }
+
+    /// Forward and backward; the gradients of the parameters are added to `gradients`.
+    pub fn solve_into(
+        &self,
+        gradients: &mut [Parameters<E>],
+        isa: Isa,
+        threads: &Threads,
+        hook: Option<&dyn StepInput<E>>,
+    ) -> Vec<SequenceSolution<E>> {
+        let shape = self.shape;
+        let layer = self.packed_layer(isa, threads, true);
+        let batch = self.batch();
+        let x = self.pack_rows(&batch, shape.input, |s| &s.x);
+        let states = (self.pack_states(&batch, |s| &s.h0), self.pack_states(&batch, |s| &s.c0));
+        let initial = self.initial(&states);
+        let mut y = dirty(batch.rows() * shape.output());
+        let (mut h_n, mut c_n) = (dirty(states.0.len()), dirty(states.1.len()));
+        let mut tape = Tape::new();
+        let scratch = &mut Scratch::for_threads(threads);
+        let record = Record::Tape(&mut tape);
+        forward(&layer, threads, &batch, &x, &initial, &mut y, &mut h_n, &mut c_n, record, scratch, hook);
+
+        let has_dy = self.sequences.iter().any(|s| !s.dy.is_empty());
+        let dy = has_dy.then(|| self.pack_rows(&batch, shape.output(), |s| &s.dy));
+        let (mut dh, mut dc) = (self.pack_states(&batch, |s| &s.dh_n), self.pack_states(&batch, |s| &s.dc_n));
+        let (mut restart_h, mut restart_c) = (dirty(states.0.len()), dirty(states.1.len()));
+        let mut dx = dirty(x.len());
+        let mut slot_gradients = SlotGradients::default();
+        let mut layer_gradients: Vec<LayerGradients<'_, E>> = gradients
+            .iter_mut()
+            .map(|p| LayerGradients {
+                weight_ih: &mut p.weight_ih,
+                weight_hh: &mut p.weight_hh,
+                bias_ih: &mut p.bias_ih,
+                bias_hh: &mut p.bias_hh,
+            })
+            .collect();
+        backward(
+            &layer,
+            threads,
+            &batch,
+            &x,
+            &initial,
+            &y,
+            &tape,
+            dy.as_deref(),
+            BackwardStates { dh: &mut dh, dc: &mut dc, restart_h: &mut restart_h, restart_c: &mut restart_c },
+            Some(&mut dx),
+            &mut layer_gradients,
+            &mut slot_gradients,
+            scratch,
+            hook,
+        );
+
+        let outcomes = self.outcomes(&batch, &y, &h_n, &c_n);
+        let dx = unpack_rows(&batch, &dx, shape.input);
+        let [dh, dc, restart_h, restart_c] =
+            [dh, dc, restart_h, restart_c].map(|states| self.unpack_states(&batch, &states));
+        let mut solutions: Vec<SequenceSolution<E>> = outcomes
+            .into_iter()
+            .enumerate()
+            .map(|(b, outcome)| SequenceSolution {
+                outcome,
+                slots: Vec::new(),
+                c: Vec::new(),
+                d_slots: Vec::new(),
+                dx: dx[b].clone(),
+                dh0: dh[b].clone(),
+                dc0: dc[b].clone(),
+                restart_h: restart_h[b].clone(),
+                restart_c: restart_c[b].clone(),
+            })
+            .collect();
+        for direction in 0..shape.directions {
+            batch.for_each_row(|row, sequence, _| {
+                let solution = &mut solutions[sequence];
+                for slot in 0..shape.cell.slots() {
+                    solution.slots.extend_from_slice(tape.slot(direction, slot, row));
+                }
+                solution.c.extend(tape.cell_state(direction, row).into_iter().flatten());
+                solution.d_slots.extend_from_slice(slot_gradients.row(&shape, direction, row));
+            });
+        }
+        solutions
+    }
+}
+
+/// Memory that the engine must overwrite: whatever is left of it shows.
+fn dirty<E: Element>(length: usize) -> Vec<E> {
+    vec![E::from_f64(f64::NAN); length]
+}
+
+/// `[T, F]` of every sequence from packed rows `[N, F]`.
+fn unpack_rows<E: Element>(batch: &Ragged, packed: &[E], features: usize) -> Vec<Vec<E>> {
+    let mut rows = vec![Vec::new(); batch.batch()];
+    batch.for_each_row(|row, sequence, _| rows[sequence].extend_from_slice(&packed[row * features..][..features]));
+    rows
+}
+
+impl<E: Element> Solution<E> {
+    /// The gradients of [`Problem::leaves_mut`], in f64.
+    pub fn leaf_gradients(&self) -> Vec<Vec<f64>> {
+        let wide = |tensor: &[E]| tensor.iter().map(|x| x.to_f64()).collect::<Vec<f64>>();
+        let sum = |of: fn(&SequenceSolution<E>) -> &[E], length: usize| {
+            let mut sum = vec![0.0; length];
+            for s in &self.sequences {
+                sum.iter_mut().zip(of(s)).for_each(|(sum, x)| *sum += x.to_f64());
+            }
+            sum
+        };
+        let mut leaves = Vec::new();
+        for p in &self.gradients {
+            leaves.extend(p.tensors().map(|(_, tensor)| wide(tensor)));
+        }
+        let restart = |of: fn(&SequenceSolution<E>) -> &[E]| sum(of, self.sequences.first().map_or(0, |s| of(s).len()));
+        leaves.push(restart(|s| &s.restart_h));
+        leaves.push(restart(|s| &s.restart_c));
+        for s in &self.sequences {
+            leaves.extend([wide(&s.dx), wide(&s.dh0), wide(&s.dc0)]);
+        }
+        leaves
+    }
+}

@@ -1,0 +1,91 @@
+//! The tape shows what its documentation says: every gate, before and after the cell's map.
+
+mod common;
+
+use common::{Problem, Setup};
+use throughline_kernels::Isa;
+use throughline_kernels::cells::CellKind;
+use throughline_kernels::sequence::{InitialStates, Record, Scratch, Tape, forward};
+use throughline_kernels::threads::Threads;
+use throughline_testkit::{assert_close, assert_same_bits};
+
+const TOLERANCE: f64 = 1e-12;
+
+fn sigmoid(x: &f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Slot by slot, what became of the pre-activations of a row whose previous hidden state was `h`.
+fn activations(cell: CellKind, before: &[Vec<f64>], h: &[f64]) -> Vec<Vec<f64>> {
+    let apply = |function: fn(&f64) -> f64, slot: usize| -> Vec<f64> { before[slot].iter().map(function).collect() };
+    let tanh = |x: &f64| x.tanh();
+    let r = || apply(sigmoid, 0);
+    let times = |a: Vec<f64>, b: &[f64]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a * b).collect() };
+    match cell {
+        CellKind::RnnTanh => vec![apply(tanh, 0)],
+        CellKind::RnnRelu => vec![apply(|x| x.max(0.0), 0)],
+        CellKind::Lstm => vec![apply(sigmoid, 0), apply(sigmoid, 1), apply(tanh, 2), apply(sigmoid, 3)],
+        CellKind::GruAfter => {
+            let n = before[2].iter().zip(times(r(), &before[3])).map(|(x, h)| (x + h).tanh()).collect();
+            vec![r(), apply(sigmoid, 1), n, before[3].clone()]
+        }
+        CellKind::GruBefore => vec![r(), apply(sigmoid, 1), apply(tanh, 2), times(r(), h)],
+        other => panic!("say here what the tape shows of {}", other.name()),
+    }
+}
+
+fn check(cell: CellKind) {
+    let (input, hidden, directions, lengths) = (3, 5, 2, [4, 1, 3]);
+    let problem = Problem::<f64>::new(&Setup { directions, ..Setup::new(cell, input, hidden, &lengths) });
+    let layer = problem.packed_layer(Isa::detect(), Threads::ONE, false);
+    let batch = problem.batch();
+    let mut x = vec![0.0; batch.rows() * input];
+    batch.for_each_row(|row, b, t| {
+        x[row * input..][..input].copy_from_slice(&problem.sequences[b].x[t * input..][..input]);
+    });
+    let states = vec![0.25; directions * lengths.len() * hidden];
+    let c: &[f64] = if cell.has_cell_state() { &states } else { &[] };
+    let initial = InitialStates { h: &states, c, restart_h: &[], restart_c: &[] };
+    let run = |tape: &mut Tape<f64>| {
+        let mut y = vec![0.0; batch.rows() * directions * hidden];
+        let (mut h_n, mut c_n) = (states.clone(), c.to_vec());
+        let record = Record::Tape(tape);
+        let scratch = &mut Scratch::for_threads(Threads::ONE);
+        forward(&layer, Threads::ONE, &batch, &x, &initial, &mut y, &mut h_n, &mut c_n, record, scratch, None);
+        y
+    };
+    let (mut plain, mut tape) = (Tape::new(), Tape::with_pre_activations());
+    let y = run(&mut plain);
+    assert_same_bits("y", &run(&mut tape), &y);
+    assert_eq!((tape.rows(), plain.rows()), (batch.rows(), batch.rows()));
+    assert!(plain.pre_activation(0, 0, 0).is_none());
+
+    for direction in 0..directions {
+        batch.for_each_row(|row, b, t| {
+            let before: Vec<Vec<f64>> =
+                (0..cell.slots()).map(|slot| tape.pre_activation(direction, slot, row).unwrap().to_vec()).collect();
+            let first = if direction == 0 { t == 0 } else { t + 1 == lengths[b] };
+            let previous = if direction == 0 { t.wrapping_sub(1) } else { t + 1 };
+            let column = batch.order().iter().position(|&sequence| sequence == b).unwrap();
+            let h = match first {
+                true => &states[..hidden],
+                false => &y[batch.row(previous, column) * directions * hidden + direction * hidden..][..hidden],
+            };
+            for (slot, want) in activations(cell, &before, h).iter().enumerate() {
+                let name = format!("slot {slot} of {} at step {t} of sequence {b}", cell.name());
+                assert_close(&name, tape.slot(direction, slot, row), want, TOLERANCE);
+                assert_same_bits(&name, plain.slot(direction, slot, row), tape.slot(direction, slot, row));
+            }
+            assert_eq!(tape.cell_state(direction, row).is_some(), cell.has_cell_state());
+            if let Some(c) = tape.cell_state(direction, row) {
+                let h: Vec<f64> = c.iter().zip(tape.slot(direction, 3, row)).map(|(c, o)| o * c.tanh()).collect();
+                assert_close("h = o tanh(c)", &y[(row * directions + direction) * hidden..][..hidden], &h, TOLERANCE);
+            }
+        });
+    }
+}
+
+#[test]
+fn every_gate_is_shown() {
+    CellKind::ALL.iter().for_each(|&cell| check(cell));
+}

@@ -1,0 +1,122 @@
+//! Initial values of parameters. Every tensor has its own family of random numbers, so a value depends on the seed, the
+//! tensor's place in the layout and the element alone.
+
+use alloc::vec::Vec;
+
+use throughline_kernels::random::{Philox, Purpose, Stream};
+
+use crate::parameters::{Layout, TensorId};
+
+/// How the weights of a recurrent stack begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Initialisation {
+    /// Everything uniform in ±1/sqrt(H), PyTorch's default.
+    #[default]
+    Uniform,
+    /// Weights uniform in ±sqrt(6 / (fan in + fan out)) for each gate (Glorot and Bengio 2010), biases 0.
+    Xavier,
+    /// Recurrent weights orthogonal for each gate (Saxe et al. 2014), input weights as Xavier, biases 0.
+    Orthogonal,
+}
+
+fn stream(seed: u64, layout: &Layout, id: TensorId) -> Stream {
+    let index = layout.tensor(id).range().start as u64;
+    Philox::new(seed, Purpose::Initialise, index).stream()
+}
+
+/// Uniform in ±`limit`.
+pub fn uniform(seed: u64, layout: &Layout, id: TensorId, limit: f64, parameters: &mut [f32]) {
+    let mut random = stream(seed, layout, id);
+    for x in layout.view_mut(parameters, id) {
+        *x = ((2.0 * random.uniform() - 1.0) * limit) as f32;
+    }
+}
+
+/// Normal with mean 0.
+pub fn normal(seed: u64, layout: &Layout, id: TensorId, deviation: f64, parameters: &mut [f32]) {
+    let mut random = stream(seed, layout, id);
+    for x in layout.view_mut(parameters, id) {
+        *x = (standard_normal(&mut random) * deviation) as f32;
+    }
+}
+
+/// Uniform in ±sqrt(6 / (rows of a gate + columns)), for a matrix `[gates · rows, columns]`.
+pub fn xavier(seed: u64, layout: &Layout, id: TensorId, gates: usize, parameters: &mut [f32]) {
+    let shape = layout.tensor(id).shape();
+    let limit = libm::sqrt(6.0 / (shape[0] / gates + shape[1]) as f64);
+    uniform(seed, layout, id, limit, parameters);
+}
+
+/// An orthogonal matrix for each gate of `[gates · H, H]`: Gram and Schmidt on normal rows, each row cleaned twice.
+pub fn orthogonal(seed: u64, layout: &Layout, id: TensorId, parameters: &mut [f32]) {
+    let hidden = layout.tensor(id).shape()[1];
+    let mut random = stream(seed, layout, id);
+    for gate in layout.view_mut(parameters, id).chunks_mut(hidden * hidden) {
+        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(hidden);
+        while rows.len() < hidden {
+            let mut row: Vec<f64> = (0..hidden).map(|_| standard_normal(&mut random)).collect();
+            for _ in 0..2 {
+                for earlier in &rows {
+                    let overlap = dot(&row, earlier);
+                    row.iter_mut().zip(earlier).for_each(|(x, y)| *x -= overlap * y);
+                }
+            }
+            let length = libm::sqrt(dot(&row, &row));
+            if length > 1e-6 {
+                row.iter_mut().for_each(|x| *x /= length);
+                rows.push(row);
+            }
+        }
+        for (x, value) in gate.iter_mut().zip(rows.iter().flatten()) {
+            *x = *value as f32;
+        }
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(x, y)| x * y).sum()
+}
+
+/// Box and Muller 1958.
+fn standard_normal(random: &mut Stream) -> f64 {
+    let radius = libm::sqrt(-2.0 * libm::log(1.0 - random.uniform()));
+    radius * libm::cos(2.0 * core::f64::consts::PI * random.uniform())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn orthogonal_rows() {
+        let mut layout = Layout::new();
+        let id = layout.add("w".to_string(), &[3 * 12, 12]);
+        let mut parameters = layout.zeros::<f32>();
+        orthogonal(5, &layout, id, &mut parameters);
+        for gate in layout.view(&parameters, id).chunks(144) {
+            for i in 0..12 {
+                for j in 0..12 {
+                    let product: f32 = (0..12).map(|k| gate[i * 12 + k] * gate[j * 12 + k]).sum();
+                    let want = if i == j { 1.0 } else { 0.0 };
+                    assert!((product - want).abs() < 1e-6, "rows {i} and {j}: {product}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn moments_are_as_asked() {
+        let mut layout = Layout::new();
+        let (a, b) = (layout.add("a".to_string(), &[100, 100]), layout.add("b".to_string(), &[100, 100]));
+        let mut parameters = layout.zeros::<f32>();
+        uniform(1, &layout, a, 0.5, &mut parameters);
+        normal(1, &layout, b, 2.0, &mut parameters);
+        let variance = |id| layout.view(&parameters, id).iter().map(|x| x * x).sum::<f32>() / 1e4;
+        assert!((variance(a) - 0.25 / 3.0).abs() < 0.003, "{}", variance(a));
+        assert!((variance(b) - 4.0).abs() < 0.2, "{}", variance(b));
+        assert!(layout.view(&parameters, a).iter().all(|x| x.abs() <= 0.5));
+    }
+}

@@ -1,0 +1,87 @@
+//! Choosing the next unit from a model's logits.
+
+use alloc::vec::Vec;
+
+/// How to choose. All restrictions apply together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by it: below 1 bolder, above 1 wilder; 0 takes the most probable unit.
+    pub temperature: f64,
+    /// Only the k most probable units; 0 for all.
+    pub top_k: usize,
+    /// Only the fewest most probable units that together reach this probability (Holtzman et al. 2020); 1 for all.
+    pub top_p: f64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 1.0, top_k: 0, top_p: 1.0 }
+    }
+}
+
+/// Chooses an index of `logits`; `uniform` is a random number in [0, 1). `forbidden` is never chosen unless it is the only
+/// index. Ties go to the lower index.
+///
+/// # Panics
+/// If there are no logits.
+pub fn sample(logits: &[f32], sampling: &Sampling, uniform: f64, forbidden: Option<usize>) -> usize {
+    assert!(!logits.is_empty(), "there is nothing to choose from");
+    let mut ranked: Vec<usize> = (0..logits.len()).filter(|&i| logits.len() == 1 || Some(i) != forbidden).collect();
+    ranked.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    if sampling.temperature <= 0.0 {
+        return ranked[0];
+    }
+    if sampling.top_k > 0 {
+        ranked.truncate(sampling.top_k);
+    }
+    let best = f64::from(logits[ranked[0]]);
+    let weight = |i: usize| libm::exp((f64::from(logits[i]) - best) / sampling.temperature);
+    let mut weights: Vec<f64> = ranked.iter().map(|&i| weight(i)).collect();
+    let total: f64 = weights.iter().sum();
+    let mut reached = 0.0;
+    let kept = weights.iter().position(|w| {
+        reached += w / total;
+        reached >= sampling.top_p
+    });
+    weights.truncate(kept.map_or(weights.len(), |last| last + 1));
+    let mut left = uniform * weights.iter().sum::<f64>();
+    for (&index, weight) in ranked.iter().zip(&weights) {
+        left -= weight;
+        if left < 0.0 {
+            return index;
+        }
+    }
+    ranked[weights.len() - 1]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 4] = [0.0, 2.0, 1.0, -1.0];
+
+    #[test]
+    fn restrictions() {
+        let greedy = Sampling { temperature: 0.0, ..Sampling::default() };
+        assert_eq!(sample(&LOGITS, &greedy, 0.99, None), 1);
+        assert_eq!(sample(&LOGITS, &greedy, 0.99, Some(1)), 2);
+        let two = Sampling { top_k: 2, ..Sampling::default() };
+        assert_eq!(sample(&LOGITS, &two, 0.9999, None), 2);
+        let half = Sampling { top_p: 0.5, ..Sampling::default() };
+        assert_eq!(sample(&LOGITS, &half, 0.9999, None), 1);
+        assert_eq!(sample(&LOGITS, &Sampling::default(), 0.9999, None), 3);
+    }
+
+    #[test]
+    fn frequencies_follow_the_softmax() {
+        let mut counts = [0usize; 4];
+        for i in 0..10_000 {
+            counts[sample(&LOGITS, &Sampling::default(), (f64::from(i) + 0.5) / 10_000.0, None)] += 1;
+        }
+        let total: f64 = LOGITS.iter().map(|&x| f64::from(x).exp()).sum();
+        for (count, logit) in counts.into_iter().zip(LOGITS) {
+            let want = f64::from(logit).exp() / total;
+            assert!((count as f64 / 10_000.0 - want).abs() < 1e-3);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What is to be learnt: the data of a run, cut into updates and evaluations. One implementation for each task; the
+//! [`trainer`](crate::trainer) does the rest for both.
+
+mod classify;
+mod language_model;
+mod report;
+
+use std::collections::BTreeMap;
+
+use throughline_data::Vocabulary;
+use throughline_kernels::ops::cross_entropy::Classified;
+use throughline_nn::config::ModelConfig;
+use throughline_nn::network::{Network, Weights, Workspace};
+use throughline_nn::recurrent::Pass;
+
+use crate::card::Score;
+use crate::{Part, Recipe, Result, Task};
+
+pub use classify::ClassifyLesson;
+pub(crate) use classify::encode_text;
+pub use language_model::{BUILT_IN, LanguageModelLesson};
+pub(crate) use language_model::{evaluate as evaluate_tokens, metrics as language_metrics};
+pub(crate) use report::report;
+
+/// The network of a run at work.
+#[derive(Clone, Copy)]
+pub struct Model<'a> {
+    /// Its parts.
+    pub network: &'a Network,
+    /// Its weights, and the threads to compute with.
+    pub weights: Weights<'a, f32>,
+}
+
+/// Which update of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Epochs completed before it.
+    pub epoch: u64,
+    /// Updates before it in its epoch.
+    pub index: u64,
+}
+
+/// What the model reached on a part of the data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// Mean loss in nats: per unit for a language model, per text for a classifier.
+    pub loss: f64,
+    /// What the best model has least of: the loss of a language model, the error rate of a classifier.
+    pub score: f64,
+    /// The task's metrics.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// A named array for a checkpoint.
+pub type NamedTensor<'a> = (String, Vec<usize>, &'a [f32]);
+
+/// The data of a run.
+pub trait Lesson {
+    /// The model that fits the data and the recipe.
+    fn model_config(&self) -> ModelConfig;
+    /// Updates in an epoch.
+    fn updates_per_epoch(&self) -> u64;
+    /// Adds the gradients of one update to `gradients`. Returns its loss and how many units were read.
+    fn learn(
+        &mut self,
+        place: Place,
+        model: Model<'_>,
+        pass: Pass,
+        gradients: &mut [f32],
+        workspace: &mut Workspace<f32>,
+    ) -> (Classified, usize);
+    /// What the model reaches on a part; `None` if the part is empty.
+    fn evaluate(&mut self, part: Part, model: Model<'_>, workspace: &mut Workspace<f32>) -> Option<Evaluation>;
+    /// Units (of a language model) or texts (of a classifier) in a part.
+    fn count(&self, part: Part) -> usize;
+    /// What simple methods reach on the same parts.
+    fn baselines(&self) -> Result<Vec<Score>>;
+    /// A text that the model writes, for a task that has one. The same for the same step.
+    fn sample(&self, step: u64, model: Model<'_>, workspace: &mut Workspace<f32>) -> Option<String>;
+    /// What must be kept between updates beside the parameters.
+    fn carried(&self) -> Vec<NamedTensor<'_>>;
+    /// Takes back what [`carried`](Self::carried) gave, in its order.
+    fn restore(&mut self, tensors: Vec<Vec<f32>>);
+    /// A digest of all data.
+    fn digest(&self) -> String;
+    /// Facts about the data, for people.
+    fn facts(&self) -> Vec<(String, String)>;
+    /// What the units are.
+    fn vocabulary(&self) -> &Vocabulary;
+    /// The classes of a classifier.
+    fn labels(&self) -> Option<&[String]>;
+}
+
+/// Reads the data of a recipe.
+///
+/// # Errors
+/// If a file cannot be read or used, or there is too little in it.
+pub fn load(recipe: &Recipe) -> Result<Box<dyn Lesson>> {
+    Ok(match recipe.task {
+        Task::Lm => Box::new(LanguageModelLesson::load(recipe)?),
+        Task::Classify => Box::new(ClassifyLesson::load(recipe)?),
+    })
+}
+
+/// 1234567 as "1,234,567".
+pub(crate) fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// The shares of the parts that are cut out of `data.paths`. A part with paths of its own is not cut; its share stays with
+/// the training part.
+fn fractions(recipe: &Recipe) -> Result<throughline_data::Fractions> {
+    let [mut train, mut validation, mut test] = recipe.data.split;
+    if !recipe.data.validation.is_empty() {
+        train += std::mem::take(&mut validation);
+    }
+    if !recipe.data.test.is_empty() {
+        train += std::mem::take(&mut test);
+    }
+    Ok(throughline_data::Fractions::new(train.min(1.0), validation, test)?)
+}

@@ -8,6 +8,7 @@ mod output;
 use std::process::ExitCode;
 
 use clap::Parser;
+use throughline::train::Error;
 
 use arguments::{Arguments, Command};
 
@@ -27,9 +28,13 @@ fn main() -> ExitCode {
         // Whoever read our output has seen enough.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(Error::Interrupted { step, run }) = error.downcast_ref() {
+                let run = run.display();
+                output::note(&format!("interrupted after update {step}; go on with: throughline train --resume {run}"));
+                return ExitCode::from(INTERRUPTED);
+            }
             output::complain(&error);
-            let interrupted = matches!(error.downcast_ref(), Some(throughline::train::Error::Interrupted { .. }));
-            ExitCode::from(if interrupted { INTERRUPTED } else { 1 })
+            ExitCode::FAILURE
         }
     }
 }

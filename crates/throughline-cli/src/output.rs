@@ -5,8 +5,8 @@ use std::io::{self, Write};
 /// Writes to standard output. A reader that has gone away is an error like any other, not a panic.
 pub fn say(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| io::Error::new(error.kind(), format!("cannot write to standard output: {error}")))
 }
 
 /// The same, then a new line.
@@ -19,9 +19,16 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Tells what went wrong, the cause after the complaint.
+/// Tells what went wrong, each cause after what it caused, unless that has said it already.
 pub fn complain(error: &anyhow::Error) {
-    note(&format!("error: {error:#}"));
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !message.contains(&cause) {
+            message += if message.is_empty() { "" } else { ": " };
+            message += &cause;
+        }
+    }
+    note(&format!("error: {message}"));
 }
 
 /// Whether an output failed because its reader is gone.

@@ -15,6 +15,7 @@ extern crate alloc;
 
 pub mod buffer;
 pub mod cells;
+mod disjoint;
 pub mod gemm;
 pub mod ops;
 pub mod optim;

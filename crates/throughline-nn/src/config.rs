@@ -157,17 +157,6 @@ impl ModelConfig {
         self.recurrent.directions() as f64 * stack + self.vocabulary as f64 * input + outputs * (output + 1.0)
     }
 
-    /// (cell, reset) in words, for file metadata: reset is `after`, `before` or `none`.
-    pub fn cell_names(&self) -> (&'static str, &'static str) {
-        match self.recurrent.cell {
-            CellKind::Lstm => ("lstm", "none"),
-            CellKind::GruAfter => ("gru", "after"),
-            CellKind::GruBefore => ("gru", "before"),
-            CellKind::RnnTanh | CellKind::RnnRelu => ("rnn", "none"),
-            _ => unreachable!("every registered cell has a name in files"),
-        }
-    }
-
     /// The text of `config.json`.
     pub fn to_json(&self) -> String {
         let (cell, reset, activation) = match self.recurrent.cell {

@@ -14,8 +14,7 @@ use crate::parameters::Layout;
 /// What the metadata of the file must say for `config`. Hash maps have no fixed order, so the file's bytes may differ from
 /// run to run where it holds more than one entry; a single entry keeps them the same.
 fn description(config: &ModelConfig) -> String {
-    let (cell, reset) = config.cell_names();
-    format!("format_version={FORMAT_VERSION} task={} cell={cell} reset={reset}", config.task.name())
+    format!("format_version={FORMAT_VERSION} task={} cell={}", config.task.name(), config.recurrent.cell.name())
 }
 
 const KEY: &str = "throughline";

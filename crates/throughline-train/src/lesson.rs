@@ -55,7 +55,7 @@ pub struct Evaluation {
 pub type NamedTensor<'a> = (String, Vec<usize>, &'a [f32]);
 
 /// The data of a run.
-pub trait Lesson {
+pub trait Lesson: Send {
     /// The model that fits the data and the recipe.
     fn model_config(&self) -> ModelConfig;
     /// Updates in an epoch.

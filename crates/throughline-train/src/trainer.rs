@@ -236,11 +236,13 @@ impl<'a> Trainer<'a> {
         let (isa, train) = (*isa, &self.recipe.train);
         let pass = Pass::Training(Philox::new(self.recipe.seed, Purpose::Dropout, step));
         let (threads, place) = (&*threads, Place { epoch, index: position });
-        gradients.fill(0.0);
-        let model = Model { network, weights: Weights { parameters, packed, threads } };
-        let (learnt, tokens) = lesson.learn(place, model, pass, gradients, workspace);
+        let (learnt, tokens, grad_norm) = threads.enter(|| {
+            gradients.fill(0.0);
+            let model = Model { network, weights: Weights { parameters, packed, threads } };
+            let (learnt, tokens) = lesson.learn(place, model, pass, gradients, workspace);
+            (learnt, tokens, reduce::sum_of_squares(isa, threads, gradients).sqrt())
+        });
         let loss = learnt.loss.sum / learnt.loss.count as f64;
-        let grad_norm = reduce::sum_of_squares(isa, threads, gradients).sqrt();
         if !loss.is_finite() || !grad_norm.is_finite() {
             let checkpoint = self.folder.checkpoint();
             let checkpoint = checkpoint.exists().then_some(checkpoint);
@@ -256,8 +258,10 @@ impl<'a> Trainer<'a> {
             limit if limit > 0.0 => clipping_factor(grad_norm, limit),
             _ => 1.0,
         };
-        optimiser.step(isa, threads, learning_rate, factor, parameters, gradients);
-        network.pack(threads, parameters, packed);
+        threads.enter(|| {
+            optimiser.step(isa, threads, learning_rate, factor, parameters, gradients);
+            network.pack(threads, parameters, packed);
+        });
 
         recent.add(learnt, grad_norm, learning_rate);
         self.progress.step += 1;
@@ -459,7 +463,9 @@ impl Recent {
     fn metrics(&self, recipe: &Recipe) -> std::collections::BTreeMap<String, f64> {
         match recipe.task {
             crate::Task::Lm => lesson::language_metrics(self.loss()),
-            crate::Task::Classify => std::collections::BTreeMap::from([("accuracy".to_owned(), self.learnt.accuracy())]),
+            crate::Task::Classify => {
+                std::collections::BTreeMap::from([("accuracy".to_owned(), self.learnt.accuracy())])
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::json;
 use throughline::kernels::peak;
 use throughline::prelude::*;
@@ -16,6 +16,9 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const TIMED: f64 = 2.0;
 /// How long the peak is measured before and after each run.
 const BURST: Duration = Duration::from_millis(5);
+/// More memory, in bytes, is not asked for.
+const MOST_MEMORY: f64 = 64.0 * GIB;
+const GIB: f64 = (1_u64 << 30) as f64;
 
 struct Timed {
     seconds: f64,
@@ -23,6 +26,7 @@ struct Timed {
 }
 
 pub fn run(arguments: &BenchArguments) -> Result<()> {
+    check_memory(arguments)?;
     let mut bench = Bench::new(arguments);
     let begun = Instant::now();
     let mut last = bench.once();
@@ -45,6 +49,37 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
     Ok(say_line(&bench.report(&timed, arguments.json))?)
 }
 
+/// Refuses sizes that no memory holds. Counts in floating point, which does not overflow, what there is at least: input,
+/// output, gates and states of every layer, and all of them, as the weights, with their gradients.
+fn check_memory(arguments: &BenchArguments) -> Result<()> {
+    let (input, hidden, layers) = (arguments.input as f64, arguments.hidden as f64, arguments.layers as f64);
+    let directions = if arguments.bidirectional { 2.0 } else { 1.0 };
+    let gates = cell_kind(arguments.cell).gates() as f64;
+    let rows = arguments.batch as f64 * arguments.lengths.map_or(arguments.time, |(_, most)| most) as f64;
+    let activations = rows * (input + layers * directions * hidden * (gates + 1.0));
+    let others = (layers - 1.0) * (directions + 1.0) * hidden;
+    let weights = directions * gates * hidden * (input + hidden + others);
+    let bytes = 2.0 * 4.0 * (activations + weights);
+    if bytes > MOST_MEMORY {
+        bail!(
+            "expected sizes that fit {} GiB of memory, found some that need {:.0} GiB or more; make --time (--lengths), \
+             --batch, --input, --hidden or --layers smaller",
+            MOST_MEMORY / GIB,
+            bytes / GIB
+        );
+    }
+    Ok(())
+}
+
+fn cell_kind(cell: BenchCell) -> CellKind {
+    match cell {
+        BenchCell::Lstm => CellKind::Lstm,
+        BenchCell::Gru => CellKind::GruAfter,
+        BenchCell::GruBefore => CellKind::GruBefore,
+        BenchCell::Rnn => CellKind::RnnTanh,
+    }
+}
+
 /// A stack with its data.
 struct Bench<'a> {
     arguments: &'a BenchArguments,
@@ -64,12 +99,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     fn new(arguments: &'a BenchArguments) -> Self {
-        let cell = match arguments.cell {
-            BenchCell::Lstm => CellKind::Lstm,
-            BenchCell::Gru => CellKind::GruAfter,
-            BenchCell::GruBefore => CellKind::GruBefore,
-            BenchCell::Rnn => CellKind::RnnTanh,
-        };
+        let cell = cell_kind(arguments.cell);
         let config = RecurrentConfig {
             layers: arguments.layers,
             bidirectional: arguments.bidirectional,

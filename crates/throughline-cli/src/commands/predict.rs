@@ -1,12 +1,13 @@
 //! `throughline predict`
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use throughline::train::{Task, TrainedModel};
 
 use crate::arguments::PredictArguments;
+use crate::output::say_line;
 
 /// The longest line that is read.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -14,7 +15,6 @@ const LONGEST_LINE: u64 = 64 << 20;
 pub fn run(arguments: PredictArguments) -> Result<()> {
     let mut model = super::load(&arguments.run)?;
     let mut input = std::io::stdin().lock();
-    let mut output = std::io::stdout().lock();
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -28,9 +28,7 @@ pub fn run(arguments: PredictArguments) -> Result<()> {
         let text = std::str::from_utf8(&line)
             .with_context(|| format!("standard input, line {number}: expected UTF-8"))?
             .trim_end_matches(['\n', '\r']);
-        let answer = answer(&mut model, text, usize::from(arguments.top))?;
-        writeln!(output, "{answer}")?;
-        output.flush()?;
+        say_line(&answer(&mut model, text, usize::from(arguments.top))?.to_string())?;
     }
     Ok(())
 }

@@ -71,6 +71,9 @@ fn recipe(arguments: &TrainArguments) -> Result<Recipe> {
     if let [first, second, ..] = recipes[..] {
         bail!("expected one recipe, found two: {} and {}", first.display(), second.display());
     }
+    if let Some(recipe) = arguments.data.iter().find(is_recipe) {
+        bail!("{}: expected data, found a recipe; name it before --data", recipe.display());
+    }
     let mut data: Vec<PathBuf> = data.into_iter().chain(&arguments.data).chain(&arguments.text).cloned().collect();
     let mut sets = Vec::new();
     if recipes.is_empty() {

@@ -2,15 +2,18 @@
 //!
 //! For a row of logits x with target t, in nats and with m = max x, which keeps every exponential at or below 1:
 //!
-//!     loss = -ln softmax(x)[t] = ln(sum of e^(x - m)) + m - x[t]
-//!     d loss / dx = softmax(x) - onehot(t)
+//! ```text
+//! loss = -ln softmax(x)[t] = ln(sum of e^(x - m)) + m - x[t]
+//! d loss / dx = softmax(x) - onehot(t)
+//! ```
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
 use super::Loss;
-use super::disjoint::{Disjoint, for_each_task};
+use super::pieces::for_each_task;
 use super::reduce::Scale;
 use super::vectors::{Map, Terms, map, maximum, sum};
+use crate::disjoint::Disjoint;
 use crate::threads::Threads;
 
 /// The target of a row that has none: no loss, no gradient, not counted.
@@ -382,6 +385,14 @@ mod tests {
             assert!(run([0.0, broken, 0.0], 0).is_nan(), "{broken}");
             assert!(run([broken, 0.0, 0.0], 0).is_nan(), "{broken}");
         }
+    }
+
+    #[test]
+    fn gradients_of_hopeless_classes_are_zero_and_not_subnormal() {
+        let (mut logits, mut rows) = ([0.0f32, -80.0, -40.0], [RowLoss::default()]);
+        softmax_cross_entropy(Isa::detect(), Threads::ONE, &mut logits, 3, &[0], 1e-4, &mut rows);
+        assert_eq!(logits[1], 0.0);
+        assert_close("gradient", &[f64::from(logits[2]) * 1e4 / (-40.0f64).exp()], &[1.0], 1e-6);
     }
 
     #[test]

@@ -5,8 +5,9 @@
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::disjoint::{Disjoint, for_each_task};
+use super::pieces::for_each_task;
 use super::vectors::{Map, map};
+use crate::disjoint::Disjoint;
 use crate::random::Philox;
 use crate::threads::Threads;
 

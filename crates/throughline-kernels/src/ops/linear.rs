@@ -7,7 +7,8 @@ use core::ops::Range;
 
 use throughline_simd::{Element, Isa};
 
-use super::disjoint::{Disjoint, for_each_task};
+use super::pieces::for_each_task;
+use crate::disjoint::Disjoint;
 use crate::gemm::accumulate::GROUP;
 use crate::gemm::{Panels, RowGroup, accumulate, add_columns, add_outer_products};
 use crate::sequence::Scratch;

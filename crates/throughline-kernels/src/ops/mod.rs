@@ -2,7 +2,7 @@
 //!
 //! - [`embedding`]: rows of a table;
 //! - [`linear`]: y = x W' + b;
-//! - [`cross_entropy`]: softmax and its losses;
+//! - [`mod@cross_entropy`]: softmax and its losses;
 //! - [`softmax_head`]: linear and cross-entropy over a vocabulary in bounded memory;
 //! - [`mean_squared`]: the squared error;
 //! - [`dropout`]: masks that are recomputed instead of stored;
@@ -12,11 +12,11 @@
 //! temperature) are f64 and rounded once to the element type.
 
 pub mod cross_entropy;
-pub(crate) mod disjoint;
 pub mod dropout;
 pub mod embedding;
 pub mod linear;
 pub mod mean_squared;
+pub(crate) mod pieces;
 pub mod reduce;
 pub mod softmax_head;
 pub(crate) mod vectors;

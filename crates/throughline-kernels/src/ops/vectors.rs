@@ -5,7 +5,8 @@
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::disjoint::{Disjoint, for_each_piece, for_each_task};
+use super::pieces::{for_each_piece, for_each_task};
+use crate::disjoint::Disjoint;
 use crate::threads::Threads;
 
 /// Chains of a fold.

@@ -1,10 +1,12 @@
 //! Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019). At update t, counted from 1:
 //!
-//!     Adam    g = gradient + weight_decay · p
-//!     AdamW   g = gradient;  p = p - learning_rate · weight_decay · p
-//!     m = beta1 · m + (1 - beta1) · g
-//!     v = beta2 · v + (1 - beta2) · g²
-//!     p = p - learning_rate · m / (1 - beta1^t) / (√(v / (1 - beta2^t)) + epsilon)
+//! ```text
+//! Adam    g = gradient + weight_decay · p
+//! AdamW   g = gradient;  p = p - learning_rate · weight_decay · p
+//! m = beta1 · m + (1 - beta1) · g
+//! v = beta2 · v + (1 - beta2) · g²
+//! p = p - learning_rate · m / (1 - beta1^t) / (√(v / (1 - beta2^t)) + epsilon)
+//! ```
 
 use throughline_simd::{Element, Lane};
 

@@ -1,7 +1,7 @@
 //! Optimisers: one pass over parameters, gradients and moments, with PyTorch's semantics.
 //!
 //! - [`sgd`]: stochastic gradient descent, with momentum;
-//! - [`mod@rmsprop`]: RMSProp;
+//! - [`rmsprop`]: steps divided by a running root mean square;
 //! - [`adam`]: Adam and AdamW.
 //!
 //! Every method first multiplies the gradient by a factor, which is how clipping by the global norm
@@ -145,7 +145,7 @@ impl<E: Element> Optimiser<E> {
 }
 
 /// The factor that brings a gradient of norm `norm` down to norm `limit`, 1 where it is not above it (Pascanu et al. 2013,
-/// in the form min(1, limit / (norm + 1e-6))).
+/// in the form min(1, limit / (norm + 1e-6))). A norm that is not finite has no such factor: look at it first.
 pub fn clipping_factor(norm: f64, limit: f64) -> f64 {
     (limit / (norm + 1e-6)).min(1.0)
 }
@@ -193,7 +193,6 @@ impl<E: Element> Moment<E> {
     }
 }
 
-/// What every method's settings must satisfy.
 fn check_share(name: &str, value: f64) {
     assert!((0.0..1.0).contains(&value), "{name} is at least 0 and below 1, not {value}");
 }
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_without_gradients_end_at_zero() {
+    fn moments_never_become_subnormal() {
         for method in METHODS {
             let mut parameters = [1.0f32];
             let mut optimiser = Optimiser::new(method, 1);

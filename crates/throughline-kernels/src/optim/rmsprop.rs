@@ -1,9 +1,11 @@
 //! RMSProp (Tieleman and Hinton 2012, Coursera lecture 6.5), in PyTorch's form:
 //!
-//!     g = gradient + weight_decay · p
-//!     v = alpha · v + (1 - alpha) · g²
-//!     b = momentum · b + g / (√v + epsilon)
-//!     p = p - learning_rate · b
+//! ```text
+//! g = gradient + weight_decay · p
+//! v = alpha · v + (1 - alpha) · g²
+//! b = momentum · b + g / (√v + epsilon)
+//! p = p - learning_rate · b
+//! ```
 
 use throughline_simd::{Element, Lane};
 

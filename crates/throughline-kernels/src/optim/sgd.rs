@@ -1,8 +1,10 @@
 //! Stochastic gradient descent with momentum (Polyak 1964, in the form of Sutskever et al. 2013 that PyTorch has):
 //!
-//!     g = gradient + weight_decay · p
-//!     b = momentum · b + g            b = 0 before the first update
-//!     p = p - learning_rate · b       without momentum: · g
+//! ```text
+//! g = gradient + weight_decay · p
+//! b = momentum · b + g            b = 0 before the first update
+//! p = p - learning_rate · b       without momentum: · g
+//! ```
 
 use throughline_simd::{Element, Lane};
 

@@ -20,9 +20,10 @@ use super::forward::InitialStates;
 use super::plan::{LayerShape, PackedDirection, PackedLayer, Scratch};
 use super::step_input::{StepAt, StepInput};
 use super::tape::{DirectionTape, Tape};
-use super::{GROUP, Shared, load, store};
+use super::{GROUP, load, store};
 use crate::buffer::Buffer;
 use crate::cells::{Backward, Cell, MAX_SLOTS, Operand, TINY_GRADIENT, with_cell};
+use crate::disjoint::Disjoint;
 use crate::gemm::{RowGroup, accumulate, add_columns, add_outer_products};
 use crate::threads::Threads;
 
@@ -132,12 +133,12 @@ pub fn backward<E: Element>(
         slot_gradients.directions[index].at_least(rows * shape.slot_width());
         slot_gradients.d_extra[index].at_least(rows * shape.extra);
     }
-    let dh = Shared::new(states.dh);
-    let dc = Shared::new(states.dc);
-    let restart_h = Shared::new(states.restart_h);
-    let restart_c = Shared::new(states.restart_c);
-    let d_slots = slot_gradients.directions.each_mut().map(|d| Shared::new(&mut *d));
-    let d_extra = slot_gradients.d_extra.each_mut().map(|d| Shared::new(&mut *d));
+    let dh = Disjoint::new(states.dh);
+    let dc = Disjoint::new(states.dc);
+    let restart_h = Disjoint::new(states.restart_h);
+    let restart_c = Disjoint::new(states.restart_c);
+    let d_slots = slot_gradients.directions.each_mut().map(|d| Disjoint::new(&mut *d));
+    let d_extra = slot_gradients.d_extra.each_mut().map(|d| Disjoint::new(&mut *d));
 
     let parts = threads.count().div_ceil(shape.directions);
     threads.for_each(shape.directions * parts, scratch, |task, scratch| {
@@ -170,11 +171,11 @@ pub fn backward<E: Element>(
         y,
         tape,
         d_slots: core::array::from_fn(|i| &*slot_gradients.directions[i]),
-        dx: dx.map(|dx| Shared::new(dx)),
+        dx: dx.map(|dx| Disjoint::new(dx)),
         parts: threads.count(),
     };
-    let memory: [Option<GradientMemory<E>>; 2] =
-        core::array::from_fn(|index| gradients.get_mut(index).map(GradientMemory::new));
+    let mut gradients = gradients.iter_mut().map(GradientMemory::new);
+    let memory = [gradients.next(), gradients.next()];
     threads.for_each(products.tasks(), scratch, |task, scratch| products.run(task, &memory, &mut scratch.rows));
 }
 
@@ -226,12 +227,12 @@ struct ThroughTime<'a, E> {
     columns: Range<usize>,
     tape: &'a DirectionTape<E>,
     dy: Option<&'a [E]>,
-    dh: Shared<E>,
-    dc: Shared<E>,
-    restart_h: Shared<E>,
-    restart_c: Shared<E>,
-    d_slots: Shared<E>,
-    d_extra: Shared<E>,
+    dh: Disjoint<'a, E>,
+    dc: Disjoint<'a, E>,
+    restart_h: Disjoint<'a, E>,
+    restart_c: Disjoint<'a, E>,
+    d_slots: Disjoint<'a, E>,
+    d_extra: Disjoint<'a, E>,
     step_input: Option<&'a dyn StepInput<E>>,
 }
 
@@ -309,7 +310,7 @@ impl<E: Element> ThroughTime<'_, E> {
     }
 
     /// The gradient that reaches a boundary belongs to the restart state; none crosses.
-    fn leave_at_boundary(&self, carried: Shared<E>, restart: Shared<E>, column: usize) {
+    fn leave_at_boundary(&self, carried: Disjoint<'_, E>, restart: Disjoint<'_, E>, column: usize) {
         let hidden = self.shape.hidden;
         // SAFETY: both are H elements of this column, which belongs to this task alone; they are different arrays.
         let (carried, restart) = unsafe {
@@ -442,20 +443,20 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
 }
 
 /// Where one direction's parameter gradients are added; each task adds to its own outputs.
-struct GradientMemory<E> {
-    weight_ih: Shared<E>,
-    weight_hh: Shared<E>,
-    bias_ih: Shared<E>,
-    bias_hh: Shared<E>,
+struct GradientMemory<'a, E> {
+    weight_ih: Disjoint<'a, E>,
+    weight_hh: Disjoint<'a, E>,
+    bias_ih: Disjoint<'a, E>,
+    bias_hh: Disjoint<'a, E>,
 }
 
-impl<E> GradientMemory<E> {
-    fn new(gradients: &mut LayerGradients<'_, E>) -> Self {
+impl<'a, E> GradientMemory<'a, E> {
+    fn new(gradients: &'a mut LayerGradients<'_, E>) -> Self {
         Self {
-            weight_ih: Shared::new(gradients.weight_ih),
-            weight_hh: Shared::new(gradients.weight_hh),
-            bias_ih: Shared::new(gradients.bias_ih),
-            bias_hh: Shared::new(gradients.bias_hh),
+            weight_ih: Disjoint::new(gradients.weight_ih),
+            weight_hh: Disjoint::new(gradients.weight_hh),
+            bias_ih: Disjoint::new(gradients.bias_ih),
+            bias_hh: Disjoint::new(gradients.bias_hh),
         }
     }
 }
@@ -470,7 +471,7 @@ struct Products<'a, E> {
     y: &'a [E],
     tape: &'a Tape<E>,
     d_slots: [&'a [E]; 2],
-    dx: Option<Shared<E>>,
+    dx: Option<Disjoint<'a, E>>,
     parts: usize,
 }
 
@@ -515,7 +516,7 @@ impl<E: Element> Products<'_, E> {
         if self.dx.is_some() { self.batch.rows().div_ceil(CHUNK) } else { 0 }
     }
 
-    fn run(&self, task: usize, memory: &[Option<GradientMemory<E>>; 2], scratch: &mut Buffer<E>) {
+    fn run(&self, task: usize, memory: &[Option<GradientMemory<'_, E>>; 2], scratch: &mut Buffer<E>) {
         let blocks = self.blocks().count();
         let parameter_tasks = self.shape.directions * blocks * self.parts;
         if task >= parameter_tasks {
@@ -538,7 +539,7 @@ impl<E: Element> Products<'_, E> {
         index: usize,
         block: WeightBlock,
         outputs: Range<usize>,
-        memory: &GradientMemory<E>,
+        memory: &GradientMemory<'_, E>,
         scratch: &mut Buffer<E>,
     ) {
         let LayerShape { input, extra, hidden, .. } = self.shape;
@@ -583,7 +584,7 @@ impl<E: Element> Products<'_, E> {
                 scratch,
             );
         }
-        if let Some(bias) = bias.filter(|bias| bias.length > 0 && batch.rows() > 0) {
+        if let Some(bias) = bias.filter(|bias| bias.length() > 0 && batch.rows() > 0) {
             // SAFETY: these elements of the bias belong to this task alone.
             let out = unsafe { core::slice::from_raw_parts_mut(bias.at(row_start), outputs.len()) };
             add_columns(self.layer.isa, &d_slots[slot_start + outputs.start..], width, batch.rows(), out);

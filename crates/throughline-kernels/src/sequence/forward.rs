@@ -14,9 +14,10 @@ use super::batch::{Direction, Previous, Ragged};
 use super::plan::{LayerShape, PackedDirection, PackedLayer, Scratch};
 use super::step_input::{StepAt, StepInput};
 use super::tape::{DirectionTape, Tape};
-use super::{GROUP, Shared, load, store};
+use super::{GROUP, load, store};
 use crate::buffer::Buffer;
 use crate::cells::{Cell, Forward, MAX_SLOTS, Operand, TINY_STATE, with_cell};
+use crate::disjoint::Disjoint;
 use crate::gemm::{RowGroup, accumulate};
 use crate::threads::Threads;
 
@@ -108,7 +109,7 @@ pub fn forward<E: Element>(
             *memory = Some(TapeMemory::new(direction));
         }
     }
-    let (y_memory, c_memory) = (Shared::new(y), Shared::new(c_n));
+    let (y_memory, c_memory) = (Disjoint::new(y), Disjoint::new(c_n));
     let parts = threads.count().div_ceil(shape.directions);
     threads.for_each(shape.directions * parts, scratch, |task, scratch| {
         let (index, part) = (task % shape.directions, task / shape.directions);
@@ -148,27 +149,27 @@ fn last_states<E: Element>(shape: &LayerShape, batch: &Ragged, h: &[E], y: &[E],
 }
 
 /// Where a direction's tape is written; each task writes the rows of its own columns.
-struct TapeMemory<E> {
-    slots: Shared<E>,
-    cell: Shared<E>,
-    extra: Shared<E>,
-    pre_activations: Shared<E>,
+struct TapeMemory<'a, E> {
+    slots: Disjoint<'a, E>,
+    cell: Disjoint<'a, E>,
+    extra: Disjoint<'a, E>,
+    pre_activations: Disjoint<'a, E>,
 }
 
-impl<E> Clone for TapeMemory<E> {
+impl<E> Clone for TapeMemory<'_, E> {
     fn clone(&self) -> Self {
         *self
     }
 }
-impl<E> Copy for TapeMemory<E> {}
+impl<E> Copy for TapeMemory<'_, E> {}
 
-impl<E: Element> TapeMemory<E> {
-    fn new(tape: &mut DirectionTape<E>) -> Self {
+impl<'a, E: Element> TapeMemory<'a, E> {
+    fn new(tape: &'a mut DirectionTape<E>) -> Self {
         Self {
-            slots: Shared::new(&mut tape.slots),
-            cell: Shared::new(&mut tape.cell),
-            extra: Shared::new(&mut tape.extra),
-            pre_activations: Shared::new(&mut tape.pre_activations),
+            slots: Disjoint::new(&mut tape.slots),
+            cell: Disjoint::new(&mut tape.cell),
+            extra: Disjoint::new(&mut tape.extra),
+            pre_activations: Disjoint::new(&mut tape.pre_activations),
         }
     }
 }
@@ -184,9 +185,9 @@ struct DirectionForward<'a, E> {
     columns: Range<usize>,
     x: &'a [E],
     initial: &'a InitialStates<'a, E>,
-    y: Shared<E>,
-    c: Shared<E>,
-    tape: Option<TapeMemory<E>>,
+    y: Disjoint<'a, E>,
+    c: Disjoint<'a, E>,
+    tape: Option<TapeMemory<'a, E>>,
     step_input: Option<&'a dyn StepInput<E>>,
 }
 
@@ -214,8 +215,8 @@ impl<E: Element> DirectionForward<'_, E> {
                 end += 1;
             }
             let local = match self.tape {
-                Some(_) => Shared::new(&mut []),
-                None => Shared::new(scratch.rows.at_least(rows * self.shape.slot_width())),
+                Some(_) => Disjoint::new(&mut []),
+                None => Disjoint::new(scratch.rows.at_least(rows * self.shape.slot_width())),
             };
             self.input_products(done..end, local);
             let mut first = 0;
@@ -230,7 +231,7 @@ impl<E: Element> DirectionForward<'_, E> {
 
     /// Where the slots of (t, column) are: on the tape, or at place `local_row` of the chunk's own memory.
     #[inline(always)]
-    fn slots(&self, t: usize, column: usize, local_row: usize, local: Shared<E>) -> *mut E {
+    fn slots(&self, t: usize, column: usize, local_row: usize, local: Disjoint<'_, E>) -> *mut E {
         match &self.tape {
             Some(tape) => tape.slots.at(self.batch.row(t, column) * self.shape.slot_width()),
             None => local.at(local_row * self.shape.slot_width()),
@@ -238,7 +239,7 @@ impl<E: Element> DirectionForward<'_, E> {
     }
 
     /// Starts the chain of every row of the chunk: its biases, then W_ih x.
-    fn input_products(&self, chunk: Range<usize>, local: Shared<E>) {
+    fn input_products(&self, chunk: Range<usize>, local: Disjoint<'_, E>) {
         let input = self.shape.input;
         let mut group = RowGroup::default();
         let flush = |group: &mut RowGroup<E>| {
@@ -274,7 +275,7 @@ impl<E: Element> DirectionForward<'_, E> {
     }
 
     /// One time step of all alive columns, a group of rows at a time. `first` is the chunk's place of the first of them.
-    fn step(&self, t: usize, first: usize, local: Shared<E>, gathered: &mut Buffer<E>, extra: &mut Buffer<E>) {
+    fn step(&self, t: usize, first: usize, local: Disjoint<'_, E>, gathered: &mut Buffer<E>, extra: &mut Buffer<E>) {
         let LayerShape { cell, hidden, .. } = self.shape;
         let alive = self.alive(t);
         for start in alive.clone().step_by(GROUP) {
@@ -362,7 +363,7 @@ impl<E: Element> DirectionForward<'_, E> {
     /// hidden term.
     fn keep_pre_activations(&self, t: usize, columns: Range<usize>, phase: usize, rows: &[MapRow<E>]) {
         let LayerShape { cell, hidden, .. } = self.shape;
-        let Some(tape) = self.tape.filter(|tape| tape.pre_activations.length > 0) else { return };
+        let Some(tape) = self.tape.filter(|tape| tape.pre_activations.length() > 0) else { return };
         for (column, row) in columns.zip(rows) {
             let to = tape.pre_activations.at(self.batch.row(t, column) * self.shape.slot_width());
             for slot in 0..cell.slots() {

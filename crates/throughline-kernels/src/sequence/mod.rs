@@ -47,34 +47,3 @@ unsafe fn store<L: Lane, const FULL: bool>(lane: L, at: *mut L::Element, count: 
     // SAFETY: as the caller vouches.
     unsafe { if FULL { lane.store(at, x) } else { lane.store_first(at, count, x) } }
 }
-
-/// Memory that several threads write, each its own part.
-struct Shared<E> {
-    start: *mut E,
-    length: usize,
-}
-
-impl<E> Clone for Shared<E> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<E> Copy for Shared<E> {}
-
-// SAFETY: a `Shared` is only a pointer; whoever dereferences it vouches that no two threads touch the same elements.
-unsafe impl<E: Send> Send for Shared<E> {}
-// SAFETY: as above.
-unsafe impl<E: Send> Sync for Shared<E> {}
-
-impl<E> Shared<E> {
-    fn new(memory: &mut [E]) -> Self {
-        Self { start: memory.as_mut_ptr(), length: memory.len() }
-    }
-
-    /// The element at `index`, which is inside the memory or one past it.
-    #[inline(always)]
-    fn at(self, index: usize) -> *mut E {
-        debug_assert!(index <= self.length, "element {index} of {}", self.length);
-        self.start.wrapping_add(index)
-    }
-}

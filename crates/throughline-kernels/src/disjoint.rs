@@ -3,11 +3,6 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use crate::threads::Threads;
-
-/// Elements of an array that make one task of an elementwise operation.
-const PIECE: usize = 1 << 14;
-
 /// A borrowed array that is given out in parts.
 pub(crate) struct Disjoint<'a, T> {
     start: *mut T,
@@ -20,9 +15,29 @@ unsafe impl<T: Send> Send for Disjoint<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
+impl<T> Clone for Disjoint<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Disjoint<'_, T> {}
+
 impl<'a, T> Disjoint<'a, T> {
     pub(crate) fn new(array: &'a mut [T]) -> Self {
         Self { start: array.as_mut_ptr(), length: array.len(), array: PhantomData }
+    }
+
+    /// How many elements it has.
+    pub(crate) fn length(self) -> usize {
+        self.length
+    }
+
+    /// The element at `index`, which is inside the array or one past its end. Whoever uses the pointer vouches that nobody
+    /// else has the elements it touches.
+    #[inline(always)]
+    pub(crate) fn at(self, index: usize) -> *mut T {
+        debug_assert!(index <= self.length, "element {index} of {}", self.length);
+        self.start.wrapping_add(index)
     }
 
     /// The elements `range`.
@@ -30,24 +45,10 @@ impl<'a, T> Disjoint<'a, T> {
     /// # Safety
     /// No part with any of these elements is in use.
     #[inline(always)]
-    pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [T] {
+    pub(crate) unsafe fn part(self, range: Range<usize>) -> &'a mut [T] {
         assert!(range.start <= range.end && range.end <= self.length, "part {range:?} of {} elements", self.length);
         // SAFETY: the range lies inside the array, which is borrowed for 'a; the caller vouches that no other part in use
         // overlaps it.
         unsafe { core::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
-}
-
-/// Shares out `work` on each of `tasks` indices.
-pub(crate) fn for_each_task(threads: &Threads, tasks: usize, work: impl Fn(usize) + Sync) {
-    // Elements without a size take no memory.
-    let mut scratch = alloc::vec![(); threads.count()];
-    threads.for_each(tasks, &mut scratch, |index, ()| work(index));
-}
-
-/// Cuts `length` elements into fixed pieces and shares out `work` on each.
-pub(crate) fn for_each_piece(threads: &Threads, length: usize, work: impl Fn(Range<usize>) + Sync) {
-    for_each_task(threads, length.div_ceil(PIECE), |index| {
-        work(index * PIECE..length.min((index + 1) * PIECE));
-    });
 }

@@ -1,0 +1,76 @@
+//! What the program says about itself.
+
+use crate::folder::Folder;
+
+#[test]
+fn every_command_has_its_help() {
+    let folder = Folder::new();
+    for (command, options) in [
+        ("train", &["--data", "--text", "--set", "--resume", "--quiet", "RECIPE.toml"][..]),
+        ("eval", &["RUN", "--data", "--json", "--threads"]),
+        ("predict", &["RUN", "--top", "--threads"]),
+        ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed"]),
+        (
+            "bench",
+            &[
+                "--cell",
+                "--mode",
+                "--time",
+                "--batch",
+                "--input",
+                "--hidden",
+                "--layers",
+                "--bidirectional",
+                "--lengths",
+                "--threads",
+                "--runs",
+                "--json",
+            ],
+        ),
+    ] {
+        let help = folder.run(&[command, "--help"]).succeeded();
+        for option in options {
+            assert!(help.contains(option), "no {option} in\n{help}");
+        }
+        assert!(folder.run(&["--help"]).succeeded().contains(&format!("  {command} ")), "{command}");
+    }
+    assert_eq!(folder.names(""), [""; 0], "asking for help leaves nothing behind");
+}
+
+#[test]
+fn the_version_is_that_of_the_crate() {
+    let said = Folder::new().run(&["--version"]).succeeded();
+    assert_eq!(said, format!("throughline {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_wrong_command_line_has_exit_code_2() {
+    let folder = Folder::new();
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["train", "--fast"],
+        &["train", "--resume", "a", "--text", "b"],
+        &["train", "--text", "a", "--data", "b"],
+        &["eval"],
+        &["predict", "a", "--top", "0"],
+        &["generate", "a", "--temperature", "-1"],
+        &["generate", "a", "--temperature", "nan"],
+        &["generate", "a", "--top-p", "0"],
+        &["generate", "a", "--top-p", "1.1"],
+        &["generate", "a", "--length", "many"],
+        &["eval", "a", "--threads", "0"],
+        &["bench", "--cell", "transformer"],
+        &["bench", "--mode", "backward"],
+        &["bench", "--hidden", "0"],
+        &["bench", "--lengths", "9..3"],
+        &["bench", "--lengths", "9"],
+        &["bench", "--runs", "6"],
+        &["bench", "--threads", "1025"],
+    ] {
+        let ran = folder.run(arguments);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}: {ran:?}");
+        assert!(!ran.err.is_empty());
+    }
+    assert_eq!(folder.names(""), [""; 0]);
+}

@@ -1,0 +1,14 @@
+//! The `throughline` program, run as a user runs it: each test in a fresh folder, with tiny models.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod classifier;
+mod folder;
+mod help;
+mod interruption;
+mod language_model;
+mod pipes;
+mod runs;
+mod trained;
+mod wrong_files;
+mod wrong_input;

@@ -1,0 +1,106 @@
+//! Folders with a run that was trained once, for tests that use it or damage it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::folder::Folder;
+
+/// Settings of a language model that is trained in an instant.
+pub const TINY_LANGUAGE_MODEL: &[&str] = &[
+    "--set",
+    "threads=1",
+    "model.embedding=8",
+    "model.hidden=16",
+    "train.batch=4",
+    "train.stride=16",
+    "train.steps=40",
+    "schedule.warmup=0",
+    "sample.length=20",
+];
+
+/// Settings of a classifier that is trained in a moment.
+pub const TINY_CLASSIFIER: &[&str] = &[
+    "--set",
+    "task=classify",
+    "threads=1",
+    "model.embedding=8",
+    "model.hidden=8",
+    "model.layers=1",
+    "train.batch=8",
+    "train.epochs=8",
+    "optimiser.learning_rate=0.02",
+];
+
+/// A text of so many lines, always the same.
+pub fn text(lines: usize) -> String {
+    (0..lines).map(|i| format!("line {i} of {} words\n", i * 7 % 13)).collect()
+}
+
+/// Labelled texts, (label, text), which a look at the words tells apart.
+pub fn examples() -> Vec<(&'static str, String)> {
+    let label = |i: usize| if i.is_multiple_of(2) { "good" } else { "bad" };
+    let words = |i: usize| if i.is_multiple_of(2) { "a fine, bright film" } else { "dull and far too long" };
+    (0..80).map(|i| (label(i), format!("{} number {i}", words(i)))).collect()
+}
+
+/// The examples as a table with a header.
+pub fn tsv() -> String {
+    examples().iter().fold("label\ttext\n".to_owned(), |table, (label, text)| table + &format!("{label}\t{text}\n"))
+}
+
+/// `first` and then `others`.
+pub fn with<'a>(first: &[&'a str], others: &[&'a str]) -> Vec<&'a str> {
+    [first, others].concat()
+}
+
+/// A folder with `text.txt` and the language model that was trained on it in `runs/lm-1`.
+pub fn language_model() -> Folder {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        let folder = Folder::with(&[("text.txt", &text(300))]);
+        folder.run(&with(&["train", "--text", "text.txt"], TINY_LANGUAGE_MODEL)).succeeded();
+        files_of(&folder)
+    });
+    folder_of(files)
+}
+
+/// A folder with `texts.tsv` and the classifier that was trained on it in `runs/classify-1`.
+pub fn classifier() -> Folder {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        let folder = Folder::with(&[("texts.tsv", &tsv())]);
+        folder.run(&with(&["train", "--data", "texts.tsv"], TINY_CLASSIFIER)).succeeded();
+        files_of(&folder)
+    });
+    folder_of(files)
+}
+
+/// Names and contents.
+type Files = Vec<(String, Vec<u8>)>;
+
+fn files_of(folder: &Folder) -> Files {
+    let mut files = Files::new();
+    collect(folder, folder, &mut files);
+    files
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut Files) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            files.push((name, fs::read(path).unwrap()));
+        }
+    }
+}
+
+fn folder_of(files: &Files) -> Folder {
+    let folder = Folder::new();
+    for (name, content) in files {
+        folder.write(name, content);
+    }
+    folder
+}

@@ -1,0 +1,321 @@
+//! `config.json` and `model.safetensors`: what is written is read, and nothing else is.
+
+mod common;
+
+use common::{Numbers, classifier, language_model};
+use proptest::prelude::*;
+use throughline_kernels::buffer::Buffer;
+use throughline_kernels::cells::CellKind;
+use throughline_nn::config::ModelConfig;
+use throughline_nn::network::{Dropouts, Network};
+use throughline_nn::recurrent::{InitialState, RecurrentConfig};
+use throughline_nn::{Error, weights};
+use throughline_testkit::assert_same_bits;
+
+fn configs() -> Vec<ModelConfig> {
+    let mut configs = Vec::new();
+    for &cell in CellKind::ALL {
+        for (layers, bidirectional) in [(1, false), (2, true)] {
+            let initial_state = if layers == 1 { InitialState::Zero } else { InitialState::Learned };
+            let bias = layers == 1;
+            let stack =
+                RecurrentConfig { layers, bidirectional, initial_state, bias, ..RecurrentConfig::new(cell, 3, 3) };
+            configs.push(classifier(stack, 5, 2));
+            for tied in [false, true] {
+                configs.push(language_model(RecurrentConfig { bidirectional: false, ..stack }, 5, tied));
+            }
+        }
+    }
+    configs
+}
+
+fn network(config: &ModelConfig) -> Network {
+    Network::new(config.clone(), Dropouts::default()).expect("a possible model")
+}
+
+/// Random parameters.
+fn parameters(network: &Network) -> Buffer<f32> {
+    let mut parameters = network.layout().zeros();
+    let mut numbers = Numbers::new(2);
+    for tensor in network.layout().tensors() {
+        parameters[tensor.range()].copy_from_slice(&numbers.draw::<f32>(tensor.count(), 3.0));
+    }
+    parameters
+}
+
+fn saved(config: &ModelConfig) -> Vec<u8> {
+    let network = network(config);
+    weights::save(config, network.layout(), &parameters(&network))
+}
+
+fn load(config: &ModelConfig, bytes: &[u8]) -> Result<Buffer<f32>, Error> {
+    let network = network(config);
+    let mut parameters = network.layout().zeros();
+    weights::load(config, network.layout(), bytes, &mut parameters).map(|()| parameters)
+}
+
+/// The place, expectation and finding of an error of the weights.
+fn weights_error(config: &ModelConfig, bytes: &[u8]) -> (String, String, String) {
+    match load(config, bytes) {
+        Err(Error::Weights { place, expected, found }) => (place, expected, found),
+        other => panic!("expected an error, got {other:?}"),
+    }
+}
+
+/// The header and the numbers of a safetensors file.
+fn parts(bytes: &[u8]) -> (serde_json::Value, Vec<u8>) {
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    (serde_json::from_slice(&bytes[8..8 + length]).unwrap(), bytes[8 + length..].to_vec())
+}
+
+fn joined(header: &serde_json::Value, data: &[u8]) -> Vec<u8> {
+    let header = header.to_string();
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
+}
+
+fn sample() -> ModelConfig {
+    classifier(RecurrentConfig::new(CellKind::Lstm, 3, 2), 5, 2)
+}
+
+#[test]
+fn every_model_survives_its_files() {
+    for config in configs() {
+        assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
+        let network = network(&config);
+        let bytes = saved(&config);
+        assert_same_bits("parameters", &load(&config, &bytes).unwrap(), &parameters(&network));
+        assert_eq!(bytes, saved(&config), "the same model gives the same bytes");
+    }
+}
+
+#[test]
+fn names_and_shapes_are_pytorchs() {
+    let config = classifier(RecurrentConfig { bidirectional: true, ..sample().recurrent }, 5, 2);
+    let (header, _) = parts(&saved(&config));
+    let shape = |name: &str| header[name]["shape"].to_string();
+    assert_eq!(shape("embedding.weight"), "[5,3]");
+    assert_eq!(shape("rnn.weight_ih_l0_reverse"), "[8,3]");
+    assert_eq!(shape("rnn.bias_hh_l0"), "[8]");
+    assert_eq!(shape("head.weight"), "[2,4]");
+    assert_eq!(header.as_object().unwrap().len(), 1 + 1 + 8 + 2);
+}
+
+/// Every other model's file is refused, of the same shapes or not: reset before and after, tanh and relu.
+#[test]
+fn no_model_takes_the_weights_of_another() {
+    let configs = configs();
+    for (i, config) in configs.iter().enumerate() {
+        let bytes = saved(config);
+        for (j, other) in configs.iter().enumerate() {
+            let refused = matches!(load(other, &bytes), Err(Error::Weights { .. }));
+            assert_eq!(refused, i != j, "{other:?} with the weights of {config:?}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_and_a_spare_tensor_are_named() {
+    let (mut header, mut data) = parts(&saved(&sample()));
+    let end = data.len();
+    header["spare"] = serde_json::json!({ "dtype": "F32", "shape": [1], "data_offsets": [end, end + 4] });
+    data.extend([0; 4]);
+    assert_eq!(weights_error(&sample(), &joined(&header, &data)).0, "spare");
+    let moved = header["head.bias"].take();
+    header["head.offset"] = moved;
+    header.as_object_mut().unwrap().remove("head.bias");
+    assert_eq!(weights_error(&sample(), &joined(&header, &data)).0, "head.bias");
+}
+
+#[test]
+fn another_shape_or_type_is_named() {
+    let (header, data) = parts(&saved(&sample()));
+    for (key, value) in [("shape", serde_json::json!([2, 5, 2])), ("shape", serde_json::json!([5, 3, 1]))] {
+        let mut header = header.clone();
+        header["embedding.weight"][key] = value;
+        let bytes = joined(&header, &data);
+        assert!(matches!(load(&sample(), &bytes), Err(Error::Weights { .. })));
+    }
+    let mut header = header.clone();
+    header["embedding.weight"]["dtype"] = "I32".into();
+    let (place, expected, found) = weights_error(&sample(), &joined(&header, &data));
+    assert_eq!((&place[..], &expected[..], &found[..]), ("embedding.weight", "F32 [5, 3]", "I32 [5, 3]"));
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_named() {
+    let network = network(&sample());
+    for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for tensor in network.layout().tensors() {
+            let mut parameters = parameters(&network);
+            parameters[tensor.range().end - 1] = number;
+            let bytes = weights::save(&sample(), network.layout(), &parameters);
+            assert_eq!(weights_error(&sample(), &bytes).0, tensor.name());
+        }
+    }
+}
+
+#[test]
+fn hostile_weights_are_errors() {
+    let bytes = saved(&sample());
+    for length in 0..bytes.len() {
+        assert!(matches!(load(&sample(), &bytes[..length]), Err(Error::Weights { .. })), "cut at {length}");
+    }
+    let (header, data) = parts(&bytes);
+    let with = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut header = header.clone();
+        change(&mut header);
+        joined(&header, &data)
+    };
+    let huge = 1u64 << 62;
+    let hostile = [
+        [&u64::MAX.to_le_bytes()[..], &bytes[8..]].concat(),
+        [&(1u64 << 40).to_le_bytes()[..], &bytes[8..]].concat(),
+        [&100_000u64.to_le_bytes()[..], "[".repeat(100_000).as_bytes()].concat(),
+        [&bytes[..], &[0]].concat(),
+        with(&|header| header["embedding.weight"]["shape"] = serde_json::json!([huge, huge])),
+        with(&|header| header["embedding.weight"]["shape"] = serde_json::json!([huge, 4])),
+        with(&|header| header["embedding.weight"]["data_offsets"] = serde_json::json!([u64::MAX, 0])),
+        with(&|header| header["embedding.weight"]["data_offsets"] = serde_json::json!([0, u64::MAX])),
+        with(&|header| header["__metadata__"] = serde_json::json!({})),
+        with(&|header| header["__metadata__"]["throughline"] = "format_version=2".into()),
+        with(&|header| *header = serde_json::json!({})),
+    ];
+    for (index, bytes) in hostile.iter().enumerate() {
+        assert!(matches!(load(&sample(), bytes), Err(Error::Weights { .. })), "file {index}");
+    }
+}
+
+/// Replaces the value of `key`, or takes the key away.
+fn json_with(key: &str, value: Option<serde_json::Value>) -> String {
+    let mut json: serde_json::Value = serde_json::from_str(&sample().to_json()).unwrap();
+    match value {
+        Some(value) => json[key] = value,
+        None => drop(json.as_object_mut().unwrap().remove(key)),
+    }
+    json.to_string()
+}
+
+fn config_error(json: &str) -> String {
+    match ModelConfig::from_json(json) {
+        Err(error @ Error::Config { .. }) => error.to_string(),
+        other => panic!("{json}: expected an error, got {other:?}"),
+    }
+}
+
+#[test]
+fn an_impossible_model_names_its_key() {
+    let absurd = [serde_json::json!(0), serde_json::json!(1u64 << 25), serde_json::json!(u64::MAX)];
+    for key in ["input", "hidden", "layers", "vocabulary", "classes"] {
+        for value in &absurd {
+            let error = config_error(&json_with(key, Some(value.clone())));
+            assert!(error.contains(key) && error.contains(&value.to_string()), "{error}");
+        }
+        for value in [serde_json::json!(-1), serde_json::json!(1.5), serde_json::json!("2"), serde_json::json!([])] {
+            config_error(&json_with(key, Some(value)));
+        }
+    }
+    // Each size is possible, their product is not.
+    let mut json: serde_json::Value = serde_json::from_str(&sample().to_json()).unwrap();
+    (json["hidden"], json["layers"]) = ((1 << 24).into(), 1024.into());
+    assert!(config_error(&json.to_string()).contains("parameters"));
+    for (key, value) in [
+        ("format_version", 2.into()),
+        ("format_version", 0.into()),
+        ("task", "lm".into()),
+        ("task", "regress".into()),
+        ("cell", "gru".into()),
+        ("cell", "transformer".into()),
+        ("reset", "after".into()),
+        ("activation", "tanh".into()),
+        ("initial_state", "random".into()),
+        ("tied", true.into()),
+        ("tied", 1.into()),
+        ("classes", serde_json::Value::Null),
+        ("dropout", 0.5.into()),
+    ] {
+        config_error(&json_with(key, Some(value)));
+    }
+    for key in ["format_version", "task", "cell", "input", "hidden", "layers", "bidirectional", "bias", "vocabulary"] {
+        let error = config_error(&json_with(key, None));
+        assert!(error.contains(key), "{error}");
+    }
+    for json in ["", "null", "[]", "{}", "{\"format_version\":1}", &"[".repeat(100_000), &"{\"a\":".repeat(100_000)] {
+        config_error(json);
+    }
+    let version = config_error(&json_with("format_version", Some(7.into())));
+    assert!(version.contains("format_version") && version.contains('7'), "{version}");
+    let mut causal = language_model(sample().recurrent, 5, true);
+    assert!(matches!(causal.check(), Err(Error::Config { place, .. }) if place == "tied"), "3 and 2 cannot be tied");
+    (causal.tied, causal.recurrent.bidirectional) = (false, true);
+    assert!(matches!(causal.check(), Err(Error::Config { place, .. }) if place == "bidirectional"));
+}
+
+/// One change of a file: a byte set, removed or put in, or the rest cut off.
+#[derive(Clone, Debug)]
+enum Mutation {
+    Set(usize, u8),
+    Remove(usize),
+    Insert(usize, u8),
+    Cut(usize),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    prop_oneof![
+        4 => (any::<usize>(), any::<u8>()).prop_map(|(place, byte)| Mutation::Set(place, byte)),
+        2 => any::<usize>().prop_map(Mutation::Remove),
+        2 => (any::<usize>(), any::<u8>()).prop_map(|(place, byte)| Mutation::Insert(place, byte)),
+        1 => any::<usize>().prop_map(Mutation::Cut),
+    ]
+}
+
+fn mutated(bytes: &[u8], mutations: &[Mutation]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for mutation in mutations {
+        if bytes.is_empty() {
+            break;
+        }
+        let length = bytes.len();
+        match *mutation {
+            Mutation::Set(place, byte) => bytes[place % length] = byte,
+            Mutation::Remove(place) => drop(bytes.remove(place % length)),
+            Mutation::Insert(place, byte) => bytes.insert(place % length, byte),
+            Mutation::Cut(place) => bytes.truncate(place % length),
+        }
+    }
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// What is still read describes a possible model, and describes it again.
+    #[test]
+    fn changed_descriptions_never_panic(mutations in prop::collection::vec(mutation(), 1..4), which in 0..5usize) {
+        let bytes = mutated(configs()[which].to_json().as_bytes(), &mutations);
+        if let Ok(config) = ModelConfig::from_json(&String::from_utf8_lossy(&bytes)) {
+            prop_assert!(config.check().is_ok());
+            prop_assert_eq!(&ModelConfig::from_json(&config.to_json()).unwrap(), &config);
+        }
+    }
+
+    /// A changed header is refused or changes nothing; changed numbers are read as they stand, if they are finite.
+    #[test]
+    fn changed_weights_never_panic(mutations in prop::collection::vec(mutation(), 1..4)) {
+        let original = saved(&sample());
+        let header = original.len() - parts(&original).1.len();
+        let bytes = mutated(&original, &mutations);
+        if let Ok(loaded) = load(&sample(), &bytes) {
+            prop_assert!(loaded.iter().all(|x| x.is_finite()));
+            let again = weights::save(&sample(), network(&sample()).layout(), &loaded);
+            let data = again.len() - header;
+            prop_assert_eq!(&again[..header], &original[..header]);
+            prop_assert_eq!(&again[header..], &bytes[bytes.len() - data..]);
+        }
+    }
+
+    #[test]
+    fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(load(&sample(), &bytes).is_err());
+        prop_assert!(ModelConfig::from_json(&String::from_utf8_lossy(&bytes)).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! A run that was stopped, or that crashed, ends in the same bits as one that never stopped.
+
+mod common;
+
+use std::fs;
+
+use common::{TestFolder, checkpoint, recipe, resume_all, stop_after, table, text, train_all};
+use throughline_train::metrics::read_rows;
+use throughline_train::recipe::{Cell, InitialState, ScheduleKind};
+use throughline_train::{Error, Part, Recipe, RunFolder, Task, resume, train};
+
+/// With all that a checkpoint must carry: states, moments, masks, schedule; crosses epochs and stops inside one.
+fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
+    let path = folder.file("text.txt", &text(1, 600));
+    let mut recipe = recipe(Task::Lm, &[&path]);
+    recipe.threads = threads;
+    recipe.data.split = [0.5, 0.3, 0.2];
+    recipe.model.initial_state = InitialState::Learned;
+    (recipe.model.dropout, recipe.model.embedding_dropout, recipe.model.output_dropout) = (0.2, 0.1, 0.3);
+    // 300 units: 4 streams of 74, 13 updates an epoch.
+    (recipe.train.window, recipe.train.steps) = (10, 30);
+    (recipe.schedule.kind, recipe.schedule.warmup, recipe.schedule.patience) = (ScheduleKind::Plateau, 3, 1);
+    recipe.sample.length = 5;
+    recipe
+}
+
+fn classifier(folder: &TestFolder, threads: usize) -> Recipe {
+    let path = folder.file("examples.csv", &table(2, 60));
+    let mut recipe = recipe(Task::Classify, &[&path]);
+    recipe.threads = threads;
+    recipe.data.split = [0.6, 0.2, 0.2];
+    recipe.model.cell = Cell::GruBefore;
+    (recipe.model.dropout, recipe.model.embedding_dropout, recipe.model.output_dropout) = (0.2, 0.1, 0.3);
+    // 36 examples: 9 updates an epoch.
+    recipe.train.steps = 20;
+    recipe.schedule.kind = ScheduleKind::Cosine;
+    recipe
+}
+
+/// What of the metrics does not depend on the clock.
+fn measured(run: &RunFolder) -> Vec<String> {
+    let rows = read_rows(&run.metrics()).expect("metrics");
+    let line = |row: &throughline_train::Row| {
+        let split = row.split;
+        format!("{} {} {split:?} {} {} {} {:?}", row.step, row.epoch, row.loss, row.lr, row.grad_norm, row.metrics)
+    };
+    rows.iter().map(line).collect()
+}
+
+#[track_caller]
+fn assert_same_run(a: &RunFolder, b: &RunFolder) {
+    let bytes = |run: &RunFolder| fs::read(run.model()).expect("a model");
+    assert!(bytes(a) == bytes(b), "model.safetensors differs");
+    let (a_tensors, b_tensors) = (checkpoint(a), checkpoint(b));
+    assert!(a_tensors.keys().eq(b_tensors.keys()));
+    for (name, tensor) in &a_tensors {
+        assert!(*tensor == b_tensors[name], "{name} differs in the checkpoints");
+    }
+    assert_eq!(measured(a), measured(b));
+}
+
+#[track_caller]
+fn assert_interrupted(outcome: throughline_train::Result<throughline_train::Outcome>, at: u64) {
+    assert!(matches!(&outcome, Err(Error::Interrupted { step, .. }) if *step == at), "{outcome:?}");
+}
+
+fn check_interruptions(make: fn(&TestFolder, usize) -> Recipe, stops: &[u64]) {
+    let folder = TestFolder::new();
+    let whole = folder.run("whole");
+    let outcome = train_all(&make(&folder, 1), &whole).unwrap();
+    assert_eq!(outcome.step, make(&folder, 1).train.steps);
+    let steps: Vec<u64> = read_rows(&whole.metrics()).unwrap().iter().map(|row| row.step).collect();
+    assert!(steps.len() as u64 > outcome.step, "every update has its row: {steps:?}");
+    for threads in [1, 2] {
+        let recipe = make(&folder, threads);
+        for &stop in stops {
+            let cut = folder.run(&format!("cut-{threads}-{stop}"));
+            assert_interrupted(stop_after(stop, train, &recipe, &cut), stop);
+            resume_all(&recipe, &cut).unwrap();
+            assert_same_run(&whole, &cut);
+        }
+        let often = folder.run(&format!("often-{threads}"));
+        assert_interrupted(stop_after(stops[0], train, &recipe, &often), stops[0]);
+        for &stop in &stops[1..] {
+            assert_interrupted(stop_after(stop, resume, &recipe, &often), stop);
+        }
+        resume_all(&recipe, &often).unwrap();
+        assert_same_run(&whole, &often);
+    }
+}
+
+/// 0 and 13 are the beginnings of epochs, 6 and 12 follow evaluations.
+#[test]
+fn an_interrupted_language_model() {
+    check_interruptions(language_model, &[0, 1, 6, 12, 13, 14, 29]);
+}
+
+#[test]
+fn an_interrupted_classifier() {
+    check_interruptions(classifier, &[0, 1, 8, 9, 10, 19]);
+}
+
+/// After a crash there are rows and a model that are newer than the checkpoint, and perhaps half a row.
+#[test]
+fn a_crashed_run() {
+    let folder = TestFolder::new();
+    for (name, recipe) in [("lm", language_model(&folder, 1)), ("classify", classifier(&folder, 1))] {
+        let (whole, crashed) = (folder.run(&format!("{name}-whole")), folder.run(&format!("{name}-crashed")));
+        train_all(&recipe, &whole).unwrap();
+        assert_interrupted(stop_after(4, train, &recipe, &crashed), 4);
+        let checkpoint = fs::read(crashed.checkpoint()).unwrap();
+        assert_interrupted(stop_after(17, resume, &recipe, &crashed), 17);
+        fs::write(crashed.checkpoint(), checkpoint).unwrap();
+        let mut rows = fs::read_to_string(crashed.metrics()).unwrap();
+        rows.push_str("{\"step\":18,\"epo");
+        fs::write(crashed.metrics(), rows).unwrap();
+        resume_all(&recipe, &crashed).unwrap();
+        assert_same_run(&whole, &crashed);
+    }
+}
+
+#[test]
+fn a_finished_run_is_left_as_it_is() {
+    let folder = TestFolder::new();
+    for (name, recipe) in [("lm", language_model(&folder, 1)), ("classify", classifier(&folder, 1))] {
+        let (once, again) = (folder.run(&format!("{name}-once")), folder.run(&format!("{name}-again")));
+        let want = train_all(&recipe, &once).unwrap();
+        train_all(&recipe, &again).unwrap();
+        let got = resume_all(&recipe, &again).unwrap();
+        assert_eq!((got.step, got.validation, got.test), (want.step, want.validation, want.test));
+        assert_same_run(&once, &again);
+    }
+}
+
+/// A run may go on for longer than it was first to.
+#[test]
+fn a_finished_run_goes_on_with_more_steps() {
+    let folder = TestFolder::new();
+    let recipe = classifier(&folder, 1);
+    let longer =
+        Recipe { train: throughline_train::recipe::Train { steps: 26, ..recipe.train.clone() }, ..recipe.clone() };
+    let run = folder.run("longer");
+    train_all(&recipe, &run).unwrap();
+    assert_eq!(resume_all(&longer, &run).unwrap().step, 26);
+    let tests = read_rows(&run.metrics()).unwrap().into_iter().filter(|row| row.split == Part::Test);
+    assert_eq!(tests.map(|row| row.step).collect::<Vec<_>>(), [20, 26]);
+}
+
+#[test]
+fn another_recipe_and_other_data_are_refused() {
+    let folder = TestFolder::new();
+    let recipe = language_model(&folder, 1);
+    let run = folder.run("run");
+    assert_interrupted(stop_after(3, train, &recipe, &run), 3);
+    let before = fs::read(run.checkpoint()).unwrap();
+    let refused = |recipe: &Recipe, what: &str| {
+        let outcome = resume_all(recipe, &run);
+        assert!(matches!(&outcome, Err(Error::File { what: found, .. }) if found == what), "{outcome:?}");
+        assert!(fs::read(run.checkpoint()).unwrap() == before, "the checkpoint is as it was");
+    };
+    let changes: [fn(&mut Recipe); 6] = [
+        |recipe| recipe.seed += 1,
+        |recipe| recipe.optimiser.learning_rate *= 2.0,
+        |recipe| recipe.model.dropout = 0.5,
+        |recipe| recipe.train.window = 11,
+        |recipe| recipe.train.clip_norm = 2.0,
+        |recipe| recipe.schedule.warmup = 4,
+    ];
+    for change in changes {
+        let mut changed = recipe.clone();
+        change(&mut changed);
+        refused(&changed, "recipe");
+    }
+    let mut wider = recipe.clone();
+    wider.model.hidden += 1;
+    assert!(matches!(resume_all(&wider, &run), Err(Error::File { .. })), "the tensors do not fit");
+
+    let original = fs::read_to_string(&recipe.data.paths[0]).unwrap();
+    let swapped = original.replacen("ab", "ba", 1);
+    assert_ne!(original, swapped);
+    folder.file("text.txt", &swapped);
+    refused(&recipe, "data");
+    folder.file("text.txt", &original);
+    resume_all(&recipe, &run).unwrap();
+}

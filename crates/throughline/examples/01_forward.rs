@@ -1,0 +1,178 @@
+//! Lesson 1: what a recurrent network computes.
+//!
+//! An LSTM is written here in plain Rust, one step at a time, and compared with the engine on three sequences of different
+//! lengths. Then the gates are looked at while the network reads.
+//!
+//!     cargo run --release -p throughline --example 01_forward
+
+use throughline::prelude::*;
+
+/// I, the numbers that each step reads.
+const INPUT: usize = 2;
+/// H, the hidden units.
+const HIDDEN: usize = 3;
+
+fn main() {
+    // The engine's LSTM: one layer, one direction, weights uniform in ±1/sqrt(H).
+    let mut stack = Stack::<f32>::new(RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN), 7);
+    let by_hand = Lstm::from(&stack);
+
+    // Three sequences of 3, 5 and 1 steps. `sequences[b][t]` is the input x_t of sequence b.
+    let lengths = [3, 5, 1];
+    let sequences: Vec<Vec<[f32; INPUT]>> = (0..lengths.len()).map(|b| wave(b, lengths[b])).collect();
+
+    // The engine reads them as one ragged batch. Padding would compute 3 · 5 = 15 rows; there are 9 real ones, and only these
+    // are stored: time-major, the longest sequence first. `batch_sizes[t]` sequences are still alive at step t.
+    let batch = Ragged::new(&lengths);
+    println!("batch_sizes {:?}, {} rows where padding would have 15", batch.batch_sizes(), batch.rows());
+    assert_eq!(batch.batch_sizes(), [3, 2, 2, 1, 1]);
+    let mut x = vec![0.0; batch.rows() * INPUT];
+    batch.for_each_row(|row, b, t| x[row * INPUT..][..INPUT].copy_from_slice(&sequences[b][t]));
+    let run = stack.run(&batch, &x, None);
+
+    // By hand, each sequence for itself, from a state of zeros.
+    let steps_by_hand: Vec<Vec<Step>> = sequences.iter().map(|sequence| by_hand.read(sequence)).collect();
+    let mut largest_difference = 0.0f32;
+    batch.for_each_row(|row, b, t| {
+        let hidden_state = &run.output[row * HIDDEN..][..HIDDEN];
+        let step = &steps_by_hand[b][t];
+        for unit in 0..HIDDEN {
+            largest_difference = largest_difference.max((hidden_state[unit] - step.h[unit]).abs());
+        }
+        // What the engine keeps for the way back is called the tape. It shows every gate of every row; for an LSTM slots
+        // 0 to 3 are i, f, g and o.
+        for (slot, gate) in [step.i, step.f, step.g, step.o].iter().enumerate() {
+            for (engine, hand) in stack.tape(0).slot(0, slot, row).iter().zip(gate) {
+                largest_difference = largest_difference.max((engine - hand).abs());
+            }
+        }
+    });
+    println!("largest difference between the engine and the plain code: {largest_difference:e}");
+    assert!(largest_difference < 1e-6, "the two are the same function up to rounding");
+
+    // The state after the last step of each sequence, in our order and not in that of the lengths.
+    for (b, steps) in steps_by_hand.iter().enumerate() {
+        let last = steps.last().expect("every sequence here has a step");
+        for unit in 0..HIDDEN {
+            assert!((run.last.h[b * HIDDEN + unit] - last.h[unit]).abs() < 1e-6);
+            assert!((run.last.c[b * HIDDEN + unit] - last.c[unit]).abs() < 1e-6);
+        }
+    }
+
+    look_at_the_gates(&stack, &batch);
+    neighbours_do_not_matter(&mut stack, &sequences[1], &run.last);
+    one_step_at_a_time(&mut stack, &sequences[1], &run.last);
+}
+
+/// x_t = (sin, cos) of an angle that grows with t at a speed of the sequence's own.
+fn wave(b: usize, length: usize) -> Vec<[f32; INPUT]> {
+    let angle = |t: usize| (0.4 + 0.3 * b as f32) * t as f32;
+    (0..length).map(|t| [angle(t).sin(), angle(t).cos()]).collect()
+}
+
+/// The weights of an LSTM, in PyTorch's names and gate order i, f, g, o: row `gate · H + unit` belongs to that gate of that unit.
+struct Lstm {
+    /// `[4H, I]`
+    weight_ih: Vec<f32>,
+    /// `[4H, H]`
+    weight_hh: Vec<f32>,
+    /// `[4H]`
+    bias_ih: Vec<f32>,
+    /// `[4H]`
+    bias_hh: Vec<f32>,
+}
+
+/// All that one step computes.
+struct Step {
+    i: [f32; HIDDEN],
+    f: [f32; HIDDEN],
+    g: [f32; HIDDEN],
+    o: [f32; HIDDEN],
+    c: [f32; HIDDEN],
+    h: [f32; HIDDEN],
+}
+
+impl Lstm {
+    fn from(stack: &Stack<f32>) -> Self {
+        let tensor = |name: &str| {
+            let id = stack.layout().find(name).expect("a layer has this tensor");
+            stack.layout().view(stack.parameters(), id).to_vec()
+        };
+        Self {
+            weight_ih: tensor("weight_ih_l0"),
+            weight_hh: tensor("weight_hh_l0"),
+            bias_ih: tensor("bias_ih_l0"),
+            bias_hh: tensor("bias_hh_l0"),
+        }
+    }
+
+    /// One step (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000):
+    ///
+    ///     i, f, o = sigmoid(W_ih x + b_ih + W_hh h + b_hh)      how much to write, to keep, to show
+    ///     g       = tanh   (W_ih x + b_ih + W_hh h + b_hh)      what to write
+    ///     c'      = f c + i g                                   the memory: kept, then added to
+    ///     h'      = o tanh(c')                                  what the rest of the network sees
+    fn step(&self, x: &[f32; INPUT], h: &[f32; HIDDEN], c: &[f32; HIDDEN]) -> Step {
+        let pre_activation = |gate: usize, unit: usize| {
+            let row = gate * HIDDEN + unit;
+            let from_input: f32 = (0..INPUT).map(|k| self.weight_ih[row * INPUT + k] * x[k]).sum();
+            let from_hidden: f32 = (0..HIDDEN).map(|k| self.weight_hh[row * HIDDEN + k] * h[k]).sum();
+            from_input + self.bias_ih[row] + from_hidden + self.bias_hh[row]
+        };
+        let gate = |gate: usize, activation: fn(f32) -> f32| -> [f32; HIDDEN] {
+            std::array::from_fn(|unit| activation(pre_activation(gate, unit)))
+        };
+        let (i, f, g, o) = (gate(0, sigmoid), gate(1, sigmoid), gate(2, f32::tanh), gate(3, sigmoid));
+        let c = std::array::from_fn(|unit| f[unit] * c[unit] + i[unit] * g[unit]);
+        let h = std::array::from_fn(|unit| o[unit] * c[unit].tanh());
+        Step { i, f, g, o, c, h }
+    }
+
+    /// A recurrent network is this loop and nothing more: the same step, again and again, on what it left behind.
+    fn read(&self, sequence: &[[f32; INPUT]]) -> Vec<Step> {
+        let (mut h, mut c) = ([0.0; HIDDEN], [0.0; HIDDEN]);
+        let steps = sequence.iter().map(|x| {
+            let step = self.step(x, &h, &c);
+            (h, c) = (step.h, step.c);
+            step
+        });
+        steps.collect()
+    }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// The forget gate and the cell state of the longest sequence, step by step.
+fn look_at_the_gates(stack: &Stack<f32>, batch: &Ragged) {
+    println!("\nsequence 1: forget gate f and cell state c");
+    let column = batch.order().iter().position(|&b| b == 1).expect("there is a sequence 1");
+    for t in 0..batch.length_of(column) {
+        let row = batch.row(t, column);
+        let forget = stack.tape(0).slot(0, 1, row);
+        let cell_state = stack.tape(0).cell_state(0, row).expect("an LSTM has a cell state");
+        println!("  t = {t}   f {forget:6.3?}   c {cell_state:6.3?}");
+        assert!(forget.iter().all(|f| (0.0..=1.0).contains(f)), "a gate is a share");
+    }
+}
+
+/// Read alone, a sequence ends in the same state as in company, to the last bit.
+fn neighbours_do_not_matter(stack: &mut Stack<f32>, sequence: &[[f32; INPUT]], in_company: &States<f32>) {
+    let alone = stack.run(&Ragged::new(&[sequence.len()]), sequence.as_flattened(), None);
+    assert_eq!(alone.last.h, in_company.h[HIDDEN..2 * HIDDEN]);
+    assert_eq!(alone.last.c, in_company.c[HIDDEN..2 * HIDDEN]);
+    println!("\nread alone, sequence 1 ends in the same bits");
+}
+
+/// So it does when it is read one step at a time, the state handed from call to call: this is how a stream is read.
+fn one_step_at_a_time(stack: &mut Stack<f32>, sequence: &[[f32; INPUT]], at_once: &States<f32>) {
+    let one_row = Ragged::new(&[1]);
+    let mut states = States::zeros(stack.config(), 1);
+    for x in sequence {
+        states = stack.run(&one_row, x, Some(&states)).last;
+    }
+    assert_eq!(states.h, at_once.h[HIDDEN..2 * HIDDEN]);
+    assert_eq!(states.c, at_once.c[HIDDEN..2 * HIDDEN]);
+    println!("read one step at a time, too");
+}

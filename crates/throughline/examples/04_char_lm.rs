@@ -1,0 +1,119 @@
+//! Lesson 4: a language model, learnt and sampled from.
+//!
+//! A character language model reads a text and says at every step how probable each character is to come next (Mikolov et
+//! al. 2010; Graves 2013). Here a GRU learns a short text by heart, by truncated back-propagation through time, and then
+//! writes it down.
+//!
+//!     cargo run --release -p throughline --example 04_char_lm
+
+use throughline::data::{Streams, UNKNOWN, Unit, Vocabulary, VocabularyOptions};
+use throughline::kernels::ops::reduce::sum_of_squares;
+use throughline::kernels::optim::clipping_factor;
+use throughline::nn::sampling::sample;
+use throughline::prelude::*;
+
+const TEXT: &str = "\
+The clock on the wall keeps a count of the day, it adds and forgets in the very same way. A tick is a step and a step \
+is a beat, the hand that moves on is the state of the street. What came in the morning is gone before noon, what came \
+after supper comes back with the moon. The baker reads flour, the sailor reads sky, the child reads the letters and \
+learns to ask why. A gate that stays open lets everything through, a gate that stays shut will hear nothing new. So open \
+it partly and close it in part, and carry what matters along in your heart. The error runs backward, from evening to dawn, \
+and fades with each hour until it is gone; unless there is something that holds it in place, a line through the day that \
+no step can erase.\n";
+
+/// Parallel streams B: the text is cut into so many pieces, read side by side.
+const STREAMS: usize = 4;
+/// Steps T of one update. Gradients flow back through so many and no further; the state goes on.
+const WINDOW: usize = 32;
+const EPOCHS: u64 = 80;
+const LEARNING_RATE: f64 = 0.005;
+
+fn main() {
+    // Characters become numbers: 0 stands for any that the vocabulary does not know, the others are those of the text.
+    let vocabulary =
+        Vocabulary::build(Unit::Char, [TEXT], VocabularyOptions::default()).expect("the text has characters");
+    let tokens = vocabulary.encode(TEXT);
+    let streams = Streams::new(tokens.clone(), STREAMS, WINDOW).expect("the text is longer than four windows");
+    println!("{} characters, {} different ones", tokens.len(), vocabulary.len() - 1);
+
+    // embedding -> GRU -> linear layer over the vocabulary, softmax cross-entropy at every step.
+    let config = ModelConfig {
+        task: Task::Lm,
+        recurrent: RecurrentConfig::new(CellKind::GruAfter, 16, 128),
+        vocabulary: vocabulary.len(),
+        classes: None,
+        tied: false,
+    };
+    let network = Network::new(config, Dropouts::default()).expect("the sizes are in range");
+    let (threads, isa) = (Threads::new(2), Isa::detect());
+    let mut parameters = network.initialise(1, Initialisation::Uniform, 0.0);
+    let mut gradients = network.layout().zeros();
+    let mut optimiser = Optimiser::new(Method::Adam(Adam::default()), network.layout().length());
+    let mut packed = network.packed(isa, &threads, &parameters, true);
+    let mut workspace = network.workspace(&threads);
+
+    let (mut first_loss, mut last_loss) = (f64::NAN, f64::NAN);
+    for epoch in 1..=EPOCHS {
+        // An epoch begins at the beginning of every stream, from the initial state.
+        let mut states: Option<States<f32>> = None;
+        let mut total = Classified::default();
+        for index in 0..streams.steps() {
+            let piece = streams.step(index);
+            let batch = Ragged::even(piece.time, streams.batch());
+            let window = Window { batch: &batch, inputs: &piece.inputs, targets: &piece.targets, first_scored: 0 };
+
+            gradients.fill(0.0);
+            let weights = Weights { parameters: &parameters, packed: &packed, threads: &threads };
+            let pass = Pass::Training(Philox::new(1, Purpose::Dropout, optimiser.updates()));
+            total +=
+                network.train_language_model(weights, &window, states.as_ref(), pass, &mut gradients, &mut workspace);
+
+            // Truncated BPTT (Williams and Peng 1990): the next window starts from the state this one ended in, and takes it
+            // for a constant, so no gradient flows back into the window before.
+            let carried = states.get_or_insert_default();
+            network.recurrent().states_after(&batch, piece.time, workspace.recurrent(), carried);
+
+            let norm = sum_of_squares(isa, &threads, &gradients).sqrt();
+            let factor = clipping_factor(norm, 1.0);
+            optimiser.step(isa, &threads, LEARNING_RATE, factor, &mut parameters, &gradients);
+            network.pack(&threads, &parameters, &mut packed);
+        }
+        last_loss = total.loss.mean();
+        if epoch == 1 {
+            first_loss = last_loss;
+        }
+        // The loss is in nats a character. Its exponential, the perplexity, is among how many equally probable characters
+        // the model hesitates.
+        if epoch == 1 || epoch % 10 == 0 {
+            println!("epoch {epoch:>3}   loss {last_loss:.4}   perplexity {:.3}", last_loss.exp());
+        }
+    }
+
+    // Writing: read the prompt, choose a character, read that, and so on. The state is all that the model remembers.
+    let weights = Weights { parameters: &parameters, packed: &packed, threads: &threads };
+    let mut write = |prompt: &str, length: usize, sampling: Sampling| -> String {
+        let mut random = Philox::new(1, Purpose::Sample, 0).stream();
+        let mut states = None;
+        let mut written = vocabulary.encode(prompt);
+        for position in 0..written.len() + length - 1 {
+            let token = written[position];
+            let logits = network.step_language_model(weights, &[token], &mut states, &mut workspace);
+            if position + 1 == written.len() {
+                written.push(sample(logits, &sampling, random.uniform(), Some(UNKNOWN as usize)) as u32);
+            }
+        }
+        vocabulary.decode(&written)
+    };
+
+    // Temperature 0 takes the most probable character each time; a high temperature divides the logits and makes the model
+    // wilder.
+    const PROMPT: &str = "The clock on";
+    let by_heart = write(PROMPT, 150, Sampling { temperature: 0.0, ..Sampling::default() });
+    println!("\ntemperature 0:   {by_heart}");
+    println!("\ntemperature 1.5: {}", write(PROMPT, 150, Sampling { temperature: 1.5, ..Sampling::default() }));
+
+    let guessing = (vocabulary.len() as f64).ln();
+    assert!(first_loss < guessing, "after one epoch it is better than a blind guess, {guessing:.3}");
+    assert!(last_loss < 0.1, "the text is known by heart, not at {last_loss} nats a character");
+    assert_eq!(by_heart, TEXT[..by_heart.len()], "and can be recited");
+}

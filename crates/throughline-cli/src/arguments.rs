@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// `throughline train` alone trains a character language model on the text at hand: the Rust sources and documents of the
 /// project you stand in, or a text inside the program. A run keeps everything in a folder under runs/.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "throughline", version, after_help = EXAMPLES)]
 pub struct Arguments {
     /// What to do.
     #[command(subcommand)]

@@ -10,6 +10,9 @@
 //! # Gradients
 //! Parameter gradients accumulate (`+=`); activation gradients overwrite (`=`).
 #![cfg_attr(not(feature = "std"), no_std)]
+// Hot loops are plain loops over constants: iterators bring closures, which are functions of their own and not compiled for
+// the lane's instruction set.
+#![allow(clippy::needless_range_loop)]
 
 extern crate alloc;
 

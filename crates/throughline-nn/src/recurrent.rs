@@ -286,7 +286,7 @@ impl Recurrent {
     }
 
     /// Runs the stack over packed rows `x` `[N, I]` of a batch, from `given` states or the initial ones. Afterwards
-    /// [`RecurrentWorkspace::output`] and [`RecurrentWorkspace::last_states`] hold the results.
+    /// [`RecurrentWorkspace::output`] and [`last_states`](Self::last_states) hold the results.
     ///
     /// # Panics
     /// If a length does not fit the batch.
@@ -335,7 +335,7 @@ impl Recurrent {
 
     /// Back-propagates through the last [`forward`](Self::forward) with a tape: `dy` `[N, D·H]` is the gradient of the top
     /// layer's output and `d_last` that of the last states (`None` for zero). Adds to `gradients`, overwrites `dx`
-    /// `[N, I]`, and leaves the gradient of the given states in [`RecurrentWorkspace::state_gradients`].
+    /// `[N, I]`, and leaves the gradient of the given states in [`state_gradients`](Self::state_gradients).
     ///
     /// # Panics
     /// If the arguments are not those of the forward pass.
@@ -427,7 +427,7 @@ impl Recurrent {
     fn dropout(&self, layer: usize, pass: Pass) -> Option<Dropout> {
         let Pass::Training(philox) = pass else { return None };
         let between = self.config.dropout > 0.0 && layer + 1 < self.config.layers;
-        between.then(|| Dropout { philox, rate: self.config.dropout, place: layer as u32 })
+        between.then_some(Dropout { philox, rate: self.config.dropout, place: layer as u32 })
     }
 
     /// Fills the states a layer starts from: given, learned or zero.

@@ -78,7 +78,7 @@ impl TrainedModel {
             let expected = format!("\"{}\", as config.toml says", recipe.task.name());
             return wrong("task", expected, config.task.name().to_owned());
         }
-        let vocabulary = Vocabulary::load(&folder.vocabulary())?;
+        let vocabulary = Vocabulary::load(folder.vocabulary())?;
         if vocabulary.len() != config.vocabulary {
             let expected = format!("{}, the units in vocabulary.json", vocabulary.len());
             return wrong("vocabulary", expected, config.vocabulary.to_string());

@@ -37,8 +37,7 @@ fn every_cell_and_mode() {
 fn directions_layers_threads_and_lengths() {
     let row = bench(&["--bidirectional", "--layers", "2", "--threads", "2", "--lengths", "2..9", "--runs", "8"]);
     assert_eq!((&row["runs"], &row["threads"]), (&8.into(), &2.into()));
-    let lengths: Vec<u64> =
-        row["lengths"].as_array().unwrap().iter().map(|length| length.as_u64().unwrap()).collect();
+    let lengths: Vec<u64> = row["lengths"].as_array().unwrap().iter().map(|length| length.as_u64().unwrap()).collect();
     assert!(lengths.len() == 4 && lengths.iter().all(|length| (2..=9).contains(length)), "{row}");
     assert_eq!(row["rows"].as_u64(), Some(lengths.iter().sum()));
 }

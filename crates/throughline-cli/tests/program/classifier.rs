@@ -90,11 +90,7 @@ fn a_run_is_measured() {
 fn a_label_never_seen_is_named_with_its_line() {
     let folder = classifier();
     folder.write("new.tsv", "label\ttext\ngood\tfine\nugly\tso so\n");
-    folder.run(&["eval", "classify-1", "--data", "new.tsv"]).refused(&[
-        "new.tsv:3",
-        "\"ugly\"",
-        "\"bad\", \"good\"",
-    ]);
+    folder.run(&["eval", "classify-1", "--data", "new.tsv"]).refused(&["new.tsv:3", "\"ugly\"", "\"bad\", \"good\""]);
 }
 
 #[test]
@@ -118,7 +114,8 @@ fn lines_are_classified() {
 fn parts_of_their_own_and_columns_by_number() {
     let table: String = examples().iter().map(|(label, text)| format!("{text}\t{label}\n")).collect();
     let folder = Folder::with(&[("train.tsv", &table), ("val.tsv", &table), ("test.tsv", &table)]);
-    let own = ["data.validation=[\"val.tsv\"]", "data.test=[\"test.tsv\"]", "data.text_column=1", "data.label_column=2"];
+    let own =
+        ["data.validation=[\"val.tsv\"]", "data.test=[\"test.tsv\"]", "data.text_column=1", "data.label_column=2"];
     folder.run(&with(&with(&["train", "--data", "train.tsv"], TINY_CLASSIFIER), &own)).succeeded();
     let eval = &json_lines(&folder.run(&["eval", "classify-1", "--json"]).succeeded())[0];
     assert_eq!(eval["count"], 80);

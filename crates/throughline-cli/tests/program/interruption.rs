@@ -11,7 +11,8 @@ use crate::folder::{Folder, Ran};
 use crate::trained::{TINY_LANGUAGE_MODEL, language_model, text, with};
 
 /// Long enough to be met in the middle, and less than an epoch.
-const LONG: &[&str] = &["model.hidden=64", "train.batch=4", "train.stride=16", "train.steps=3000", "train.evaluations=5"];
+const LONG: &[&str] =
+    &["model.hidden=64", "train.batch=4", "train.stride=16", "train.steps=3000", "train.evaluations=5"];
 
 fn train() -> Vec<&'static str> {
     with(&with(&["train", "text.txt"], TINY_LANGUAGE_MODEL), LONG)
@@ -54,8 +55,12 @@ fn an_interrupted_run_ends_as_if_it_had_never_stopped() {
     let ran = Ran::to_the_end(child);
     assert_eq!((ran.code, ran.out.as_str()), (Some(130), ""), "{ran:?}");
     let said = ran.err.lines().last().unwrap();
-    assert!(said.starts_with("interrupted after update ") && said.contains("throughline train --resume runs/lm-1"), "{said}");
-    let step: u64 = said.split_whitespace().nth(3).unwrap().trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+    assert!(
+        said.starts_with("interrupted after update ") && said.contains("throughline train --resume runs/lm-1"),
+        "{said}"
+    );
+    let step: u64 =
+        said.split_whitespace().nth(3).unwrap().trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
     assert!(step > 0 && step < 3000, "{said}");
 
     stopped.run(&["train", "--resume", "runs/lm-1"]).succeeded();

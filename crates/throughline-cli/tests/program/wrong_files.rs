@@ -201,7 +201,8 @@ fn checkpoints() {
     }
     let folder = language_model();
     resume(&folder, &["--set", "model.hidden=17"]).refused(&["last.safetensors"]);
-    resume(&folder, &["--set", "optimiser.learning_rate=0.1"]).refused(&["last.safetensors: recipe", "start a new run"]);
+    resume(&folder, &["--set", "optimiser.learning_rate=0.1"])
+        .refused(&["last.safetensors: recipe", "start a new run"]);
     resume(&folder, &["--set", "model.hiden=17"]).refused(&["did you mean model.hidden?"]);
     folder.write("text.txt", crate::trained::text(301));
     resume(&folder, &[]).refused(&["runs/lm-1/last.safetensors: data", "start a new run"]);

@@ -5,7 +5,7 @@ use core::ops::Range;
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
 use super::panels::Panels;
-use super::tile::{row_tile, tile};
+use super::tile::{MOST_ROWS, Tile, row_tile};
 
 /// Rows that share one pass over the panels.
 pub(crate) const GROUP: usize = 48;
@@ -82,18 +82,24 @@ impl<E: Element> Kernel<E> for Accumulate<'_, E> {
                 let panel = panels.panel(index, k.start + from..k.start + to);
                 for tile_index in 0..group.rows.div_ceil(L::TILE_ROWS) {
                     let rows = row_tile(group.rows, L::TILE_ROWS, tile_index);
-                    let count = rows.len();
-                    let mut a = [core::ptr::null(); 6];
-                    for i in 0..count {
-                        a[i] = group.a[rows.start + i].wrapping_add(from);
+                    let mut tile = Tile {
+                        rows: rows.len(),
+                        vectors: panel.vectors,
+                        a: [core::ptr::null(); MOST_ROWS],
+                        a_step: 1,
+                        b: panel.data.as_ptr(),
+                        k: to - from,
+                        out: [core::ptr::null_mut(); MOST_ROWS],
+                        columns: panel.columns,
+                        counts: panel.counts,
+                    };
+                    for i in 0..rows.len() {
+                        tile.a[i] = group.a[rows.start + i].wrapping_add(from);
+                        tile.out[i] = group.out[rows.start + i];
                     }
-                    let out = &group.out[rows];
                     // SAFETY: `accumulate`'s caller vouches for the rows; the panel holds (to - from) · vectors · WIDTH
                     // elements, and its columns and counts lie within the columns of the output.
-                    unsafe {
-                        let size = (count, panel.vectors);
-                        tile(lane, size, &a, 1, panel.data.as_ptr(), to - from, out, &panel.columns, &panel.counts);
-                    }
+                    unsafe { tile.run(lane) };
                 }
             }
         }

@@ -5,11 +5,11 @@
 //! store the accumulator and load it again.
 //!
 //! - [`panels`]: the packed right-hand side, made once per optimiser step;
-//! - [`accumulate`]: rows times panels (input products, step products, their transposes);
+//! - [`accumulate()`]: rows times panels (input products, step products, their transposes);
 //! - [`outer`]: sums of outer products over rows (weight gradients);
 //! - `tile`: the one micro-kernel under both.
 
-pub mod accumulate;
+pub(crate) mod accumulate;
 pub mod outer;
 pub mod panels;
 mod tile;

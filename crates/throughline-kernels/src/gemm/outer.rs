@@ -4,12 +4,11 @@ use core::ops::Range;
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::tile::{row_tile, tile};
+use super::tile::{MOST_ROWS, MOST_VECTORS as VECTORS, Tile, row_tile};
 use crate::buffer::Buffer;
 
 /// Rows of the batch that are taken together: 128 rows by 4 vectors of 64 bytes (32 KiB) stay in the nearest cache.
 const DEPTH: usize = 128;
-const VECTORS: usize = 4;
 
 /// `out[m - outputs.start][j] += sum over n of a(n)[m] · b(n)[j]` for m in `outputs`, j < `columns`, in ascending n.
 ///
@@ -81,19 +80,25 @@ impl<E: Element> Kernel<E> for OuterProducts<'_, E> {
                 }
                 for tile_index in 0..outputs.len().div_ceil(L::TILE_ROWS) {
                     let tile_rows = row_tile(outputs.len(), L::TILE_ROWS, tile_index);
-                    let mut left = [core::ptr::null(); 6];
-                    let mut right = [core::ptr::null_mut(); 6];
+                    let mut tile = Tile {
+                        rows: tile_rows.len(),
+                        vectors,
+                        a: [core::ptr::null(); MOST_ROWS],
+                        a_step: a_stride,
+                        b: panel.as_ptr(),
+                        k: depth,
+                        out: [core::ptr::null_mut(); MOST_ROWS],
+                        columns: offsets,
+                        counts,
+                    };
                     for i in 0..tile_rows.len() {
                         let m = tile_rows.start + i;
-                        left[i] = a.wrapping_add(start * a_stride + outputs.start + m);
-                        right[i] = out.wrapping_add(m * out_stride);
+                        tile.a[i] = a.wrapping_add(start * a_stride + outputs.start + m);
+                        tile.out[i] = out.wrapping_add(m * out_stride);
                     }
                     // SAFETY: the caller vouches for `a`, row by row `a_stride` apart, and for `out`; the panel holds
                     // depth · vectors · WIDTH elements; offsets and counts stay below `columns`.
-                    unsafe {
-                        let size = (tile_rows.len(), vectors);
-                        tile(lane, size, &left, a_stride, panel.as_ptr(), depth, &right, &offsets, &counts);
-                    }
+                    unsafe { tile.run(lane) };
                 }
             }
         }

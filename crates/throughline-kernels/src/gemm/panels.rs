@@ -5,10 +5,8 @@ use core::ops::Range;
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
+use super::tile::MOST_VECTORS as PANEL_VECTORS;
 use crate::buffer::Buffer;
-
-/// The most vectors in a panel.
-pub(super) const PANEL_VECTORS: usize = 4;
 
 /// A matrix [k, columns] cut into panels, each stored k-major, so that a tile reads memory straight on.
 ///

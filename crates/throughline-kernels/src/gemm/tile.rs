@@ -4,98 +4,102 @@ use core::ops::Range;
 
 use throughline_simd::{Element, Lane};
 
-/// One tile of a product: `out[m][columns[v] ..][..counts[v]] += sum over k of a[m][k · a_step] · b[k][v]`.
-///
-/// # Safety
-/// For `k` terms, M rows and V vectors:
-/// - `a[m] + i · a_step` is valid for reading for every i < k;
-/// - `b` is valid for reading k · V · WIDTH elements;
-/// - `out[m] + columns[v]` is valid for reading and writing `counts[v] <= WIDTH` elements, and the pieces of different
-///   (m, v) do not overlap each other, `a` or `b`.
-#[inline(always)]
-pub(super) unsafe fn accumulate_tile<L: Lane, const M: usize, const V: usize>(
-    lane: L,
-    a: &[*const L::Element],
-    a_step: usize,
-    b: *const L::Element,
-    k: usize,
-    out: &[*mut L::Element],
-    columns: &[usize; 4],
-    counts: &[usize; 4],
-) {
-    // Plain loops over constants, not iterators with closures: a closure is a function of its own, which the compiler would
-    // not build for the lane's instruction set.
-    let mut full = true;
-    for count in &counts[..V] {
-        full &= *count == L::WIDTH;
-    }
-    // SAFETY: every access below is one that the caller vouches for.
-    unsafe {
-        let mut sums = [[lane.splat(L::Element::ZERO); V]; M];
-        for m in 0..M {
-            for v in 0..V {
-                let at = out[m].add(columns[v]);
-                sums[m][v] = if full { lane.load(at) } else { lane.load_first(at, counts[v]) };
-            }
-        }
-        let mut b = b;
-        for i in 0..k {
-            let mut x = [lane.splat(L::Element::ZERO); M];
-            for m in 0..M {
-                x[m] = lane.splat(*a[m].add(i * a_step));
-            }
-            for v in 0..V {
-                let w = lane.load(b.add(v * L::WIDTH));
-                for m in 0..M {
-                    sums[m][v] = lane.fma(x[m], w, sums[m][v]);
-                }
-            }
-            b = b.add(V * L::WIDTH);
-        }
-        for m in 0..M {
-            for v in 0..V {
-                let at = out[m].add(columns[v]);
-                if full {
-                    lane.store(at, sums[m][v]);
-                } else {
-                    lane.store_first(at, counts[v], sums[m][v]);
-                }
-            }
-        }
-    }
+/// The most rows of a tile.
+pub(super) const MOST_ROWS: usize = 6;
+/// The most vectors of a tile.
+pub(super) const MOST_VECTORS: usize = 4;
+
+/// One tile of a product: for k terms,
+/// `out[m][columns[v] ..][..counts[v]] += sum over i < k of a[m][i · a_step] · b[i][v]`.
+pub(super) struct Tile<E> {
+    pub rows: usize,
+    pub vectors: usize,
+    pub a: [*const E; MOST_ROWS],
+    pub a_step: usize,
+    /// `[k, vectors, WIDTH]`
+    pub b: *const E,
+    pub k: usize,
+    pub out: [*mut E; MOST_ROWS],
+    pub columns: [usize; MOST_VECTORS],
+    pub counts: [usize; MOST_VECTORS],
 }
 
-/// [`accumulate_tile`] with M = `rows` (1 to 6) and V = `vectors` (1 to 4) as constants.
-///
-/// # Safety
-/// As for [`accumulate_tile`].
-#[inline(always)]
-pub(super) unsafe fn tile<L: Lane>(
-    lane: L,
-    (rows, vectors): (usize, usize),
-    a: &[*const L::Element],
-    a_step: usize,
-    b: *const L::Element,
-    k: usize,
-    out: &[*mut L::Element],
-    columns: &[usize; 4],
-    counts: &[usize; 4],
-) {
-    macro_rules! constant {
-        ($($m:literal)*) => {
-            // SAFETY: as the caller vouches.
-            match (rows, vectors) {
-                $(
-                    ($m, 1) => unsafe { accumulate_tile::<L, $m, 1>(lane, a, a_step, b, k, out, columns, counts) },
-                    ($m, 2) => unsafe { accumulate_tile::<L, $m, 2>(lane, a, a_step, b, k, out, columns, counts) },
-                    ($m, 3) => unsafe { accumulate_tile::<L, $m, 3>(lane, a, a_step, b, k, out, columns, counts) },
-                    ($m, 4) => unsafe { accumulate_tile::<L, $m, 4>(lane, a, a_step, b, k, out, columns, counts) },
-                )*
-                _ => unreachable!("no tile of {rows} rows by {vectors} vectors"),
-            }
-        };
+impl<E: Element> Tile<E> {
+    /// Computes the tile.
+    ///
+    /// # Safety
+    /// - `a[m] + i · a_step` is valid for reading for every m < rows and i < k;
+    /// - `b` is valid for reading k · vectors · WIDTH elements;
+    /// - `out[m] + columns[v]` is valid for reading and writing `counts[v] <= WIDTH` elements, and the pieces of different
+    ///   (m, v) do not overlap each other, `a` or `b`.
+    #[inline(always)]
+    pub unsafe fn run<L: Lane<Element = E>>(&self, lane: L) {
+        macro_rules! of_constants {
+            ($($m:literal)*) => {
+                match (self.rows, self.vectors) {
+                    $(
+                        // SAFETY: as the caller vouches.
+                        ($m, 1) => unsafe { self.of_size::<L, $m, 1>(lane) },
+                        // SAFETY: as the caller vouches.
+                        ($m, 2) => unsafe { self.of_size::<L, $m, 2>(lane) },
+                        // SAFETY: as the caller vouches.
+                        ($m, 3) => unsafe { self.of_size::<L, $m, 3>(lane) },
+                        // SAFETY: as the caller vouches.
+                        ($m, 4) => unsafe { self.of_size::<L, $m, 4>(lane) },
+                    )*
+                    (rows, vectors) => unreachable!("no tile of {rows} rows by {vectors} vectors"),
+                }
+            };
+        }
+        of_constants!(1 2 3 4 5 6)
     }
-    constant!(1 2 3 4 5 6)
+
+    /// [`run`](Self::run) for M rows and V vectors.
+    ///
+    /// # Safety
+    /// As for [`run`](Self::run).
+    #[inline(always)]
+    unsafe fn of_size<L: Lane<Element = E>, const M: usize, const V: usize>(&self, lane: L) {
+        let Self { a, a_step, b, k, out, columns, counts, .. } = *self;
+        let mut full = true;
+        for count in &counts[..V] {
+            full &= *count == L::WIDTH;
+        }
+        // SAFETY: every access below is one that the caller vouches for.
+        unsafe {
+            let mut sums = [[lane.splat(E::ZERO); V]; M];
+            for m in 0..M {
+                for v in 0..V {
+                    let at = out[m].add(columns[v]);
+                    sums[m][v] = if full { lane.load(at) } else { lane.load_first(at, counts[v]) };
+                }
+            }
+            let mut b = b;
+            for i in 0..k {
+                let mut x = [lane.splat(E::ZERO); M];
+                for m in 0..M {
+                    x[m] = lane.splat(*a[m].add(i * a_step));
+                }
+                for v in 0..V {
+                    let w = lane.load(b.add(v * L::WIDTH));
+                    for m in 0..M {
+                        sums[m][v] = lane.fma(x[m], w, sums[m][v]);
+                    }
+                }
+                b = b.add(V * L::WIDTH);
+            }
+            for m in 0..M {
+                for v in 0..V {
+                    let at = out[m].add(columns[v]);
+                    if full {
+                        lane.store(at, sums[m][v]);
+                    } else {
+                        lane.store_first(at, counts[v], sums[m][v]);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The rows of tile `index` when `rows` are cut into the fewest tiles of at most `limit`, as even as they go.

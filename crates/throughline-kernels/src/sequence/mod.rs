@@ -3,8 +3,8 @@
 //! - [`batch`]: the shape of a ragged batch;
 //! - [`plan`]: a layer's shape, and its weights packed for the CPU at hand;
 //! - [`tape`]: what forward keeps for backward, open to inspection;
-//! - [`forward`], [`backward`]: one layer, all directions, over a whole batch;
-//! - [`step`]: one time step, for streaming;
+//! - [`forward()`], [`backward()`]: one layer, all directions, over a whole batch;
+//! - [`step()`]: one time step, for streaming;
 //! - [`step_input`]: the hook for inputs that depend on the state.
 
 pub mod backward;
@@ -25,7 +25,7 @@ pub use tape::{DirectionTape, Tape};
 
 use throughline_simd::Lane;
 
-/// Rows that a step or a product takes at a time; see [`crate::gemm::accumulate::RowGroup`].
+/// Rows that a step or a product takes at a time; see [`crate::gemm::RowGroup`].
 const GROUP: usize = crate::gemm::accumulate::GROUP;
 
 /// Reads `count` elements, which are WIDTH if FULL.

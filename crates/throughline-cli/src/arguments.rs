@@ -21,7 +21,7 @@ Examples:
   throughline train                                    learn from the text at hand
   throughline train --text book.txt notes/             learn from your own text
   throughline train recipes/names.toml --data names/   follow a recipe
-  throughline train recipe.toml --set model.hidden=512 ... with one setting changed
+  throughline train recipe.toml --set model.hidden=512 follow it with one setting changed
   throughline train --resume runs/lm-1                 go on where a run stopped
   throughline generate lm-1 --prompt \"fn \" --length 300
   echo \"what a fine film\" | throughline predict classify-1

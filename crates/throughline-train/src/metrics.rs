@@ -115,14 +115,15 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the file at `path` to go on after update `step` (0 for a new run): later rows, which a resumed run writes anew,
-    /// and a torn last line are removed.
+    /// Opens the file at `path` to go on after update `step` (0 for a new run): what a resumed run writes anew, later rows
+    /// and the test row of that step, and a torn last line are removed.
     ///
     /// # Errors
     /// As [`read_rows`] and [`write_atomically`].
     pub fn open(path: &Path, step: u64) -> Result<Self> {
         if path.exists() {
-            let kept = read_lines(path)?.into_iter().filter(|(row, _)| row.step <= step).map(|(_, line)| line);
+            let stays = |row: &Row| row.step < step || (row.step == step && row.split != Part::Test);
+            let kept = read_lines(path)?.into_iter().filter(|(row, _)| stays(row)).map(|(_, line)| line);
             write_atomically(path, kept.collect::<String>().as_bytes())?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path, "open"))?;

@@ -1,5 +1,6 @@
 //! The training loop of every task: schedule, clipping, update, evaluation, checkpoints, resumption.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -106,6 +107,8 @@ pub fn resume(
     let _lock = folder.lock()?;
     let mut trainer = Trainer::new(recipe, folder)?;
     trainer.load_checkpoint()?;
+    // What was changed to go on, such as the number of epochs, holds from now on.
+    write_atomically(&folder.config_toml(), recipe.to_toml()?.as_bytes())?;
     trainer.run(stop, watch)
 }
 
@@ -131,8 +134,9 @@ impl<'a> Trainer<'a> {
         let threads = Threads::new(recipe.thread_count());
         let isa = Isa::detect();
         let lesson = lesson::load(recipe)?;
-        let network = Network::new(lesson.model_config(), recipe.dropouts())
-            .map_err(|error| Error::file(&folder.config_toml(), "model", "a model that can be built", error))?;
+        let network = Network::new(lesson.model_config(), recipe.dropouts()).map_err(|error| {
+            Error::file(&folder.config_toml(), "model", "sizes that make a model; change [model]", error)
+        })?;
         let parameters = network.initialise(recipe.seed, recipe.model.initialise, recipe.model.forget_bias as f32);
         let steps = match recipe.train.steps {
             0 => recipe.train.epochs.saturating_mul(lesson.updates_per_epoch()),
@@ -205,7 +209,8 @@ impl<'a> Trainer<'a> {
                 saved = Instant::now();
             }
         }
-        if self.progress.step < self.steps {
+        let step = self.progress.step;
+        if step > 0 && step < self.steps && !falls_due(step, self.steps, self.recipe.train.evaluations) {
             // Stopped early, by time or patience: the last state has its say too.
             self.evaluate(&begun, &mut log, watch)?;
         }
@@ -305,7 +310,7 @@ impl<'a> Trainer<'a> {
     fn row(&self, split: Part, begun: &Begun, reached: &Evaluation) -> Row {
         Row {
             step: self.progress.step,
-            epoch: self.progress.epoch,
+            epoch: self.progress.step.div_ceil(self.lesson.updates_per_epoch()),
             split,
             loss: reached.loss,
             lr: self.learning_rate(),
@@ -395,6 +400,11 @@ impl<'a> Trainer<'a> {
                 Some(Score { method: "this model".to_owned(), split, metrics })
             });
         let name = self.folder.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let run = if self.recipe.runs_dir == Path::new("runs") {
+            name.clone()
+        } else {
+            self.folder.path().display().to_string()
+        };
         let card = Card {
             name: &name,
             recipe: self.recipe,
@@ -404,7 +414,7 @@ impl<'a> Trainer<'a> {
             seconds: self.progress.seconds,
             results: results.collect(),
             baselines,
-            usage: crate::model::usage(self.recipe.task, &name),
+            usage: crate::model::usage(self.recipe.task, &run),
         };
         write_atomically(&self.folder.card(), card.render().as_bytes())?;
         Ok(Outcome { step: self.progress.step, seconds: self.progress.seconds, validation, test })

@@ -33,31 +33,29 @@ fn main() {
     // By hand, each sequence for itself, from a state of zeros.
     let steps_by_hand: Vec<Vec<Step>> = sequences.iter().map(|sequence| by_hand.read(sequence)).collect();
     let mut largest_difference = 0.0f32;
-    batch.for_each_row(|row, b, t| {
-        let hidden_state = &run.output[row * HIDDEN..][..HIDDEN];
-        let step = &steps_by_hand[b][t];
-        for unit in 0..HIDDEN {
-            largest_difference = largest_difference.max((hidden_state[unit] - step.h[unit]).abs());
+    let mut compare = |engine: &[f32], hand: &[f32]| {
+        for (engine, hand) in engine.iter().zip(hand) {
+            let difference = (engine - hand).abs();
+            assert!(difference < 1e-6, "the two are the same function up to rounding: {engine} and {hand}");
+            largest_difference = largest_difference.max(difference);
         }
+    };
+    batch.for_each_row(|row, b, t| {
+        let step = &steps_by_hand[b][t];
+        compare(&run.output[row * HIDDEN..][..HIDDEN], &step.h);
         // What the engine keeps for the way back is called the tape. It shows every gate of every row; for an LSTM slots
         // 0 to 3 are i, f, g and o.
         for (slot, gate) in [step.i, step.f, step.g, step.o].iter().enumerate() {
-            for (engine, hand) in stack.tape(0).slot(0, slot, row).iter().zip(gate) {
-                largest_difference = largest_difference.max((engine - hand).abs());
-            }
+            compare(stack.tape(0).slot(0, slot, row), gate);
         }
     });
-    println!("largest difference between the engine and the plain code: {largest_difference:e}");
-    assert!(largest_difference < 1e-6, "the two are the same function up to rounding");
-
     // The state after the last step of each sequence, in our order and not in that of the lengths.
     for (b, steps) in steps_by_hand.iter().enumerate() {
         let last = steps.last().expect("every sequence here has a step");
-        for unit in 0..HIDDEN {
-            assert!((run.last.h[b * HIDDEN + unit] - last.h[unit]).abs() < 1e-6);
-            assert!((run.last.c[b * HIDDEN + unit] - last.c[unit]).abs() < 1e-6);
-        }
+        compare(&run.last.h[b * HIDDEN..][..HIDDEN], &last.h);
+        compare(&run.last.c[b * HIDDEN..][..HIDDEN], &last.c);
     }
+    println!("largest difference between the engine and the plain code: {largest_difference:e}");
 
     look_at_the_gates(&stack, &batch);
     neighbours_do_not_matter(&mut stack, &sequences[1], &run.last);

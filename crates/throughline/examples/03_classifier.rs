@@ -102,7 +102,7 @@ fn main() {
     assert!(reached.accuracy() > 0.98, "accuracy on sequences it never saw: {}", reached.accuracy());
 
     // One sequence, longer than any in training, from tokens to an answer.
-    let mut question = vec![0; 40];
+    let mut question = [0; 40];
     (question[3], question[35]) = (MARKERS[1], MARKERS[0]);
     let mut one = Sequences::default();
     one.set(std::iter::once(&question[..]));

@@ -46,3 +46,8 @@ pub mod prelude {
     pub use throughline_nn::stack::Stack;
     pub use throughline_train::{Recipe, RunFolder, TrainedModel};
 }
+
+/// Compiles and runs the Rust code in the README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

@@ -33,6 +33,11 @@ pub fn run(arguments: TrainArguments) -> Result<()> {
     let mut progress = progress::Progress::new(arguments.quiet);
     let (folder, outcome) = match &arguments.resume {
         Some(run) => {
+            if let Some(key) = ["name", "runs_dir"].into_iter().find(|key| sets(&arguments, key)) {
+                bail!(
+                    "--set: {key}: expected no such setting with --resume, as the run stays in its folder, found one"
+                );
+            }
             let folder = RunFolder::open(Path::new(super::RUNS), run)?;
             let recipe = Recipe::resolve(Some(&folder.config_toml()), &arguments.set, &[])?;
             let outcome = train::resume(&recipe, &folder, &stop, &mut |event| progress.show(&event));
@@ -75,20 +80,25 @@ fn recipe(arguments: &TrainArguments) -> Result<Recipe> {
         bail!("{}: expected data, found a recipe; name it before --data", recipe.display());
     }
     let mut data: Vec<PathBuf> = data.into_iter().chain(&arguments.data).chain(&arguments.text).cloned().collect();
-    let mut sets = Vec::new();
+    let mut settings = Vec::new();
     if recipes.is_empty() {
-        let named = |key: &str| arguments.set.iter().any(|set| set.split('=').next().map(str::trim) == Some(key));
-        if named("task") || named("data.paths") {
-            sets.extend((!named("task")).then(|| "task=lm".to_owned()));
+        let (task, paths) = (sets(arguments, "task"), sets(arguments, "data.paths"));
+        if task || paths {
+            settings.extend((!task).then(|| "task=lm".to_owned()));
         } else {
-            sets.extend(DEFAULTS.iter().map(|set| (*set).to_owned()));
+            settings.extend(DEFAULTS.iter().map(|set| (*set).to_owned()));
         }
-        if data.is_empty() && !named("data.paths") {
+        if data.is_empty() && !paths {
             data = text_at_hand()?;
         }
     }
-    sets.extend(arguments.set.iter().cloned());
-    Ok(Recipe::resolve(recipes.first().map(|path| path.as_path()), &sets, &data)?)
+    settings.extend(arguments.set.iter().cloned());
+    Ok(Recipe::resolve(recipes.first().map(|path| path.as_path()), &settings, &data)?)
+}
+
+/// Whether `--set` gives `key`.
+fn sets(arguments: &TrainArguments, key: &str) -> bool {
+    arguments.set.iter().any(|set| set.split('=').next().map(str::trim) == Some(key))
 }
 
 /// The Rust sources and documents of the source tree that contains the current folder, or the text inside the program.

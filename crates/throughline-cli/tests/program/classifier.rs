@@ -3,8 +3,11 @@
 use crate::folder::{Folder, json_lines};
 use crate::trained::{TINY_CLASSIFIER, classifier, examples, tsv, with};
 
-/// The same examples in every format: a path to name, and files.
-fn in_every_format() -> Vec<(&'static str, &'static str, Vec<(String, String)>)> {
+/// Names and contents.
+type Files = Vec<(String, String)>;
+
+/// The same examples in every format: its name, the path to give, and the files there.
+fn in_every_format() -> Vec<(&'static str, &'static str, Files)> {
     let lines = |line: &dyn Fn(&str, &str) -> String| -> String {
         examples().iter().map(|(label, text)| line(label, text)).collect()
     };

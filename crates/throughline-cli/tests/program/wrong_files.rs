@@ -204,6 +204,10 @@ fn checkpoints() {
     resume(&folder, &["--set", "optimiser.learning_rate=0.1"])
         .refused(&["last.safetensors: recipe", "start a new run"]);
     resume(&folder, &["--set", "model.hiden=17"]).refused(&["did you mean model.hidden?"]);
+    for set in ["name=other", "runs_dir=other"] {
+        let key = set.split('=').next().unwrap();
+        resume(&folder, &["--set", set]).refused(&[&format!("--set: {key}"), "stays in its folder"]);
+    }
     folder.write("text.txt", crate::trained::text(301));
     resume(&folder, &[]).refused(&["runs/lm-1/last.safetensors: data", "start a new run"]);
     folder.run(&["eval", "lm-1", "--data", "text.txt"]).succeeded();

@@ -4,7 +4,9 @@ use std::fmt::{Debug, Display};
 use std::ops::RangeInclusive;
 
 use super::resolve::{Origins, dotted_keys, recipe_error};
-use super::{Cell, OptimiserKind, Recipe, ScheduleKind, Task};
+use throughline_data::Unit;
+
+use super::{Cell, OptimiserKind, Recipe, ScheduleKind, Task, recurrent_config};
 use crate::{Error, Result, run_folder};
 
 /// TOML has no larger whole number.
@@ -62,7 +64,7 @@ impl Check<'_> {
             let usable = paths.iter().all(|path| path.to_str().is_some_and(|path| !path.is_empty()));
             self.require(key, usable, "paths in Unicode", paths)?;
         }
-        self.require("data.paths", !data.paths.is_empty(), "at least one path (--data PATH)", "none")?;
+        self.require("data.paths", !data.paths.is_empty(), "at least one path (--data PATH)", &data.paths)?;
         for share in data.split {
             self.within("data.split", share, 0.0..=1.0)?;
         }
@@ -95,7 +97,15 @@ impl Check<'_> {
         self.require("model.bidirectional", causal, "false, as a language model must not see what it predicts", true)?;
         let tied_sizes =
             format!("model.embedding == model.hidden ({} and {} are given)", model.embedding, model.hidden);
-        self.require("model.tied", !model.tied || model.embedding == model.hidden, tied_sizes, true)
+        self.require("model.tied", !model.tied || model.embedding == model.hidden, tied_sizes, true)?;
+        // Bounds on products of sizes, before anything of such a size is made.
+        let stack = recurrent_config(recipe);
+        let weights = stack.layers as f64 * (4 * stack.output()) as f64 * (stack.output() + stack.hidden) as f64;
+        let largest = "sizes of at most 2^32 recurrent weights (model.layers, model.hidden)";
+        self.require("model.hidden", weights <= 4_294_967_296.0, largest, model.hidden)?;
+        let states = (stack.layers * stack.output()) as f64 * recipe.train.batch as f64;
+        let largest = "sizes of at most 2^28 numbers of state (train.batch, model.layers, model.hidden)";
+        self.require("train.batch", states <= 268_435_456.0, largest, recipe.train.batch)
     }
 
     fn training(&self, recipe: &Recipe) -> Result<()> {
@@ -198,6 +208,9 @@ pub(super) fn unused(recipe: &Recipe, key: &str) -> Option<&'static str> {
         _ if key.starts_with("sample.") => (recipe.task == Task::Lm, "task = \"lm\""),
         "data.format" | "data.text_column" | "data.label_column" | "data.deduplicate" | "data.max_length" => {
             (recipe.task == Task::Classify, "task = \"classify\"")
+        }
+        "data.max_vocabulary" | "data.min_count" => {
+            (recipe.data.unit != Unit::Byte, "data.unit = \"char\" or \"word\"")
         }
         "model.forget_bias" => (recipe.model.cell == Cell::Lstm, "model.cell = \"lstm\""),
         "optimiser.momentum" => (matches!(optimiser, Sgd | RmsProp), "optimiser.kind = \"sgd\" or \"rmsprop\""),

@@ -1,0 +1,95 @@
+//! How long a step of the backward pass takes when the only loss is at the end of a long sequence and the gradient dies out
+//! on its way back. Without the rule for tiny numbers, subnormal arithmetic makes the long sequence several times slower.
+//!
+//! Prints nanoseconds per step and row for T = 50 and T = 1000, median of interleaved pairs, and their ratio.
+
+use std::time::Instant;
+
+use throughline_kernels::Isa;
+use throughline_kernels::cells::CellKind;
+use throughline_kernels::random::{Philox, Purpose};
+use throughline_kernels::sequence::{
+    BackwardStates, DirectionWeights, InitialStates, LayerGradients, LayerShape, PackedLayer, Ragged, Record, Scratch,
+    SlotGradients, Tape, backward, forward,
+};
+use throughline_kernels::threads::Threads;
+
+const INPUT: usize = 32;
+const HIDDEN: usize = 64;
+const BATCH: usize = 4;
+const PAIRS: usize = 31;
+
+struct Run {
+    layer: PackedLayer<f32>,
+    batch: Ragged,
+    x: Vec<f32>,
+    y: Vec<f32>,
+    tape: Tape<f32>,
+    gradients: [Vec<f32>; 2],
+    slot_gradients: SlotGradients<f32>,
+    scratch: Vec<Scratch<f32>>,
+}
+
+impl Run {
+    fn new(time: usize) -> Self {
+        let shape = LayerShape { cell: CellKind::RnnTanh, input: INPUT, extra: 0, hidden: HIDDEN, directions: 1 };
+        let mut random = Philox::new(1, Purpose::Benchmark, 0).stream();
+        let mut noise = |count: usize, limit: f64| -> Vec<f32> {
+            (0..count).map(|_| ((2.0 * random.uniform() - 1.0) * limit) as f32).collect()
+        };
+        let limit = 1.0 / (HIDDEN as f64).sqrt();
+        let (weight_ih, weight_hh) = (noise(HIDDEN * INPUT, limit), noise(HIDDEN * HIDDEN, limit));
+        let mut layer = PackedLayer::new(shape, Isa::detect(), true);
+        let weights = DirectionWeights { weight_ih: &weight_ih, weight_hh: &weight_hh, bias_ih: &[], bias_hh: &[] };
+        layer.pack(Threads::ONE, &[weights]);
+        let batch = Ragged::even(time, BATCH);
+        let x = noise(batch.rows() * INPUT, 1.0);
+        let y = vec![0.0; batch.rows() * HIDDEN];
+        let gradients = [vec![0.0; HIDDEN * INPUT], vec![0.0; HIDDEN * HIDDEN]];
+        let (tape, slot_gradients) = (Tape::new(), SlotGradients::default());
+        Self { layer, batch, x, y, tape, gradients, slot_gradients, scratch: Scratch::for_threads(Threads::ONE) }
+    }
+
+    /// Nanoseconds of the backward pass per step and row.
+    fn time(&mut self) -> f64 {
+        let zeros = vec![0.0; BATCH * HIDDEN];
+        let initial = InitialStates { h: &zeros, c: &[], restart_h: &[], restart_c: &[] };
+        let (mut h_n, mut dh) = (zeros.clone(), vec![1.0; BATCH * HIDDEN]);
+        let Self { layer, batch, x, y, tape, gradients, slot_gradients, scratch } = self;
+        let record = Record::Tape(tape);
+        forward(layer, Threads::ONE, batch, x, &initial, y, &mut h_n, &mut [], record, scratch, None);
+        let [weight_ih, weight_hh] = gradients;
+        let gradients = LayerGradients { weight_ih, weight_hh, bias_ih: &mut [], bias_hh: &mut [] };
+        let states = BackwardStates { dh: &mut dh, dc: &mut [], restart_h: &mut [], restart_c: &mut [] };
+        let begun = Instant::now();
+        backward(
+            layer,
+            Threads::ONE,
+            batch,
+            x,
+            &initial,
+            y,
+            tape,
+            None,
+            states,
+            None,
+            &mut [gradients],
+            slot_gradients,
+            scratch,
+            None,
+        );
+        begun.elapsed().as_secs_f64() * 1e9 / batch.rows() as f64
+    }
+}
+
+fn main() {
+    let (mut short, mut long) = (Run::new(50), Run::new(1000));
+    let mut pairs: Vec<(f64, f64)> = (0..PAIRS).map(|_| (short.time(), long.time())).collect();
+    let median = |pairs: &mut Vec<(f64, f64)>, key: fn(&(f64, f64)) -> f64| {
+        pairs.sort_by(|a, b| key(a).total_cmp(&key(b)));
+        key(&pairs[pairs.len() / 2])
+    };
+    println!("T = 50:   {:.1} ns per step and row", median(&mut pairs, |pair| pair.0));
+    println!("T = 1000: {:.1} ns per step and row", median(&mut pairs, |pair| pair.1));
+    println!("ratio:    {:.2}", median(&mut pairs, |pair| pair.1 / pair.0));
+}

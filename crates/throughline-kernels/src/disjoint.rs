@@ -12,7 +12,8 @@ pub(crate) struct Disjoint<'a, T> {
 
 // SAFETY: it stands for an exclusive borrow, and whoever takes a part vouches that nobody else has its elements.
 unsafe impl<T: Send> Send for Disjoint<'_, T> {}
-// SAFETY: as above.
+// SAFETY: sharing it shares only a pointer: `at` hands out the pointer and `part` is unsafe, so whoever touches an element
+// vouches that no other thread does.
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
 impl<T> Clone for Disjoint<'_, T> {

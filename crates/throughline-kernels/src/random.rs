@@ -1,13 +1,13 @@
 //! Counter-based randomness: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 //!
 //! A number depends on nothing but its key (seed, purpose, update) and its counter, so a mask can be recomputed in
-//! backward instead of stored, and does not change with packing, threads or the cut of a sequence.
+//! backward instead of stored, and does not change with packing or threads.
 
-/// What a family of random numbers is for. Two purposes never share a number.
+/// What a family of random numbers is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Purpose {
-    /// Initial values of parameters; `update` is the index of the tensor.
+    /// Initial values of parameters; `update` is the tensor's place in the layout.
     Initialise = 1,
     /// Dropout masks; `update` counts optimiser updates.
     Dropout = 2,

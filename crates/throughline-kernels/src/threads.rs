@@ -13,6 +13,21 @@ pub struct Threads {
     pool: Option<rayon::ThreadPool>,
 }
 
+/// The operating system gives no more threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    count: usize,
+    reason: alloc::string::String,
+}
+
+impl core::fmt::Display for Refused {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "the system does not give {} threads ({}): use fewer", self.count, self.reason)
+    }
+}
+
+impl core::error::Error for Refused {}
+
 impl Threads {
     /// The calling thread alone.
     pub const ONE: &'static Threads = &Threads {
@@ -21,21 +36,34 @@ impl Threads {
         pool: None,
     };
 
-    /// `count` threads. Without the feature `parallel` this is always one.
+    /// [`try_new`](Self::try_new) for a number of threads that the system is known to give.
     ///
     /// # Panics
     /// If `count` is 0 or the operating system refuses a thread.
     pub fn new(count: usize) -> Self {
+        Self::try_new(count).unwrap_or_else(|refused| panic!("{refused}"))
+    }
+
+    /// `count` threads. Without the feature `parallel` this is always one.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    ///
+    /// # Panics
+    /// If `count` is 0.
+    pub fn try_new(count: usize) -> Result<Self, Refused> {
         assert!(count >= 1, "a computation needs at least one thread");
         #[cfg(feature = "parallel")]
         {
-            let pool = (count > 1).then(|| {
-                rayon::ThreadPoolBuilder::new().num_threads(count).build().expect("the system can start the threads")
-            });
-            Self { count, pool }
+            let build = || rayon::ThreadPoolBuilder::new().num_threads(count).build();
+            let pool = (count > 1)
+                .then(build)
+                .transpose()
+                .map_err(|error| Refused { count, reason: alloc::string::ToString::to_string(&error) })?;
+            Ok(Self { count, pool })
         }
         #[cfg(not(feature = "parallel"))]
-        Self { count: 1 }
+        Ok(Self { count: 1 })
     }
 
     /// How many threads compute.

@@ -84,6 +84,16 @@ struct File {
     tied: bool,
 }
 
+/// The part of [`File`] that the metadata of the weights repeats.
+#[derive(Serialize)]
+struct Kind {
+    format_version: u32,
+    task: Task,
+    cell: CellName,
+    reset: Option<Reset>,
+    activation: Option<Activation>,
+}
+
 /// The version alone, read first: a later version may have other keys.
 #[derive(Deserialize)]
 struct Version {
@@ -159,6 +169,17 @@ impl ModelConfig {
 
     /// The text of `config.json`.
     pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(&self.file()).expect("plain data has a JSON form") + "\n"
+    }
+
+    /// What tells this kind of model from others whose weights have the same shapes, as JSON on one line.
+    pub(crate) fn kind_json(&self) -> String {
+        let File { format_version, task, cell, reset, activation, .. } = self.file();
+        let kind = Kind { format_version, task, cell, reset, activation };
+        serde_json::to_string(&kind).expect("plain data has a JSON form")
+    }
+
+    fn file(&self) -> File {
         let (cell, reset, activation) = match self.recurrent.cell {
             CellKind::Lstm => (CellName::Lstm, None, None),
             CellKind::GruAfter => (CellName::Gru, Some(Reset::After), None),
@@ -167,7 +188,7 @@ impl ModelConfig {
             CellKind::RnnRelu => (CellName::Rnn, None, Some(Activation::Relu)),
             _ => unreachable!("every registered cell has a name in files"),
         };
-        let file = File {
+        File {
             format_version: FORMAT_VERSION,
             task: self.task,
             cell,
@@ -182,8 +203,7 @@ impl ModelConfig {
             vocabulary: self.vocabulary,
             classes: self.classes,
             tied: self.tied,
-        };
-        serde_json::to_string_pretty(&file).expect("plain data has a JSON form") + "\n"
+        }
     }
 
     /// Reads the text of a `config.json`. Dropout is a matter of training and not in it.

@@ -310,6 +310,9 @@ impl Recurrent {
             };
             let shape = self.config.shape(layer);
             let states = self.config.output() * batch.batch();
+            if pass == Pass::Inference {
+                memory.tape.invalidate();
+            }
             let LayerMemory { tape, y, h0, c0, restart_h, restart_c, h_n, c_n, .. } = memory;
             sequence::forward(
                 &context.packed.layers[layer],

@@ -7,16 +7,12 @@ use alloc::vec::Vec;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::config::{FORMAT_VERSION, ModelConfig};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::parameters::Layout;
 
-/// What the metadata of the file must say for `config`. Hash maps have no fixed order, so the file's bytes may differ from
-/// run to run where it holds more than one entry; a single entry keeps them the same.
-fn description(config: &ModelConfig) -> String {
-    format!("format_version={FORMAT_VERSION} task={} cell={}", config.task.name(), config.recurrent.cell.name())
-}
-
+/// The key in the file's metadata under which format version, task, cell and its reset form stand as JSON. It is one entry
+/// because metadata is a hash map without a fixed order: with several, equal models would be written as different bytes.
 const KEY: &str = "throughline";
 
 /// The bytes of a safetensors file with every tensor of `layout`.
@@ -30,7 +26,7 @@ pub fn save(config: &ModelConfig, layout: &Layout, parameters: &[f32]) -> Vec<u8
         let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), data);
         (tensor.name().to_string(), view.expect("the bytes are as many as the shape asks for"))
     });
-    let metadata = [(KEY.to_string(), description(config))].into_iter().collect();
+    let metadata = [(KEY.to_string(), config.kind_json())].into_iter().collect();
     safetensors::serialize(views, Some(metadata)).expect("the header of a model is small")
 }
 
@@ -51,7 +47,7 @@ pub fn load(config: &ModelConfig, layout: &Layout, bytes: &[u8], parameters: &mu
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let found = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY)).cloned();
-    let expected = description(config);
+    let expected = config.kind_json();
     if found.as_ref() != Some(&expected) {
         let found = found.unwrap_or_else(|| "nothing".to_string());
         return wrong(&format!("metadata `{KEY}`"), &expected, found);

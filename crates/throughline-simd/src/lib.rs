@@ -93,7 +93,7 @@ pub trait Lane: Copy + Send + Sync + 'static {
     /// Reads the first `count <= WIDTH` elements, the others are zero and their memory is not touched.
     ///
     /// # Safety
-    /// `at` is valid for reading `count` elements.
+    /// `at` is valid for reading `count` elements, and `count <= WIDTH`.
     unsafe fn load_first(self, at: *const Self::Element, count: usize) -> Self::Vector;
     /// Writes `WIDTH` elements; no alignment is needed.
     ///
@@ -103,7 +103,7 @@ pub trait Lane: Copy + Send + Sync + 'static {
     /// Writes the first `count <= WIDTH` elements and touches no other memory.
     ///
     /// # Safety
-    /// `at` is valid for writing `count` elements.
+    /// `at` is valid for writing `count` elements, and `count <= WIDTH`.
     unsafe fn store_first(self, at: *mut Self::Element, count: usize, x: Self::Vector);
 
     /// `a + b`

@@ -6,7 +6,7 @@
 //! - e^x = 2^k + 2^k·(e^r - 1);
 //! - tanh x = t / (t + 2) with t = e^(2|x|) - 1 = 2^k·(e^r - 1) + (2^k - 1), which loses nothing near 0; odd to the bit.
 //!
-//! Largest errors over every f32 (a test measures them): exp 1, tanh 2.5, sigmoid 2.5 units in the last place.
+//! Largest errors (a test measures them on every 397th bit pattern): exp 1, tanh 2.5, sigmoid 2.5 units in the last place.
 
 use crate::Lane;
 

@@ -77,6 +77,18 @@ macro_rules! chains {
                 // SAFETY: the assembly touches only registers that it names and no memory; it ends because rounds > 0.
                 unsafe {
                     core::arch::asm!(
+                        "vxorps xmm0, xmm0, xmm0",
+                        "vxorps xmm1, xmm1, xmm1",
+                        "vxorps xmm2, xmm2, xmm2",
+                        "vxorps xmm3, xmm3, xmm3",
+                        "vxorps xmm4, xmm4, xmm4",
+                        "vxorps xmm5, xmm5, xmm5",
+                        "vxorps xmm6, xmm6, xmm6",
+                        "vxorps xmm7, xmm7, xmm7",
+                        "vxorps xmm8, xmm8, xmm8",
+                        "vxorps xmm9, xmm9, xmm9",
+                        "vxorps xmm10, xmm10, xmm10",
+                        "vxorps xmm11, xmm11, xmm11",
                         "vxorps xmm12, xmm12, xmm12",
                         "vxorps xmm13, xmm13, xmm13",
                         "2:",

@@ -41,12 +41,34 @@ pub struct Progress {
     pub evaluations_since_best: u64,
     /// Lowest validation score so far: the loss of a language model in nats, the error rate of a classifier.
     pub best_score: Option<f64>,
+    /// The update after which the last evaluation was.
+    pub evaluated_at: Option<u64>,
     /// State of the learning rate schedule.
     pub plateau: Plateau,
+    /// Sums for the next row about the training part.
+    pub recent: Recent,
     /// [`Digest`](crate::Digest) of the training data.
     pub data_digest: String,
     /// [`Recipe::identity`](crate::Recipe::identity).
     pub recipe_digest: String,
+}
+
+/// Sums over the updates since the last row about the training part in `metrics.jsonl`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recent {
+    /// Sum of the losses, in nats.
+    pub loss: f64,
+    /// What was scored: units or texts.
+    pub count: u64,
+    /// How many of them the model predicted rightly.
+    pub correct: u64,
+    /// Sum of the gradient norms before clipping.
+    pub grad_norm: f64,
+    /// Updates.
+    pub updates: u64,
+    /// Learning rate of the last update.
+    pub learning_rate: f64,
 }
 
 impl Progress {
@@ -61,7 +83,9 @@ impl Progress {
             evaluations: 0,
             evaluations_since_best: 0,
             best_score: None,
+            evaluated_at: None,
             plateau: Plateau::default(),
+            recent: Recent::default(),
             data_digest,
             recipe_digest,
         }
@@ -69,7 +93,7 @@ impl Progress {
 
     /// Counts an evaluation; whether its score is the lowest so far.
     pub fn observe(&mut self, score: f64) -> bool {
-        let best = self.best_score.is_none_or(|best| score < best);
+        let best = score < self.best_score.unwrap_or(f64::INFINITY);
         if best {
             self.best_score = Some(score);
             self.evaluations_since_best = 0;
@@ -86,7 +110,10 @@ impl Progress {
     /// [`Error::File`] if the position lies outside an epoch of `updates_per_epoch`, or does not fit the step.
     pub fn check_place(&self, path: &Path, updates_per_epoch: u64) -> Result<()> {
         let place = self.epoch.checked_mul(updates_per_epoch).and_then(|updates| updates.checked_add(self.position));
-        if self.position < updates_per_epoch && place == Some(self.step) {
+        let counters =
+            [self.tokens, self.evaluations, self.evaluations_since_best, self.recent.updates, self.recent.count];
+        let sane = counters.iter().all(|&counter| counter <= 1 << 53);
+        if sane && self.position < updates_per_epoch && place == Some(self.step) {
             return Ok(());
         }
         let expected = format!("a place that fits step {} in epochs of {updates_per_epoch} updates", self.step);
@@ -248,7 +275,9 @@ mod tests {
             evaluations: 3,
             evaluations_since_best: 1,
             best_score: Some(0.1 + 0.2),
+            evaluated_at: None,
             plateau: Plateau::default(),
+            recent: Recent::default(),
             data_digest: "d".to_owned(),
             recipe_digest: "r".to_owned(),
         }

@@ -99,7 +99,7 @@ impl TrainedModel {
         let mut parameters = network.layout().zeros();
         throughline_nn::weights::load(network.config(), network.layout(), &bytes, &mut parameters)
             .map_err(|error| Error::file(&path, "model", "the weights of this model", error))?;
-        let threads = Threads::new(threads.unwrap_or_else(|| recipe.thread_count()));
+        let threads = recipe.start_threads(threads)?;
         Ok(Self {
             packed: network.packed(Isa::detect(), &threads, &parameters, false),
             workspace: network.workspace(&threads),
@@ -143,7 +143,7 @@ impl TrainedModel {
         &self.labels
     }
 
-    fn parts(&mut self) -> (Model<'_>, &mut Workspace<f32>) {
+    pub(crate) fn parts(&mut self) -> (Model<'_>, &mut Workspace<f32>) {
         let weights = Weights { parameters: &self.parameters, packed: &self.packed, threads: &self.threads };
         (Model { network: &self.network, weights }, &mut self.workspace)
     }
@@ -189,7 +189,7 @@ impl TrainedModel {
         self.expect_task(Task::Lm, "score texts with")?;
         let tokens = self.vocabulary.encode(text);
         let (model, workspace) = self.parts();
-        Ok(lesson::evaluate_tokens(&tokens, model, workspace))
+        Ok(lesson::evaluate_tokens(&tokens, 1, model, workspace).map(|(evaluation, _)| evaluation))
     }
 
     /// Continues `prompt` by `length` units, handing every piece to `write` as soon as it is whole.
@@ -219,10 +219,6 @@ impl TrainedModel {
         lesson::report(self, paths)
     }
 
-    pub(crate) fn work(&mut self) -> (Model<'_>, &mut Workspace<f32>) {
-        self.parts()
-    }
-
     /// What one unit of its texts is.
     pub fn unit(&self) -> Unit {
         self.vocabulary.unit()
@@ -234,7 +230,7 @@ impl TrainedModel {
 pub struct Report {
     /// What was measured: "test part", or the files.
     pub what: String,
-    /// Units or texts.
+    /// Units that were predicted, or texts.
     pub count: usize,
     /// Loss and metrics.
     pub evaluation: Evaluation,

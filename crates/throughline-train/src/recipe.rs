@@ -163,7 +163,8 @@ pub struct Train {
     pub checkpoint_seconds: u64,
     /// After so many seconds of training stop and finish cleanly; 0: no limit. Default 0.
     pub max_seconds: u64,
-    /// After so many evaluations in a row without a new lowest validation loss stop and finish; 0: never. Default 0.
+    /// After so many evaluations in a row without a better model (`lm`: lower loss; `classify`: fewer errors) stop and finish;
+    /// 0: never. Default 0.
     pub patience: u64,
 }
 
@@ -186,7 +187,7 @@ pub struct Optimiser {
     pub beta2: f64,
     /// Decay of the squared gradient's mean (`rmsprop`), 0 to below 1. Default 0.99.
     pub alpha: f64,
-    /// Added to the denominator (not with `sgd`), above 0, at most 1. Default 1e-8.
+    /// Added to the denominator (not with `sgd`), 1e-12 to 1. Default 1e-8.
     pub epsilon: f64,
 }
 

@@ -29,14 +29,14 @@ impl Schedule {
             ScheduleKind::Cosine => {
                 let last = total.saturating_sub(self.warmup).saturating_sub(1).max(1);
                 let progress = (since as f64 / last as f64).min(1.0);
-                self.floor + (1.0 - self.floor) * (1.0 + (std::f64::consts::PI * progress).cos()) / 2.0
+                self.floor + (1.0 - self.floor) * (1.0 + libm::cos(std::f64::consts::PI * progress)) / 2.0
             }
             ScheduleKind::Plateau => self.after_steps(plateau.steps),
         }
     }
 
     fn after_steps(&self, steps: u64) -> f64 {
-        self.gamma.powf(steps as f64).max(self.floor)
+        libm::pow(self.gamma, steps as f64).max(self.floor)
     }
 }
 
@@ -60,9 +60,9 @@ impl Plateau {
             (self.best, self.waited) = (Some(loss), 0);
             return;
         }
-        self.waited += 1;
+        self.waited = self.waited.saturating_add(1);
         if self.waited >= schedule.patience {
-            (self.waited, self.steps) = (0, self.steps + 1);
+            (self.waited, self.steps) = (0, self.steps.saturating_add(1));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The training loop of every task: schedule, clipping, update, evaluation, checkpoints, resumption.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use throughline_nn::network::{Network, PackedNetwork, Weights, Workspace};
 use throughline_nn::recurrent::Pass;
 
 use crate::card::{Card, Score};
+use crate::checkpoint::Recent;
 use crate::lesson::{self, Evaluation, Lesson, Model, NamedTensor, Place};
 use crate::{
     Error, MetricsLog, Part, Progress, Recipe, Result, Row, RunFolder, checkpoint, read_at_most, write_atomically,
@@ -131,7 +133,7 @@ struct Trainer<'a> {
 
 impl<'a> Trainer<'a> {
     fn new(recipe: &'a Recipe, folder: &'a RunFolder) -> Result<Self> {
-        let threads = Threads::new(recipe.thread_count());
+        let threads = recipe.start_threads(None)?;
         let isa = Isa::detect();
         let lesson = lesson::load(recipe)?;
         let network = Network::new(lesson.model_config(), recipe.dropouts()).map_err(|error| {
@@ -184,9 +186,8 @@ impl<'a> Trainer<'a> {
         let mut log = MetricsLog::open(&self.folder.metrics(), self.progress.step)?;
         let begun = Begun { at: Instant::now(), seconds: self.progress.seconds, tokens: self.progress.tokens };
         let mut saved = Instant::now();
-        let mut recent = Recent::default();
-        if self.progress.step == 0 && self.progress.evaluations == 0 {
-            self.evaluate(&begun, &mut log, watch)?;
+        if self.progress.evaluated_at.is_none() {
+            self.evaluate(true, &begun, &mut log, watch)?;
             self.save_checkpoint()?;
         }
         while self.progress.step < self.steps && !self.out_of_time() && !self.out_of_patience() {
@@ -194,25 +195,29 @@ impl<'a> Trainer<'a> {
                 self.save_checkpoint()?;
                 return Err(Error::Interrupted { step: self.progress.step, run: self.folder.path().to_path_buf() });
             }
-            self.update(&begun, &mut recent)?;
+            self.update(&begun)?;
             let step = self.progress.step;
-            watch(Event::Update { step, loss: recent.loss(), tokens_per_s: begun.tokens_per_s(&self.progress) });
+            watch(Event::Update {
+                step,
+                loss: self.progress.recent.mean_loss(),
+                tokens_per_s: begun.tokens_per_s(&self.progress),
+            });
             if falls_due(step, self.steps, TRAINING_ROWS) {
-                log.append(&self.training_row(&begun, &recent))?;
-                recent = Recent::default();
+                log.append(&self.training_row(&begun))?;
+                self.progress.recent =
+                    Recent { learning_rate: self.progress.recent.learning_rate, ..Recent::default() };
             }
             if falls_due(step, self.steps, self.recipe.train.evaluations) {
-                self.evaluate(&begun, &mut log, watch)?;
+                self.evaluate(true, &begun, &mut log, watch)?;
             }
             if saved.elapsed() >= Duration::from_secs(self.recipe.train.checkpoint_seconds) {
                 self.save_checkpoint()?;
                 saved = Instant::now();
             }
         }
-        let step = self.progress.step;
-        if step > 0 && step < self.steps && !falls_due(step, self.steps, self.recipe.train.evaluations) {
-            // Stopped early, by time or patience: the last state has its say too.
-            self.evaluate(&begun, &mut log, watch)?;
+        if self.progress.evaluated_at != Some(self.progress.step) {
+            // Stopped early, by time: the last state has its say too.
+            self.evaluate(false, &begun, &mut log, watch)?;
         }
         self.save_checkpoint()?;
         self.finish(&begun, &mut log, baselines, watch)
@@ -234,7 +239,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// One update: gradients, their norm, clipping, the optimiser, packing.
-    fn update(&mut self, begun: &Begun, recent: &mut Recent) -> Result<()> {
+    fn update(&mut self, begun: &Begun) -> Result<()> {
         let Progress { step, epoch, position, .. } = self.progress;
         let learning_rate = self.learning_rate();
         let Self { threads, lesson, network, parameters, gradients, packed, workspace, optimiser, isa, .. } = self;
@@ -249,9 +254,7 @@ impl<'a> Trainer<'a> {
         });
         let loss = learnt.loss.sum / learnt.loss.count as f64;
         if !loss.is_finite() || !grad_norm.is_finite() {
-            let checkpoint = self.folder.checkpoint();
-            let checkpoint = checkpoint.exists().then_some(checkpoint);
-            return Err(Error::NonFiniteLoss { step, loss, grad_norm, checkpoint });
+            return Err(self.diverged(loss, grad_norm));
         }
         if train.clip_value > 0.0 {
             reduce::clip_value(isa, threads, train.clip_value, gradients);
@@ -268,7 +271,7 @@ impl<'a> Trainer<'a> {
             network.pack(threads, parameters, packed);
         });
 
-        recent.add(learnt, grad_norm, learning_rate);
+        self.progress.recent.add(learnt, grad_norm, learning_rate);
         self.progress.step += 1;
         self.progress.position += 1;
         self.progress.tokens += tokens as u64;
@@ -280,20 +283,42 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
+    fn diverged(&self, loss: f64, grad_norm: f64) -> Error {
+        let checkpoint = self.folder.checkpoint();
+        let checkpoint = checkpoint.exists().then_some(checkpoint);
+        Error::NonFiniteLoss { step: self.progress.step, loss, grad_norm, checkpoint }
+    }
+
     fn model(&mut self) -> (&mut dyn Lesson, Model<'_>, &mut Workspace<f32>) {
         let Self { lesson, network, parameters, packed, threads, workspace, .. } = self;
         (lesson.as_mut(), Model { network, weights: Weights { parameters, packed, threads } }, workspace)
     }
 
-    /// Measures the validation part, and keeps the model if it is the best so far.
-    fn evaluate(&mut self, begun: &Begun, log: &mut MetricsLog, watch: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+    /// Measures the validation part, and keeps the model if it is the best so far. An evaluation that is not `due`, because
+    /// time ran out, has no part in what decides the course of the run: the schedule and the patience.
+    fn evaluate(
+        &mut self,
+        due: bool,
+        begun: &Begun,
+        log: &mut MetricsLog,
+        watch: &mut dyn FnMut(Event<'_>),
+    ) -> Result<()> {
         let step = self.progress.step;
         let samples = self.recipe.sample.every_evaluation && step > 0;
         let (lesson, model, workspace) = self.model();
         let reached = lesson.evaluate(Part::Validation, model, workspace).expect("a run has a validation part");
         let sample = if samples { lesson.sample(step, model, workspace) } else { None };
+        if !reached.loss.is_finite() {
+            return Err(self.diverged(reached.loss, f64::NAN));
+        }
+        let since_best = self.progress.evaluations_since_best;
         let best = self.progress.observe(reached.score);
-        self.progress.plateau.observe(&self.recipe.schedule, reached.loss);
+        if due {
+            self.progress.plateau.observe(&self.recipe.schedule, reached.loss);
+        } else if !best {
+            self.progress.evaluations_since_best = since_best;
+        }
+        self.progress.evaluated_at = Some(step);
         if best {
             self.save_model()?;
         }
@@ -313,7 +338,7 @@ impl<'a> Trainer<'a> {
             epoch: self.progress.step.div_ceil(self.lesson.updates_per_epoch()),
             split,
             loss: reached.loss,
-            lr: self.learning_rate(),
+            lr: self.progress.recent.learning_rate,
             grad_norm: f64::NAN,
             tokens_per_s: begun.tokens_per_s(&self.progress),
             seconds: self.progress.seconds,
@@ -321,10 +346,11 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn training_row(&self, begun: &Begun, recent: &Recent) -> Row {
-        let reached = Evaluation { loss: recent.loss(), score: f64::NAN, metrics: recent.metrics(self.recipe) };
-        let row = self.row(Part::Training, begun, &reached);
-        Row { grad_norm: recent.grad_norm(), lr: recent.learning_rate, ..row }
+    fn training_row(&self, begun: &Begun) -> Row {
+        let recent = &self.progress.recent;
+        let metrics = recent.metrics(self.recipe);
+        let row = self.row(Part::Training, begun, &Evaluation { loss: recent.mean_loss(), score: f64::NAN, metrics });
+        Row { grad_norm: recent.grad_norm / recent.updates as f64, ..row }
     }
 
     fn save_model(&self) -> Result<()> {
@@ -445,37 +471,24 @@ impl Begun {
     }
 }
 
-/// Sums over the updates since the last row for the training part.
-#[derive(Default)]
-struct Recent {
-    learnt: Classified,
-    grad_norm: f64,
-    updates: u64,
-    learning_rate: f64,
-}
-
 impl Recent {
     fn add(&mut self, learnt: Classified, grad_norm: f64, learning_rate: f64) {
-        self.learnt += learnt;
+        self.loss += learnt.loss.sum;
+        self.count += learnt.loss.count as u64;
+        self.correct += learnt.correct as u64;
         self.grad_norm += grad_norm;
         self.updates += 1;
         self.learning_rate = learning_rate;
     }
 
-    fn loss(&self) -> f64 {
-        self.learnt.loss.sum / self.learnt.loss.count as f64
+    fn mean_loss(&self) -> f64 {
+        self.loss / self.count as f64
     }
 
-    fn grad_norm(&self) -> f64 {
-        self.grad_norm / self.updates as f64
-    }
-
-    fn metrics(&self, recipe: &Recipe) -> std::collections::BTreeMap<String, f64> {
+    fn metrics(&self, recipe: &Recipe) -> BTreeMap<String, f64> {
         match recipe.task {
-            crate::Task::Lm => lesson::language_metrics(self.loss()),
-            crate::Task::Classify => {
-                std::collections::BTreeMap::from([("accuracy".to_owned(), self.learnt.accuracy())])
-            }
+            crate::Task::Lm => lesson::language_metrics(self.mean_loss()),
+            crate::Task::Classify => BTreeMap::from([("accuracy".to_owned(), self.correct as f64 / self.count as f64)]),
         }
     }
 }

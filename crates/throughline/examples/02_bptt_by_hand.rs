@@ -214,7 +214,7 @@ fn plot(subjects: &[Subject], norms: &[Vec<f64>]) {
 fn clipping() {
     const LEARNING_RATE: f64 = 1e-3;
     const LIMIT: f64 = 1.0;
-    let fresh = || subject('r', "", CellKind::RnnRelu, 1.2, 0.0).stack;
+    let fresh = || subject('r', "", CellKind::RnnRelu, 1.6, 0.0).stack;
     let (batch, x) = (Ragged::new(&[LENGTH]), noise());
 
     // L = |h_T|² / 2, the gradient of h_T is h_T itself.
@@ -228,7 +228,7 @@ fn clipping() {
     let factor = clipping_factor(gradient, LIMIT);
     assert_eq!(clipping_factor(1e-9, LIMIT), 1.0);
 
-    println!("\nrelu RNN (gain 1.2): loss {before:.3e}, norm of the gradient of all parameters {gradient:.3e}");
+    println!("\nrelu RNN (gain 1.6): loss {before:.3e}, norm of the gradient of all parameters {gradient:.3e}");
     let [plain, clipped] = [1.0, factor].map(|factor| {
         let mut parameters = stack.parameters().to_vec();
         let mut sgd = Optimiser::new(Method::Sgd(Sgd { momentum: 0.0, weight_decay: 0.0 }), parameters.len());

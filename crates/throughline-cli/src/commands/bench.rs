@@ -27,7 +27,7 @@ struct Timed {
 
 pub fn run(arguments: &BenchArguments) -> Result<()> {
     check_memory(arguments)?;
-    let mut bench = Bench::new(arguments);
+    let mut bench = Bench::new(arguments)?;
     let begun = Instant::now();
     let mut last = bench.once();
     bench.once();
@@ -98,7 +98,7 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(arguments: &'a BenchArguments) -> Self {
+    fn new(arguments: &'a BenchArguments) -> Result<Self> {
         let cell = cell_kind(arguments.cell);
         let config = RecurrentConfig {
             layers: arguments.layers,
@@ -117,10 +117,10 @@ impl<'a> Bench<'a> {
         let recurrent = Recurrent::new(config, &mut layout, "");
         let mut parameters = vec![0.0; layout.length()];
         recurrent.initialise(&layout, 1, Initialisation::Uniform, &mut parameters);
-        let (isa, threads) = (Isa::detect(), Threads::new(usize::from(arguments.threads)));
+        let (isa, threads) = (Isa::detect(), Threads::try_new(usize::from(arguments.threads))?);
         let mut packed = recurrent.packed(isa, arguments.mode == BenchMode::Train);
         recurrent.pack(&threads, &layout, &parameters, &mut packed);
-        Self {
+        Ok(Self {
             gradients: vec![0.0; layout.length()],
             workspace: recurrent.workspace(&threads),
             dx: vec![0.0; x.len()],
@@ -134,7 +134,7 @@ impl<'a> Bench<'a> {
             batch,
             x,
             dy,
-        }
+        })
     }
 
     /// Seconds of one run.
@@ -174,20 +174,16 @@ impl<'a> Bench<'a> {
     }
 
     fn report(&self, timed: &[Timed], as_json: bool) -> String {
-        let quantile = |values: &mut Vec<f64>, share: f64| {
-            values.sort_by(f64::total_cmp);
-            values[((values.len() - 1) as f64 * share).round() as usize]
-        };
         let operations = self.operations();
         let mut seconds: Vec<f64> = timed.iter().map(|timed| timed.seconds).collect();
         let mut shares: Vec<f64> = timed.iter().map(|timed| operations / timed.seconds / timed.peak).collect();
-        let (median, p90) = (quantile(&mut seconds, 0.5), quantile(&mut seconds, 0.9));
-        let share = quantile(&mut shares, 0.5);
-        let gflops = operations / median / 1e9;
+        let (median_seconds, share) = (median(&mut seconds), median(&mut shares));
+        let p90 = seconds[(seconds.len() * 9).div_ceil(10) - 1];
+        let gflops = operations / median_seconds / 1e9;
         let (isa, threads) = (self.isa.name().as_str(), self.threads.count());
         if as_json {
             return json!({
-                "median_s": median,
+                "median_s": median_seconds,
                 "p90_s": p90,
                 "runs": timed.len(),
                 "gflops": gflops,
@@ -202,12 +198,18 @@ impl<'a> Bench<'a> {
         }
         format!(
             "median {:.3} ms, 90 % below {:.3} ms, {} runs; {gflops:.1} GFLOP/s, {:.0} % of the peak; {isa}, {threads} threads",
-            median * 1e3,
+            median_seconds * 1e3,
             p90 * 1e3,
             timed.len(),
             share * 100.0
         )
     }
+}
+
+/// Sorts `values`; the middle one, or the mean of the two in the middle.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0
 }
 
 /// The most memory this process has held, in MiB; `None` where the system does not tell.

@@ -21,6 +21,12 @@ fn as_json(report: &Report) -> String {
     for (name, value) in &report.evaluation.metrics {
         object.insert(name.clone(), json!(value));
     }
+    if let Some(confusion) = &report.confusion {
+        let labels = confusion.labels();
+        let row = |truth| -> Vec<u64> { (0..labels.len()).map(|taken| confusion.count(truth, taken)).collect() };
+        let counts: Vec<Vec<u64>> = (0..labels.len()).map(row).collect();
+        object.insert("confusion".to_owned(), json!({"labels": labels, "counts": counts}));
+    }
     Value::Object(object).to_string()
 }
 

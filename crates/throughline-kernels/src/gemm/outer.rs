@@ -107,7 +107,12 @@ impl<E: Element> Kernel<E> for OuterProducts<'_, E> {
 
 /// `out[j] += sum over n of a[n][j]` for the columns of `out`, in ascending n; `a` has `rows` rows, `stride` apart.
 pub fn add_columns<E: Element>(isa: Isa, a: &[E], stride: usize, rows: usize, out: &mut [E]) {
-    assert!(rows == 0 || a.len() >= (rows - 1) * stride + out.len(), "the rows cover the columns");
+    let covered = rows == 0
+        || (rows - 1)
+            .checked_mul(stride)
+            .and_then(|start| start.checked_add(out.len()))
+            .is_some_and(|end| a.len() >= end);
+    assert!(covered, "{rows} rows, {stride} apart, lie inside an array of {}", a.len());
     E::dispatch(isa, Columns { a, stride, rows, out });
 }
 

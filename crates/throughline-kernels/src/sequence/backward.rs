@@ -43,7 +43,8 @@ pub struct LayerGradients<'a, E> {
     pub bias_hh: &'a mut [E],
 }
 
-/// Gradients of the states. `dh` and `dc` are overwritten, `restart_*` overwritten too (the caller adds them where the
+/// Gradients of the states. What is carried to the step before a run is handed out as it is; the rule for tiny numbers is
+/// applied where a step takes it in, so that a run cut into chunks gives the same bits. `dh` and `dc` are overwritten, `restart_*` overwritten too (the caller adds them where the
 /// restart state came from).
 #[derive(Debug)]
 pub struct BackwardStates<'a, E> {
@@ -68,7 +69,7 @@ pub struct SlotGradients<E> {
 impl<E: Element> SlotGradients<E> {
     /// The gradients of packed row `row` in direction `direction`, `[S·H]`, slots as in the [`Tape`].
     pub fn row(&self, shape: &LayerShape, direction: usize, row: usize) -> &[E] {
-        &self.directions[direction][row * shape.slot_width()..][..shape.slot_width()]
+        &self.directions[direction][row * shape.slot_stride()..][..shape.slot_width()]
     }
 }
 
@@ -130,7 +131,7 @@ pub fn backward<E: Element>(
     states.restart_h.fill(E::ZERO);
     states.restart_c.fill(E::ZERO);
     for index in 0..shape.directions {
-        slot_gradients.directions[index].at_least(rows * shape.slot_width());
+        slot_gradients.directions[index].at_least(rows * shape.slot_stride());
         slot_gradients.d_extra[index].at_least(rows * shape.extra);
     }
     let dh = Disjoint::new(states.dh);
@@ -264,7 +265,7 @@ impl<E: Element> ThroughTime<'_, E> {
             let (row, has_c) = (batch.row(t, column), cell.has_cell_state());
             let nothing: &[E] = &[];
             *slot = Some(MapRow {
-                slots: &self.tape.slots[row * self.shape.slot_width()..][..self.shape.slot_width()],
+                slots: &self.tape.slots[row * self.shape.slot_stride()..][..self.shape.slot_width()],
                 h_previous: self.rows.h_previous(t, column),
                 c_previous: if has_c { self.rows.c_previous(self.tape, t, column) } else { nothing },
                 c: if has_c { &self.tape.cell[row * hidden..][..hidden] } else { nothing },
@@ -272,7 +273,7 @@ impl<E: Element> ThroughTime<'_, E> {
                     Some(dy) => &dy[row * self.shape.output() + self.rows.index * hidden..][..hidden],
                     None => nothing,
                 },
-                d_slots: self.d_slots.at(row * self.shape.slot_width()),
+                d_slots: self.d_slots.at(row * self.shape.slot_stride()),
                 dh: self.dh.at(self.state(column)),
                 dc: if has_c { self.dc.at(self.state(column)) } else { core::ptr::null_mut() },
             });
@@ -334,7 +335,7 @@ impl<E: Element> ThroughTime<'_, E> {
         let LayerShape { hidden, extra: width, cell, .. } = self.shape;
         let first = self.rows.batch.row(t, columns.start);
         // SAFETY: the extra columns of this step's rows lie side by side (packed rows of one step are consecutive) and
-        // belong to this task's columns; `back` filled them for this very layer with `width` columns a row.
+        // belong to this task's columns; `backward` made the array `width` columns a row long for this very layer.
         let d_extra = unsafe { core::slice::from_raw_parts_mut(self.d_extra.at(first * width), rows.len() * width) };
         d_extra.fill(E::ZERO);
         let mut group = RowGroup::default();
@@ -383,18 +384,30 @@ impl<C: Cell, E: Element> Kernel<E> for Map<'_, C, E> {
         for row in self.rows.iter().flatten() {
             let whole = self.hidden - self.hidden % L::WIDTH;
             for first in (0..whole).step_by(L::WIDTH) {
-                self.vector::<L, true>(lane, row, first, L::WIDTH);
+                // SAFETY: the units lie below H, and whoever made the rows vouches for H elements behind every pointer.
+                unsafe { self.vector::<L, true>(lane, row, first, L::WIDTH) };
             }
             if whole < self.hidden {
-                self.vector::<L, false>(lane, row, whole, self.hidden - whole);
+                // SAFETY: as above.
+                unsafe { self.vector::<L, false>(lane, row, whole, self.hidden - whole) };
             }
         }
     }
 }
 
 impl<C: Cell, E: Element> Map<'_, C, E> {
+    /// Units `first .. first + count` of one row.
+    ///
+    /// # Safety
+    /// They lie below H, and every pointer of the row that the cell uses is valid for H elements (slots: S·H).
     #[inline(always)]
-    fn vector<L: Lane<Element = E>, const FULL: bool>(&self, lane: L, row: &MapRow<'_, E>, first: usize, count: usize) {
+    unsafe fn vector<L: Lane<Element = E>, const FULL: bool>(
+        &self,
+        lane: L,
+        row: &MapRow<'_, E>,
+        first: usize,
+        count: usize,
+    ) {
         let runs_first = self.phase + 1 == C::PHASES.len();
         // SAFETY: `first + count <= H`, and the driver made every slice H long (slots: S·H) and vouches for as much behind
         // the pointers. The c's of a cell without cell state are never touched, nor an empty dy.
@@ -545,7 +558,7 @@ impl<E: Element> Products<'_, E> {
         let LayerShape { input, extra, hidden, .. } = self.shape;
         let (shape, batch, direction) = (self.shape, self.batch, Direction::BOTH[index]);
         let d_slots = self.d_slots[index];
-        let width = self.shape.slot_width();
+        let width = self.shape.slot_stride();
         let sources = RowSources { shape, batch, initial: self.initial, y: self.y, direction, index };
         let tape = &self.tape.directions[index];
         let slot_start = block.first_slot * hidden;
@@ -602,7 +615,7 @@ impl<E: Element> Products<'_, E> {
             for (packed, d_slots) in self.layer.directions.iter().zip(self.d_slots) {
                 let mut group = RowGroup::default();
                 for row in rows.clone() {
-                    group.push(d_slots[row * self.shape.slot_width()..].as_ptr(), dx.at(row * input));
+                    group.push(d_slots[row * self.shape.slot_stride()..].as_ptr(), dx.at(row * input));
                 }
                 // SAFETY: a row of slot gradients begins with the G·H of the input terms; a row of dx is I elements.
                 unsafe { accumulate(self.layer.isa, &packed.input_back, 0..cell.gates() * hidden, &group) };

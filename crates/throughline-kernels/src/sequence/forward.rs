@@ -216,7 +216,7 @@ impl<E: Element> DirectionForward<'_, E> {
             }
             let local = match self.tape {
                 Some(_) => Disjoint::new(&mut []),
-                None => Disjoint::new(scratch.rows.at_least(rows * self.shape.slot_width())),
+                None => Disjoint::new(scratch.rows.at_least(rows * self.shape.slot_stride())),
             };
             self.input_products(done..end, local);
             let mut first = 0;
@@ -233,8 +233,8 @@ impl<E: Element> DirectionForward<'_, E> {
     #[inline(always)]
     fn slots(&self, t: usize, column: usize, local_row: usize, local: Disjoint<'_, E>) -> *mut E {
         match &self.tape {
-            Some(tape) => tape.slots.at(self.batch.row(t, column) * self.shape.slot_width()),
-            None => local.at(local_row * self.shape.slot_width()),
+            Some(tape) => tape.slots.at(self.batch.row(t, column) * self.shape.slot_stride()),
+            None => local.at(local_row * self.shape.slot_stride()),
         }
     }
 
@@ -365,7 +365,7 @@ impl<E: Element> DirectionForward<'_, E> {
         let LayerShape { cell, hidden, .. } = self.shape;
         let Some(tape) = self.tape.filter(|tape| tape.pre_activations.length() > 0) else { return };
         for (column, row) in columns.zip(rows) {
-            let to = tape.pre_activations.at(self.batch.row(t, column) * self.shape.slot_width());
+            let to = tape.pre_activations.at(self.batch.row(t, column) * self.shape.slot_stride());
             for slot in 0..cell.slots() {
                 if phase == 0 || cell.phases()[phase].slots.contains(&slot) {
                     let offset = slot * hidden;
@@ -437,18 +437,30 @@ impl<C: Cell, E: Element> Kernel<E> for Map<'_, C, E> {
         for row in self.rows {
             let whole = self.hidden - self.hidden % L::WIDTH;
             for first in (0..whole).step_by(L::WIDTH) {
-                self.vector::<L, true>(lane, row, first, L::WIDTH);
+                // SAFETY: the units lie below H, and whoever made the rows vouches for H elements behind every pointer.
+                unsafe { self.vector::<L, true>(lane, row, first, L::WIDTH) };
             }
             if whole < self.hidden {
-                self.vector::<L, false>(lane, row, whole, self.hidden - whole);
+                // SAFETY: as above.
+                unsafe { self.vector::<L, false>(lane, row, whole, self.hidden - whole) };
             }
         }
     }
 }
 
 impl<C: Cell, E: Element> Map<'_, C, E> {
+    /// Units `first .. first + count` of one row.
+    ///
+    /// # Safety
+    /// They lie below H, and every pointer of the row that the cell uses is valid for H elements (slots: S·H).
     #[inline(always)]
-    fn vector<L: Lane<Element = E>, const FULL: bool>(&self, lane: L, row: &MapRow<E>, first: usize, count: usize) {
+    unsafe fn vector<L: Lane<Element = E>, const FULL: bool>(
+        &self,
+        lane: L,
+        row: &MapRow<E>,
+        first: usize,
+        count: usize,
+    ) {
         // SAFETY: `first + count <= H`, and the driver vouches for H elements behind each pointer (slots: S·H). A cell
         // without cell state never has its c pointers touched.
         unsafe {

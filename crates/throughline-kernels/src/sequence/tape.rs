@@ -52,15 +52,21 @@ impl<E: Element> Tape<E> {
         self.rows = rows;
         self.directions.resize_with(shape.directions, DirectionTape::default);
         for tape in &mut self.directions {
-            tape.slots.at_least(rows * shape.slot_width());
+            tape.slots.at_least(rows * shape.slot_stride());
             tape.extra.at_least(rows * shape.extra);
             if shape.cell.has_cell_state() {
                 tape.cell.at_least(rows * shape.hidden);
             }
             if self.keep_pre_activations {
-                tape.pre_activations.at_least(rows * shape.slot_width());
+                tape.pre_activations.at_least(rows * shape.slot_stride());
             }
         }
+    }
+
+    /// Forgets what it holds: its layer has run without it.
+    pub fn invalidate(&mut self) {
+        self.shape = None;
+        self.rows = 0;
     }
 
     /// Packed rows that the last forward pass kept.
@@ -85,7 +91,7 @@ impl<E: Element> Tape<E> {
     pub fn slot(&self, direction: usize, slot: usize, row: usize) -> &[E] {
         let shape = self.shape();
         assert!(row < self.rows && slot < shape.cell.slots(), "row {row} of {}, slot {slot}", self.rows);
-        let start = row * shape.slot_width() + slot * shape.hidden;
+        let start = row * shape.slot_stride() + slot * shape.hidden;
         &self.directions[direction].slots[start..start + shape.hidden]
     }
 
@@ -101,7 +107,7 @@ impl<E: Element> Tape<E> {
     pub fn pre_activation(&self, direction: usize, slot: usize, row: usize) -> Option<&[E]> {
         let shape = self.shape();
         assert!(row < self.rows && slot < shape.cell.slots(), "row {row} of {}, slot {slot}", self.rows);
-        let start = row * shape.slot_width() + slot * shape.hidden;
+        let start = row * shape.slot_stride() + slot * shape.hidden;
         self.keep_pre_activations.then(|| &self.directions[direction].pre_activations[start..start + shape.hidden])
     }
 

@@ -87,6 +87,7 @@ impl ClassifyLesson {
         let duplicates = if data.deduplicate { set.remove_duplicates() } else { 0 };
         if data.limit > 0 {
             set.examples.truncate(data.limit);
+            check_classes(recipe, &set)?;
         }
         let indices = fractions(recipe)?.stratified(&set.classes(), recipe.seed);
         let own = |paths: &[std::path::PathBuf]| -> Result<Option<LabelledSet>> {
@@ -144,6 +145,15 @@ impl ClassifyLesson {
             Part::Test => &self.parts.test,
         }
     }
+}
+
+/// Every class must have kept an example.
+fn check_classes(recipe: &Recipe, set: &LabelledSet) -> Result<()> {
+    let classes = set.classes();
+    let Some(lost) = (0..set.labels.len()).find(|&label| !classes.contains(&(label as u32))) else { return Ok(()) };
+    let path = recipe.data.paths.first().map_or(std::path::Path::new("data.paths"), |path| path.as_path());
+    let expected = format!("a data.limit that leaves an example of class \"{}\"", set.labels[lost]);
+    Err(Error::file(path, "data.limit", expected, recipe.data.limit))
 }
 
 fn check_parts(recipe: &Recipe, parts: &Split<Vec<Example>>) -> Result<()> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use throughline_data::{
     NgramModel, Split, Streams, TextReader, UNKNOWN, Unit, Vocabulary, VocabularyOptions, first_units,
 };
+use throughline_kernels::ops::IGNORED;
 use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_kernels::random::{Philox, Purpose};
 use throughline_kernels::sequence::Ragged;
@@ -27,9 +28,11 @@ const BUILT_IN_TEXT: &str = include_str!("built_in.txt");
 
 /// Steps of a stream that an evaluation reads at once.
 const EVALUATION_STEPS: usize = 128;
-/// An evaluation reads so many streams side by side at most, each at least so long: fewer start without context.
-const EVALUATION_STREAMS: usize = 16;
+/// An evaluation reads so many streams side by side at most, each at least so long.
+pub(crate) const EVALUATION_STREAMS: usize = 16;
 const EVALUATION_LENGTH: usize = 1024;
+/// Units that every stream but the first reads before its loss counts, so that none is judged without context.
+const EVALUATION_LEAD: usize = 256;
 
 /// The data of a language model.
 pub struct LanguageModelLesson {
@@ -133,20 +136,39 @@ fn check_length(recipe: &Recipe, parts: &Split<Vec<u32>>) -> Result<()> {
     Ok(())
 }
 
-/// The loss of `tokens`, read in a few parallel streams.
-pub(crate) fn evaluate(tokens: &[u32], model: Model<'_>, workspace: &mut Workspace<f32>) -> Option<Evaluation> {
-    let streams = (tokens.len() / EVALUATION_LENGTH).clamp(1, EVALUATION_STREAMS);
-    let streams = Streams::new(tokens.to_vec(), streams, EVALUATION_STEPS).ok()?;
+/// The loss of every unit of `tokens` but the first, read in at most `streams` parallel streams; `None` for fewer than two.
+///
+/// With L units for each of B streams, stream b reads units b·L to (b+1)·L + lead. The first is scored from its beginning,
+/// the others from their lead on, so that every unit is scored once; what lies beyond the end is ignored.
+pub(crate) fn evaluate(
+    tokens: &[u32],
+    streams: usize,
+    model: Model<'_>,
+    workspace: &mut Workspace<f32>,
+) -> Option<(Evaluation, usize)> {
+    let scored = tokens.len().checked_sub(1).filter(|&scored| scored > 0)?;
+    let streams = (scored / EVALUATION_LENGTH).clamp(1, streams);
+    let lead = if streams > 1 { EVALUATION_LEAD } else { 0 };
+    let length = (scored - lead).div_ceil(streams);
+    let unit = |stream: usize, t: usize| {
+        let place = stream * length + t;
+        if place >= scored {
+            return (UNKNOWN, IGNORED);
+        }
+        (tokens[place], if stream == 0 || t >= lead { tokens[place + 1] } else { IGNORED })
+    };
     let mut states = None;
     let mut total = Classified::default();
-    for index in 0..streams.steps() {
-        let piece = streams.step(index);
-        let batch = Ragged::even(piece.time, streams.batch());
-        let window = Window { batch: &batch, inputs: &piece.inputs, targets: &piece.targets, first_scored: 0 };
+    for start in (0..length + lead).step_by(EVALUATION_STEPS) {
+        let end = (length + lead).min(start + EVALUATION_STEPS);
+        let units = (start..end).flat_map(|t| (0..streams).map(move |stream| (stream, t)));
+        let (inputs, targets): (Vec<u32>, Vec<u32>) = units.map(|(stream, t)| unit(stream, t)).unzip();
+        let batch = Ragged::even(end - start, streams);
+        let window = Window { batch: &batch, inputs: &inputs, targets: &targets, first_scored: 0 };
         total += model.network.evaluate_language_model(model.weights, &window, &mut states, workspace);
     }
     let loss = total.loss.sum / total.loss.count as f64;
-    Some(Evaluation { loss, score: loss, metrics: metrics(loss) })
+    Some((Evaluation { loss, score: loss, metrics: metrics(loss) }, total.loss.count))
 }
 
 /// Perplexity and bits per unit of a loss in nats per unit.
@@ -197,7 +219,7 @@ impl Lesson for LanguageModelLesson {
     }
 
     fn evaluate(&mut self, part: Part, model: Model<'_>, workspace: &mut Workspace<f32>) -> Option<Evaluation> {
-        evaluate(self.part(part), model, workspace)
+        Some(evaluate(self.part(part), EVALUATION_STREAMS, model, workspace)?.0)
     }
 
     fn count(&self, part: Part) -> usize {
@@ -262,6 +284,7 @@ impl Lesson for LanguageModelLesson {
     fn digest(&self) -> String {
         let mut digest = Digest::default();
         for part in [&self.parts.train, &self.parts.validation, &self.parts.test] {
+            digest.tokens(&[part.len() as u32]);
             digest.tokens(part);
         }
         digest.bytes(self.vocabulary.to_json().as_bytes());

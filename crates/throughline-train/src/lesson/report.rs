@@ -6,7 +6,7 @@ use throughline_data::TextReader;
 
 use super::{Evaluation, classify, language_model};
 use crate::model::{Report, TrainedModel};
-use crate::{Error, Part, Recipe, Result, Task};
+use crate::{Error, Part, Result, Task};
 
 /// See [`TrainedModel::evaluate`].
 pub(crate) fn report(trained: &mut TrainedModel, paths: &[PathBuf]) -> Result<Report> {
@@ -25,18 +25,13 @@ fn empty(trained: &TrainedModel) -> Error {
     Error::file(trained.folder().path(), "test part", "a test part in its data, or files named with --data", "none")
 }
 
-/// The recipe of the run with its own data paths; its texts are read again.
-fn own_data(recipe: &Recipe) -> Result<Box<dyn super::Lesson>> {
-    super::load(recipe)
-}
-
 fn language_report(trained: &mut TrainedModel, paths: &[PathBuf]) -> Result<Report> {
     if paths.is_empty() {
-        let mut lesson = own_data(trained.recipe())?;
+        let mut lesson = super::load(trained.recipe())?;
         check_vocabulary(trained, lesson.vocabulary())?;
-        let (model, workspace) = trained.work();
+        let (model, workspace) = trained.parts();
         let (evaluation, count) = match lesson.evaluate(Part::Test, model, workspace) {
-            Some(evaluation) => (evaluation, lesson.count(Part::Test)),
+            Some(evaluation) => (evaluation, lesson.count(Part::Test) - 1),
             None => return Err(empty(trained)),
         };
         return Ok(Report { what: "test part".to_owned(), count, evaluation, confusion: None });
@@ -44,10 +39,11 @@ fn language_report(trained: &mut TrainedModel, paths: &[PathBuf]) -> Result<Repo
     let reader = TextReader::default().encoding(&trained.recipe().data.encoding)?;
     let text = language_model::read(&reader, paths, &mut 0)?;
     let tokens = trained.vocabulary().encode(&text);
-    let (model, workspace) = trained.work();
-    let evaluation = language_model::evaluate(&tokens, model, workspace)
+    let (model, workspace) = trained.parts();
+    let streams = language_model::EVALUATION_STREAMS;
+    let (evaluation, count) = language_model::evaluate(&tokens, streams, model, workspace)
         .ok_or_else(|| Error::file(&paths[0], "text", "at least two units", format_args!("{}", tokens.len())))?;
-    Ok(Report { what: name_of(paths), count: tokens.len(), evaluation, confusion: None })
+    Ok(Report { what: name_of(paths), count, evaluation, confusion: None })
 }
 
 fn classifier_report(trained: &mut TrainedModel, paths: &[PathBuf]) -> Result<Report> {
@@ -63,7 +59,7 @@ fn classifier_report(trained: &mut TrainedModel, paths: &[PathBuf]) -> Result<Re
     if set.texts.is_empty() {
         return Err(empty(trained));
     }
-    let (model, workspace) = trained.work();
+    let (model, workspace) = trained.parts();
     let (predictions, total) = classify::predict(&set, model, workspace);
     let confusion = classify::confusion(trained.labels(), &set.classes, &predictions);
     let loss = total.loss.sum / total.loss.count as f64;

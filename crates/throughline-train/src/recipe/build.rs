@@ -4,10 +4,12 @@ use std::num::NonZero;
 
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::optim::{Adam, Method, RmsProp, Sgd};
+use throughline_kernels::threads::Threads;
 use throughline_nn::network::Dropouts;
 use throughline_nn::recurrent::RecurrentConfig;
 
 use super::{Cell, OptimiserKind, Recipe};
+use crate::{Error, Origin, RecipeError, Result};
 
 /// The recurrent stack of a recipe.
 pub(crate) fn recurrent_config(recipe: &Recipe) -> RecurrentConfig {
@@ -37,6 +39,16 @@ impl Recipe {
             0 => std::thread::available_parallelism().map_or(1, NonZero::get),
             count => count,
         }
+    }
+
+    /// Starts `count` threads, or as many as the recipe says.
+    pub(crate) fn start_threads(&self, count: Option<usize>) -> Result<Threads> {
+        let count = count.unwrap_or_else(|| self.thread_count());
+        Threads::try_new(count).map_err(|refused| {
+            let key = "threads".to_owned();
+            let (expected, found) = (format!("fewer ({refused})"), count.to_string());
+            Error::from(Box::new(RecipeError { origin: Origin::default(), key, expected, found, nearest: None }))
+        })
     }
 
     pub(crate) fn dropouts(&self) -> Dropouts {

@@ -134,7 +134,7 @@ impl Check<'_> {
         self.share_below_one("optimiser.beta1", optimiser.beta1)?;
         self.share_below_one("optimiser.beta2", optimiser.beta2)?;
         self.share_below_one("optimiser.alpha", optimiser.alpha)?;
-        self.above_zero("optimiser.epsilon", optimiser.epsilon, 1.0)
+        self.within("optimiser.epsilon", optimiser.epsilon, 1e-12..=1.0)
     }
 
     fn schedule_and_sample(&self, recipe: &Recipe) -> Result<()> {
@@ -175,7 +175,7 @@ impl Check<'_> {
     }
 
     fn share_below_one(&self, key: &str, value: f64) -> Result<()> {
-        self.require(key, (0.0..1.0).contains(&value), "a number from 0 to below 1", value)
+        self.require(key, (0.0..1.0).contains(&value) && (value as f32) < 1.0, "a number from 0 to below 1", value)
     }
 
     fn above_zero(&self, key: &str, value: f64, largest: f64) -> Result<()> {
@@ -212,7 +212,10 @@ pub(super) fn unused(recipe: &Recipe, key: &str) -> Option<&'static str> {
         "data.max_vocabulary" | "data.min_count" => {
             (recipe.data.unit != Unit::Byte, "data.unit = \"char\" or \"word\"")
         }
-        "model.forget_bias" => (recipe.model.cell == Cell::Lstm, "model.cell = \"lstm\""),
+        "model.forget_bias" => {
+            (recipe.model.cell == Cell::Lstm && recipe.model.bias, "model.cell = \"lstm\" and model.bias = true")
+        }
+        "model.dropout" => (recipe.model.layers > 1, "model.layers above 1"),
         "optimiser.momentum" => (matches!(optimiser, Sgd | RmsProp), "optimiser.kind = \"sgd\" or \"rmsprop\""),
         "optimiser.beta1" | "optimiser.beta2" => {
             (matches!(optimiser, Adam | AdamW), "optimiser.kind = \"adam\" or \"adamw\"")

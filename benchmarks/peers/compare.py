@@ -26,6 +26,7 @@ SHAPES = {
         "--time 100 --batch 32 --input 128 --hidden 256 --layers 1 --bidirectional"
     ),
 }
+RAGGED = {"lengths 5..50 B=32 I=128 H=128 L=1": "--lengths 5..50 --batch 32 --input 128 --hidden 128 --layers 1"}
 CELLS = ["lstm", "gru", "rnn"]
 MODES = ["forward", "train"]
 
@@ -52,10 +53,15 @@ def bench(command):
 
 def compare(ours, theirs, pairs):
     """One row's figures: the median of the ratios and their range, both medians, and who the peer is."""
+    if "--lengths" in theirs:
+        # Our lengths are drawn by a seed: the peer takes the very same.
+        drawn = ",".join(map(str, bench(ours)["lengths"]))
+        place = theirs.index("--lengths") + 1
+        theirs = [*theirs[:place], drawn, *theirs[place + 1 :]]
     results = [(bench(ours), bench(theirs)) for _ in range(pairs)]
     ratios = [a["median_s"] / b["median_s"] for a, b in results]
     our_seconds, their_seconds = (statistics.median(side["median_s"] for side in sides) for sides in zip(*results))
-    peer = results[0][1]["peer"]
+    peer = results[0][1].get("peer")
     return statistics.median(ratios), min(ratios), max(ratios), our_seconds, their_seconds, peer
 
 
@@ -67,6 +73,11 @@ def processor():
         return platform.processor() or platform.machine()
 
 
+def revision():
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
 def main():
     options = parse_options()
     lines = []
@@ -76,11 +87,14 @@ def main():
         lines.append(line)
 
     emit(f"{datetime.date.today()}, {processor()}, {os.cpu_count()} logical CPUs, {platform.system()}.")
+    emit(f"Command: benchmarks/peers/compare.py --pairs {options.pairs} --runs {options.runs}; revision {revision()}.")
     emit(f"Median of {options.pairs} interleaved pairs of {options.runs} runs; ratio = Throughline / peer.")
     emit("")
     emit("| shape | cell | mode | threads | ratio (range) | Throughline ms | PyTorch ms |")
     emit("|---|---|---|--:|--:|--:|--:|")
-    for (shape, sizes), cell, mode, threads in product(SHAPES.items(), options.cells, options.modes, options.threads):
+    peer = None
+    shapes = (SHAPES | RAGGED).items()
+    for (shape, sizes), cell, mode, threads in product(shapes, options.cells, options.modes, options.threads):
         arguments = ["--cell", cell, "--mode", mode, "--threads", str(threads), "--runs", str(options.runs), "--json"]
         arguments += sizes.split()
         ours = [options.throughline, "bench", *arguments]
@@ -92,6 +106,20 @@ def main():
         )
     emit("")
     emit(f"Peer: {peer}.")
+    emit("")
+    emit("Our GRU with the reset before the product, against ours with the reset after it:")
+    emit("")
+    emit("| shape | mode | threads | ratio (range) | before ms | after ms |")
+    emit("|---|---|--:|--:|--:|--:|")
+    for (shape, sizes), mode, threads in product(SHAPES.items(), options.modes, options.threads):
+        arguments = ["--mode", mode, "--threads", str(threads), "--runs", str(options.runs), "--json", *sizes.split()]
+        before = [options.throughline, "bench", "--cell", "gru-before", *arguments]
+        after = [options.throughline, "bench", "--cell", "gru", *arguments]
+        ratio, least, most, before_s, after_s, _ = compare(before, after, options.pairs)
+        emit(
+            f"| {shape} | {mode} | {threads} | {ratio:.2f} ({least:.2f} to {most:.2f}) "
+            f"| {before_s * 1e3:.3f} | {after_s * 1e3:.3f} |"
+        )
     Path(options.out).write_text("\n".join(lines) + "\n")
 
 

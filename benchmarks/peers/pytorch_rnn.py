@@ -33,7 +33,7 @@ def parse_options():
     parser.add_argument("--hidden", type=int, default=200)
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--bidirectional", action="store_true")
-    parser.add_argument("--lengths", metavar="MIN..MAX", help="ragged lengths; --time is not used then")
+    parser.add_argument("--lengths", metavar="N,N,...", help="a length for each sequence, as Throughline's bench reports them; --time is not used then")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=30, help=f"at least {LEAST_RUNS}")
     parser.add_argument("--json", action="store_true")
@@ -43,10 +43,9 @@ def parse_options():
 def lengths_of(options):
     if options.lengths is None:
         return [options.time] * options.batch
-    shortest, longest = map(int, options.lengths.split(".."))
-    assert 1 <= shortest <= longest, "--lengths: expected 1 <= MIN <= MAX"
-    steps = max(options.batch - 1, 1)
-    return [longest - (longest - shortest) * b // steps for b in range(options.batch)]
+    lengths = sorted(map(int, options.lengths.split(",")), reverse=True)
+    assert len(lengths) == options.batch and lengths[-1] >= 1, "--lengths: expected --batch numbers from 1"
+    return lengths
 
 
 def make_input(options, lengths):

@@ -115,7 +115,11 @@ impl Card<'_> {
             }
             text.push('\n');
         }
-        text.push_str("\nThe parameters kept are those with the lowest validation loss.\n");
+        let kept = match self.recipe.task {
+            Task::Lm => "lowest loss",
+            Task::Classify => "fewest errors",
+        };
+        text.push_str(&format!("\nThe parameters kept are those with the {kept} on the validation part.\n"));
         text
     }
 

@@ -111,7 +111,7 @@ impl RunFolder {
         self.path.join("config.json")
     }
 
-    /// The parameters with the lowest validation loss.
+    /// The best parameters on the validation part: lowest loss (`lm`) or fewest errors (`classify`).
     pub fn model(&self) -> PathBuf {
         self.path.join("model.safetensors")
     }

@@ -1,8 +1,6 @@
 //! Every registered cell in f64 against the oracle: outputs, states and the gradient of everything.
 
-mod common;
-
-use common::{Numbers, Problem, Setup, loss};
+use crate::common::{Numbers, Problem, Setup, loss};
 use throughline_kernels::Isa;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::for_each_cell;

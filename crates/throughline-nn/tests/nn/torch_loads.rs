@@ -2,12 +2,10 @@
 //! `reference/.venv`, or under the Python that `THROUGHLINE_TORCH_PYTHON` names. Elsewhere this test says so and passes;
 //! the reference vectors cover the same arithmetic.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use common::{Model, Numbers, classifier, language_model};
+use crate::common::{Model, Numbers, classifier, language_model};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::classifier::Sequences;
 use throughline_nn::config::{ModelConfig, Task};

@@ -1,9 +1,7 @@
 //! Truncated BPTT, update by update, against an account of it that is too plain to be wrong: exact derivatives of an oracle
 //! in f64, plain stochastic gradient descent, and the states of every position kept from the window that last read it.
 
-mod common;
-
-use common::{TestFolder, checkpoint_parameters, recipe, resume_all, stop_after, text};
+use crate::common::{TestFolder, checkpoint_parameters, recipe, resume_all, stop_after, text};
 use throughline_data::Vocabulary;
 use throughline_nn::config::ModelConfig;
 use throughline_nn::network::{Dropouts, Network};

@@ -1,10 +1,8 @@
 //! The arithmetic contract, cell by cell: the same bits on every instruction set, with any number of threads, alone or in
 //! any batch, in one run or cut into chunks and steps; and no tiny numbers.
 
-mod common;
-
-use common::invariants::{assert_same_solution, same_alone, same_in_chunks, same_in_steps, same_on_every_cpu};
-use common::{Numbers, Problem, Setup};
+use crate::common::invariants::{assert_same_solution, same_alone, same_in_chunks, same_in_steps, same_on_every_cpu};
+use crate::common::{Numbers, Problem, Setup};
 use throughline_kernels::cells::{CellKind, TINY_STATE};
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa, for_each_cell};

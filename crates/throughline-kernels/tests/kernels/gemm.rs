@@ -1,8 +1,6 @@
 //! The products against a dumb loop, bit for bit: every output is one chain of fused multiply-adds.
 
-mod common;
-
-use common::Numbers;
+use crate::common::Numbers;
 use throughline_kernels::Isa;
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::gemm::{Panels, RowGroup, accumulate, add_columns, add_outer_products};

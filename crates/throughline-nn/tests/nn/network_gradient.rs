@@ -1,8 +1,6 @@
 //! Whole models: the gradient of every parameter, and the same bits whatever the threads, the batch or the cut.
 
-mod common;
-
-use common::{Model, Numbers, assert_close_tensors};
+use crate::common::{Model, Numbers, assert_close_tensors};
 use throughline_kernels::Element;
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
@@ -156,14 +154,14 @@ fn check_gradient(name: &str, config: ModelConfig, exercise: &dyn Exercise<f64>)
 
 fn check_gradients(cell: CellKind) {
     for (tied, input) in [(false, 3), (true, 4)] {
-        let config = common::language_model(stack(cell, input, 4, false), 6, tied);
+        let config = crate::common::language_model(stack(cell, input, 4, false), 6, tied);
         for (given, first_scored) in [(false, 0), (true, 2)] {
             let name = format!("language model of {}, tied {tied}, given states {given}", cell.name());
             check_gradient(&name, config.clone(), &Streams::new(&config, 4, 2, first_scored, given));
         }
     }
     for bidirectional in [false, true] {
-        let config = common::classifier(stack(cell, 3, 4, bidirectional), 6, 3);
+        let config = crate::common::classifier(stack(cell, 3, 4, bidirectional), 6, 3);
         let name = format!("classifier of {}, bidirectional {bidirectional}", cell.name());
         check_gradient(&name, config.clone(), &Texts::new(&config, &[2, 0, 3, 1]));
     }
@@ -184,17 +182,17 @@ fn check_threads(cell: CellKind) {
             assert_same_bits(&format!("gradients of {} on {threads} threads", cell.name()), &got.2, &want.2);
         }
     };
-    let config = common::language_model(stack(cell, 20, 33, false), 41, false);
+    let config = crate::common::language_model(stack(cell, 20, 33, false), 41, false);
     check(&config, &Streams::new(&config, 12, 9, 4, true));
-    let config = common::language_model(stack(cell, 33, 33, false), 41, true);
+    let config = crate::common::language_model(stack(cell, 33, 33, false), 41, true);
     check(&config, &Streams::new(&config, 7, 3, 0, false));
-    let config = common::classifier(stack(cell, 20, 33, true), 41, 5);
+    let config = crate::common::classifier(stack(cell, 20, 33, true), 41, 5);
     check(&config, &Texts::new(&config, &[7, 0, 12, 1, 7, 3, 9, 2, 11, 5]));
 }
 
 /// The logits of a text are the same bits alone and in any company.
 fn check_alone(cell: CellKind) {
-    let config = common::classifier(stack(cell, 20, 33, true), 41, 5);
+    let config = crate::common::classifier(stack(cell, 20, 33, true), 41, 5);
     let texts = Texts::new(&config, &[7, 0, 12, 1, 7, 3, 9, 2, 11, 5]).texts;
     let mut model = Model::<f32>::new(config, DROPOUTS, 2, 4, 0.3);
     let mut classify = |texts: &[Vec<u32>]| {
@@ -212,7 +210,7 @@ fn check_alone(cell: CellKind) {
 
 /// A language model that reads a window at once or a unit at a time reaches the same states and losses.
 fn check_steps(cell: CellKind) {
-    let config = common::language_model(stack(cell, 20, 33, false), 41, false);
+    let config = crate::common::language_model(stack(cell, 20, 33, false), 41, false);
     let streams = Streams::<f32>::new(&config, 6, 3, 0, false);
     let mut model = Model::<f32>::new(config, DROPOUTS, 1, 4, 0.3);
     let (network, weights, workspace) = model.parts();

@@ -1,10 +1,8 @@
 //! A run that was stopped, or that crashed, ends in the same bits as one that never stopped.
 
-mod common;
-
 use std::fs;
 
-use common::{TestFolder, checkpoint, recipe, resume_all, stop_after, table, text, train_all};
+use crate::common::{TestFolder, checkpoint, recipe, resume_all, stop_after, table, text, train_all};
 use throughline_train::metrics::read_rows;
 use throughline_train::recipe::{Cell, InitialState, ScheduleKind};
 use throughline_train::{Error, Part, Recipe, RunFolder, Task, resume, train};

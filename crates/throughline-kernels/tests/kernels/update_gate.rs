@@ -1,8 +1,6 @@
 //! The textbook's GRU, h' = (1 - z) h + z n, is this one with the rows of z negated.
 
-mod common;
-
-use common::{Problem, Setup};
+use crate::common::{Problem, Setup};
 use throughline_kernels::Isa;
 use throughline_kernels::cells::{CellKind, negate_update_gate};
 use throughline_kernels::threads::Threads;

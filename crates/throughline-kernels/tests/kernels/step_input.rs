@@ -1,9 +1,7 @@
 //! The step input: extra input columns that depend on the state before the step, forward and backward.
 
-mod common;
-
-use common::invariants::assert_same_solution;
-use common::{Numbers, Outcome, Problem, Setup, loss};
+use crate::common::invariants::assert_same_solution;
+use crate::common::{Numbers, Outcome, Problem, Setup, loss};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{Direction, Ragged, StepAt, StepInput};
 use throughline_kernels::threads::Threads;

@@ -1,8 +1,6 @@
 //! A run that diverges says so, and leaves a state that is still good.
 
-mod common;
-
-use common::{TestFolder, checkpoint, recipe, stop_after, text, train_all};
+use crate::common::{TestFolder, checkpoint, recipe, stop_after, text, train_all};
 use throughline_train::recipe::{Cell, OptimiserKind};
 use throughline_train::{Error, Recipe, RunFolder, Task, TrainedModel, train};
 

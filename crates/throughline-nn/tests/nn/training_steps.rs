@@ -1,8 +1,6 @@
 //! Ten updates of whole models against PyTorch's, loss by loss.
 
-mod common;
-
-use common::Model;
+use crate::common::Model;
 use throughline_kernels::Isa;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::ops::cross_entropy::Classified;
@@ -59,7 +57,7 @@ impl<'a> Training<'a> {
         clip_norm: f64,
     ) -> Self {
         let mut model = Model::new(config, Dropouts::default(), 1, 1, 1.0);
-        model.set(|layout, buffer| common::fill(layout, "", parameters, buffer));
+        model.set(|layout, buffer| crate::common::fill(layout, "", parameters, buffer));
         let (learning_rate, method) = method(optimiser);
         let optimiser = Optimiser::new(method, model.network.layout().length());
         Self { name, losses, norms, model, optimiser, learning_rate, clip_norm }
@@ -91,7 +89,7 @@ fn language_models() {
             layers: run.layers,
             ..RecurrentConfig::new(cell_named(&run.cell), run.embedding, run.hidden)
         };
-        let config = common::language_model(stack, run.vocabulary, false);
+        let config = crate::common::language_model(stack, run.vocabulary, false);
         let recorded = (&run.name[..], &run.losses[..], &run.gradient_norms[..]);
         let mut training = Training::new(recorded, config, &run.parameters, run.optimiser, run.clip_norm);
         let batch = Ragged::even(run.stride, run.tokens.len());
@@ -124,7 +122,7 @@ fn classifiers() {
             bidirectional: true,
             ..RecurrentConfig::new(cell_named(&run.cell), run.embedding, run.hidden)
         };
-        let config = common::classifier(stack, run.vocabulary, run.classes);
+        let config = crate::common::classifier(stack, run.vocabulary, run.classes);
         let recorded = (&run.name[..], &run.losses[..], &run.gradient_norms[..]);
         let mut training = Training::new(recorded, config, &run.parameters, run.optimiser, f64::INFINITY);
         let mut sequences = Sequences::default();

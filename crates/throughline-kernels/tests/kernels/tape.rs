@@ -1,8 +1,6 @@
 //! The tape shows what its documentation says: every gate, before and after the cell's map.
 
-mod common;
-
-use common::{Problem, Setup};
+use crate::common::{Problem, Setup};
 use throughline_kernels::Isa;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{InitialStates, Record, Scratch, Tape, forward};

@@ -1,8 +1,6 @@
 //! `config.json` and `model.safetensors`: what is written is read, and nothing else is.
 
-mod common;
-
-use common::{Numbers, classifier, language_model};
+use crate::common::{Numbers, classifier, language_model};
 use proptest::prelude::*;
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;

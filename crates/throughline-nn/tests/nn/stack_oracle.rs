@@ -1,8 +1,6 @@
 //! Stacks in f64 against the oracle: values, states and exact derivatives of everything; then dropout between layers.
 
-mod common;
-
-use common::{Numbers, assert_close_tensors, oracle_cell};
+use crate::common::{Numbers, assert_close_tensors, oracle_cell};
 use throughline_kernels::Isa;
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;

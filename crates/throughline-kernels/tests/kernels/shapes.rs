@@ -1,9 +1,7 @@
 //! The arithmetic contract over shapes that nobody thought of.
 
-mod common;
-
-use common::invariants::{same_alone, same_in_chunks, same_in_steps, same_on_every_cpu};
-use common::{Problem, Setup};
+use crate::common::invariants::{same_alone, same_in_chunks, same_in_steps, same_on_every_cpu};
+use crate::common::{Problem, Setup};
 use proptest::prelude::*;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::threads::Threads;

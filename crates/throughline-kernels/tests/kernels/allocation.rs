@@ -1,11 +1,9 @@
 //! What has run once over a batch runs over it and over any smaller one without allocating.
 
-mod common;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use common::Numbers;
+use crate::common::Numbers;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{
     BackwardStates, DirectionWeights, InitialStates, LayerGradients, LayerShape, PackedLayer, Ragged, Record, Scratch,

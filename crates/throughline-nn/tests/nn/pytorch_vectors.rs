@@ -1,7 +1,5 @@
 //! Every registered cell in f32 against what PyTorch computed: stacks, two directions, ragged batches, given states.
 
-mod common;
-
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::for_each_cell;
 use throughline_kernels::sequence::Ragged;
@@ -27,7 +25,7 @@ fn check(cell: CellKind, case: &CellCase) {
         },
         1,
     );
-    stack.set_parameters(|layout, parameters| common::fill(layout, "", &case.parameters, parameters));
+    stack.set_parameters(|layout, parameters| crate::common::fill(layout, "", &case.parameters, parameters));
     let batch = Ragged::new(&case.lengths);
     let features = stack.config().output();
     let packed = |padded: &Tensor| {
@@ -70,7 +68,7 @@ macro_rules! stamp {
     ($($name:ident: $cell:ident,)*) => {
         $(#[test]
         fn $name() {
-            let cases = vectors::cell_cases(common::oracle_cell(CellKind::$cell));
+            let cases = vectors::cell_cases(crate::common::oracle_cell(CellKind::$cell));
             assert!(!cases.is_empty());
             cases.iter().for_each(|case| check(CellKind::$cell, case));
         })*

@@ -1,0 +1,9 @@
+//! Networks against PyTorch, oracles and hostile files. One binary: the generic driver is compiled once.
+
+mod common;
+mod files;
+mod network_gradient;
+mod pytorch_vectors;
+mod stack_oracle;
+mod torch_loads;
+mod training_steps;

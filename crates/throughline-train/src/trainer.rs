@@ -109,8 +109,12 @@ pub fn resume(
     let _lock = folder.lock()?;
     let mut trainer = Trainer::new(recipe, folder)?;
     trainer.load_checkpoint()?;
+    if trainer.steps < trainer.progress.step {
+        let expected = format!("at least the {} updates that are done", trainer.progress.step);
+        return Err(Error::file(&folder.config_toml(), "train.steps or train.epochs", expected, trainer.steps));
+    }
     // What was changed to go on, such as the number of epochs, holds from now on.
-    write_atomically(&folder.config_toml(), recipe.to_toml()?.as_bytes())?;
+    trainer.write_model_files()?;
     trainer.run(stop, watch)
 }
 

@@ -30,7 +30,8 @@ const DEFAULTS: &[&str] = &[
 ];
 
 pub fn run(arguments: TrainArguments) -> Result<()> {
-    let stop = stop_on_interrupt()?;
+    let training = Arc::new(AtomicBool::new(false));
+    let stop = stop_on_interrupt(&training)?;
     let mut progress = progress::Progress::new(arguments.quiet);
     let (folder, outcome) = match &arguments.resume {
         Some(run) => {
@@ -41,13 +42,19 @@ pub fn run(arguments: TrainArguments) -> Result<()> {
             }
             let folder = RunFolder::open(Path::new(super::RUNS), run)?;
             let recipe = Recipe::resolve(Some(&folder.config_toml()), &arguments.set, &[])?;
-            let outcome = train::resume(&recipe, &folder, &stop, &mut |event| progress.show(&event));
+            let outcome = train::resume(&recipe, &folder, &stop, &mut |event| {
+                training.store(true, Ordering::Relaxed);
+                progress.show(&event);
+            });
             (folder, outcome)
         }
         None => {
             let mut recipe = recipe(&arguments)?;
             let folder = create_folder(&mut recipe)?;
-            let outcome = train::train(&recipe, &folder, &stop, &mut |event| progress.show(&event));
+            let outcome = train::train(&recipe, &folder, &stop, &mut |event| {
+                training.store(true, Ordering::Relaxed);
+                progress.show(&event);
+            });
             (folder, outcome)
         }
     };
@@ -56,12 +63,12 @@ pub fn run(arguments: TrainArguments) -> Result<()> {
     Ok(say_line(&summary(&folder, &outcome))?)
 }
 
-/// Set by the first Ctrl-C; the second ends the program at once.
-fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+/// Set by the first Ctrl-C once there is `training` to save; the second, or one before that, ends the program at once.
+fn stop_on_interrupt(training: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
+    let (flag, training) = (Arc::clone(&stop), Arc::clone(training));
     ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) {
+        if flag.swap(true, Ordering::Relaxed) || !training.load(Ordering::Relaxed) {
             std::process::exit(i32::from(crate::INTERRUPTED));
         }
         note("stopping after this update (Ctrl-C again to stop at once) ...");

@@ -69,7 +69,7 @@ pub struct SlotGradients<E> {
 impl<E: Element> SlotGradients<E> {
     /// The gradients of packed row `row` in direction `direction`, `[S·H]`, slots as in the [`Tape`].
     pub fn row(&self, shape: &LayerShape, direction: usize, row: usize) -> &[E] {
-        &self.directions[direction][row * shape.slot_stride()..][..shape.slot_width()]
+        &self.directions[direction][row * shape.slot_width()..][..shape.slot_width()]
     }
 }
 
@@ -131,7 +131,7 @@ pub fn backward<E: Element>(
     states.restart_h.fill(E::ZERO);
     states.restart_c.fill(E::ZERO);
     for index in 0..shape.directions {
-        slot_gradients.directions[index].at_least(rows * shape.slot_stride());
+        slot_gradients.directions[index].at_least(rows * shape.slot_width());
         slot_gradients.d_extra[index].at_least(rows * shape.extra);
     }
     let dh = Disjoint::new(states.dh);
@@ -265,7 +265,7 @@ impl<E: Element> ThroughTime<'_, E> {
             let (row, has_c) = (batch.row(t, column), cell.has_cell_state());
             let nothing: &[E] = &[];
             *slot = Some(MapRow {
-                slots: &self.tape.slots[row * self.shape.slot_stride()..][..self.shape.slot_width()],
+                slots: &self.tape.slots[row * self.shape.slot_width()..][..self.shape.slot_width()],
                 h_previous: self.rows.h_previous(t, column),
                 c_previous: if has_c { self.rows.c_previous(self.tape, t, column) } else { nothing },
                 c: if has_c { &self.tape.cell[row * hidden..][..hidden] } else { nothing },
@@ -273,7 +273,7 @@ impl<E: Element> ThroughTime<'_, E> {
                     Some(dy) => &dy[row * self.shape.output() + self.rows.index * hidden..][..hidden],
                     None => nothing,
                 },
-                d_slots: self.d_slots.at(row * self.shape.slot_stride()),
+                d_slots: self.d_slots.at(row * self.shape.slot_width()),
                 dh: self.dh.at(self.state(column)),
                 dc: if has_c { self.dc.at(self.state(column)) } else { core::ptr::null_mut() },
             });
@@ -558,7 +558,7 @@ impl<E: Element> Products<'_, E> {
         let LayerShape { input, extra, hidden, .. } = self.shape;
         let (shape, batch, direction) = (self.shape, self.batch, Direction::BOTH[index]);
         let d_slots = self.d_slots[index];
-        let width = self.shape.slot_stride();
+        let width = self.shape.slot_width();
         let sources = RowSources { shape, batch, initial: self.initial, y: self.y, direction, index };
         let tape = &self.tape.directions[index];
         let slot_start = block.first_slot * hidden;
@@ -615,7 +615,7 @@ impl<E: Element> Products<'_, E> {
             for (packed, d_slots) in self.layer.directions.iter().zip(self.d_slots) {
                 let mut group = RowGroup::default();
                 for row in rows.clone() {
-                    group.push(d_slots[row * self.shape.slot_stride()..].as_ptr(), dx.at(row * input));
+                    group.push(d_slots[row * self.shape.slot_width()..].as_ptr(), dx.at(row * input));
                 }
                 // SAFETY: a row of slot gradients begins with the G·H of the input terms; a row of dx is I elements.
                 unsafe { accumulate(self.layer.isa, &packed.input_back, 0..cell.gates() * hidden, &group) };

@@ -216,7 +216,7 @@ impl<E: Element> DirectionForward<'_, E> {
             }
             let local = match self.tape {
                 Some(_) => Disjoint::new(&mut []),
-                None => Disjoint::new(scratch.rows.at_least(rows * self.shape.slot_stride())),
+                None => Disjoint::new(scratch.rows.at_least(rows * self.shape.slot_width())),
             };
             self.input_products(done..end, local);
             let mut first = 0;
@@ -233,8 +233,8 @@ impl<E: Element> DirectionForward<'_, E> {
     #[inline(always)]
     fn slots(&self, t: usize, column: usize, local_row: usize, local: Disjoint<'_, E>) -> *mut E {
         match &self.tape {
-            Some(tape) => tape.slots.at(self.batch.row(t, column) * self.shape.slot_stride()),
-            None => local.at(local_row * self.shape.slot_stride()),
+            Some(tape) => tape.slots.at(self.batch.row(t, column) * self.shape.slot_width()),
+            None => local.at(local_row * self.shape.slot_width()),
         }
     }
 
@@ -365,7 +365,7 @@ impl<E: Element> DirectionForward<'_, E> {
         let LayerShape { cell, hidden, .. } = self.shape;
         let Some(tape) = self.tape.filter(|tape| tape.pre_activations.length() > 0) else { return };
         for (column, row) in columns.zip(rows) {
-            let to = tape.pre_activations.at(self.batch.row(t, column) * self.shape.slot_stride());
+            let to = tape.pre_activations.at(self.batch.row(t, column) * self.shape.slot_width());
             for slot in 0..cell.slots() {
                 if phase == 0 || cell.phases()[phase].slots.contains(&slot) {
                     let offset = slot * hidden;

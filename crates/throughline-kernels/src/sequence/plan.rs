@@ -33,11 +33,6 @@ impl LayerShape {
     pub fn slot_width(&self) -> usize {
         self.cell.slots() * self.hidden
     }
-    /// Elements from one tape row to the next: S·H rounded up to an odd number of 16 elements. Rows that lie a power of two
-    /// apart would all compete for the same places of the nearest cache when a product goes down a column.
-    pub(crate) fn slot_stride(&self) -> usize {
-        (self.slot_width().div_ceil(16) | 1) * 16
-    }
     /// D·H, columns of the output.
     pub fn output(&self) -> usize {
         self.directions * self.hidden

@@ -52,13 +52,13 @@ impl<E: Element> Tape<E> {
         self.rows = rows;
         self.directions.resize_with(shape.directions, DirectionTape::default);
         for tape in &mut self.directions {
-            tape.slots.at_least(rows * shape.slot_stride());
+            tape.slots.at_least(rows * shape.slot_width());
             tape.extra.at_least(rows * shape.extra);
             if shape.cell.has_cell_state() {
                 tape.cell.at_least(rows * shape.hidden);
             }
             if self.keep_pre_activations {
-                tape.pre_activations.at_least(rows * shape.slot_stride());
+                tape.pre_activations.at_least(rows * shape.slot_width());
             }
         }
     }
@@ -91,7 +91,7 @@ impl<E: Element> Tape<E> {
     pub fn slot(&self, direction: usize, slot: usize, row: usize) -> &[E] {
         let shape = self.shape();
         assert!(row < self.rows && slot < shape.cell.slots(), "row {row} of {}, slot {slot}", self.rows);
-        let start = row * shape.slot_stride() + slot * shape.hidden;
+        let start = row * shape.slot_width() + slot * shape.hidden;
         &self.directions[direction].slots[start..start + shape.hidden]
     }
 
@@ -107,7 +107,7 @@ impl<E: Element> Tape<E> {
     pub fn pre_activation(&self, direction: usize, slot: usize, row: usize) -> Option<&[E]> {
         let shape = self.shape();
         assert!(row < self.rows && slot < shape.cell.slots(), "row {row} of {}, slot {slot}", self.rows);
-        let start = row * shape.slot_stride() + slot * shape.hidden;
+        let start = row * shape.slot_width() + slot * shape.hidden;
         self.keep_pre_activations.then(|| &self.directions[direction].pre_activations[start..start + shape.hidden])
     }
 

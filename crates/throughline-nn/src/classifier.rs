@@ -11,7 +11,7 @@ use throughline_kernels::random::Philox;
 use throughline_kernels::sequence::Ragged;
 
 use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace};
-use crate::recurrent::{Context, Pass, States};
+use crate::recurrent::{Context, Pass, States, place_of};
 
 /// Some sequences to classify, with the memory to hold them ready for the stack.
 #[derive(Debug, Default)]
@@ -192,10 +192,4 @@ impl Network {
 pub(crate) fn dropout(pass: Pass, rate: f32, place: u32) -> Option<Dropout> {
     let family = |philox: Philox| (rate > 0.0).then_some(Dropout { philox, rate, place });
     if let Pass::Training(philox) = pass { family(philox) } else { None }
-}
-
-/// (sequence, time) of a packed row: what a mask depends on.
-pub(crate) fn place_of(batch: &Ragged, row: usize) -> (u32, u32) {
-    let (t, column) = batch.place(row);
-    (batch.order()[column] as u32, t as u32)
 }

@@ -5,9 +5,9 @@ use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_kernels::ops::embedding;
 use throughline_kernels::sequence::Ragged;
 
-use crate::classifier::{dropout, place_of};
+use crate::classifier::dropout;
 use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace};
-use crate::recurrent::{Pass, States};
+use crate::recurrent::{Pass, States, place_of};
 
 /// A window of parallel streams.
 #[derive(Clone, Copy, Debug)]

@@ -643,8 +643,11 @@ fn initial_states<'a, E: Element>(
 
 fn drop_rows<E: Element>(context: Context<'_, E>, dropout: &Dropout, batch: &Ragged, features: usize, rows: &mut [E]) {
     let isa = context.packed.layers[0].isa();
-    dropout.apply(isa, context.threads, rows, features, &|row| {
-        let (t, column) = batch.place(row);
-        (batch.order()[column] as u32, t as u32)
-    });
+    dropout.apply(isa, context.threads, rows, features, &|row| place_of(batch, row));
+}
+
+/// (sequence, time) of a packed row: what a mask depends on.
+pub(crate) fn place_of(batch: &Ragged, row: usize) -> (u32, u32) {
+    let (t, column) = batch.place(row);
+    (batch.order()[column] as u32, t as u32)
 }

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use throughline_data::Unit;
 
+use crate::lesson::grouped;
 use crate::metrics::Part;
 use crate::recipe::{Cell, Model, OptimiserKind, Recipe, Task};
 
@@ -65,7 +66,7 @@ impl Card<'_> {
             cell_name(model.cell),
             model.layers,
             model.hidden,
-            grouped(self.parameters as u64),
+            grouped(self.parameters),
             env!("CARGO_PKG_VERSION"),
         )
     }
@@ -85,7 +86,7 @@ impl Card<'_> {
             ("hidden units", model.hidden.to_string()),
             ("layers", model.layers.to_string()),
             ("directions", if model.bidirectional { "2" } else { "1" }.to_owned()),
-            ("parameters", grouped(self.parameters as u64)),
+            ("parameters", grouped(self.parameters)),
             ("dropout (embedding, between layers, output)", dropouts(model)),
             (
                 "optimiser",
@@ -211,19 +212,6 @@ fn dropouts(model: &Model) -> String {
 /// Four digits after the point; what has no value is a dash.
 fn number(value: Option<f64>) -> String {
     value.filter(|value| value.is_finite()).map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"))
-}
-
-/// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// `text` so that Markdown takes it for itself, also in a table.

@@ -7,7 +7,7 @@ mod report;
 
 use std::collections::BTreeMap;
 
-use throughline_data::Vocabulary;
+use throughline_data::{Unit, Vocabulary, VocabularyOptions};
 use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_nn::config::ModelConfig;
 use throughline_nn::network::{Network, Weights, Workspace};
@@ -102,8 +102,20 @@ pub fn load(recipe: &Recipe) -> Result<Box<dyn Lesson>> {
     })
 }
 
-/// 1234567 as "1,234,567".
-pub(crate) fn grouped(number: usize) -> String {
+/// What the vocabulary of a recipe holds. Bytes have no choice: there are 256.
+fn vocabulary_options(recipe: &Recipe) -> VocabularyOptions {
+    let data = &recipe.data;
+    match data.unit {
+        Unit::Byte => VocabularyOptions::default(),
+        _ => VocabularyOptions {
+            max_size: (data.max_vocabulary > 0).then_some(data.max_vocabulary),
+            min_count: data.min_count as u64,
+        },
+    }
+}
+
+/// A whole number such as 1234567 as "1,234,567".
+pub(crate) fn grouped(number: impl std::fmt::Display) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (index, digit) in digits.chars().enumerate() {

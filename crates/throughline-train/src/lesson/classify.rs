@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use throughline_data::{
     ConfusionMatrix, Example, LabelledReader, LabelledSet, LengthBuckets, NaiveBayes, NaiveBayesOptions, Split,
-    TextReader, UNKNOWN, Unit, Vocabulary, VocabularyOptions, majority_class,
+    TextReader, UNKNOWN, Vocabulary, majority_class,
 };
 use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_nn::classifier::Sequences;
@@ -12,7 +12,7 @@ use throughline_nn::config::ModelConfig;
 use throughline_nn::network::Workspace;
 use throughline_nn::recurrent::Pass;
 
-use super::{Evaluation, Lesson, Model, NamedTensor, Place, fractions, grouped};
+use super::{Evaluation, Lesson, Model, NamedTensor, Place, fractions, grouped, vocabulary_options};
 use crate::card::Score;
 use crate::recipe::recurrent_config;
 use crate::{Digest, Error, Part, Recipe, Result, Task};
@@ -108,15 +108,11 @@ impl ClassifyLesson {
             test: part(&test, &indices.test),
         };
         check_parts(recipe, &examples)?;
-        let options = match data.unit {
-            Unit::Byte => VocabularyOptions::default(),
-            _ => VocabularyOptions {
-                max_size: (data.max_vocabulary > 0).then_some(data.max_vocabulary),
-                min_count: data.min_count as u64,
-            },
-        };
-        let vocabulary =
-            Vocabulary::build(data.unit, examples.train.iter().map(|example| example.text.as_str()), options)?;
+        let vocabulary = Vocabulary::build(
+            data.unit,
+            examples.train.iter().map(|example| example.text.as_str()),
+            vocabulary_options(recipe),
+        )?;
         let parts = examples.map(|examples| encode(recipe, &vocabulary, examples.iter()));
         let lengths = parts.train.texts.iter().map(Vec::len).collect();
         let buckets = LengthBuckets::new(lengths, recipe.train.batch, recipe.seed);

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use throughline_data::{
-    NgramModel, Split, Streams, TextReader, UNKNOWN, Unit, Vocabulary, VocabularyOptions, first_units,
-};
+use throughline_data::{NgramModel, Split, Streams, TextReader, UNKNOWN, Vocabulary, first_units};
 use throughline_kernels::ops::IGNORED;
 use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_kernels::random::{Philox, Purpose};
@@ -16,7 +14,7 @@ use throughline_nn::network::Workspace;
 use throughline_nn::recurrent::{Pass, States};
 use throughline_nn::sampling::Sampling;
 
-use super::{Evaluation, Lesson, Model, NamedTensor, Place, fractions, grouped};
+use super::{Evaluation, Lesson, Model, NamedTensor, Place, fractions, grouped, vocabulary_options};
 use crate::card::Score;
 use crate::recipe::recurrent_config;
 use crate::{Digest, Error, Part, Recipe, Result, Task, generate};
@@ -58,14 +56,7 @@ impl LanguageModelLesson {
         let cut = fractions(recipe)?.split_text(&text, data.unit);
         let validation = own_part(&reader, &data.validation, cut.validation, &mut skipped)?;
         let test = own_part(&reader, &data.test, cut.test, &mut skipped)?;
-        let options = match data.unit {
-            Unit::Byte => VocabularyOptions::default(),
-            _ => VocabularyOptions {
-                max_size: (data.max_vocabulary > 0).then_some(data.max_vocabulary),
-                min_count: data.min_count as u64,
-            },
-        };
-        let vocabulary = Vocabulary::build(data.unit, [cut.train], options)?;
+        let vocabulary = Vocabulary::build(data.unit, [cut.train], vocabulary_options(recipe))?;
         let parts =
             Split { train: cut.train, validation: &validation, test: &test }.map(|text| vocabulary.encode(text));
         check_length(recipe, &parts)?;

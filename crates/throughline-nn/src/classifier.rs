@@ -5,13 +5,11 @@ use alloc::vec::Vec;
 
 use throughline_kernels::Element;
 use throughline_kernels::ops::cross_entropy::{Classified, RowLoss, cross_entropy, softmax_cross_entropy};
-use throughline_kernels::ops::dropout::Dropout;
 use throughline_kernels::ops::embedding;
-use throughline_kernels::random::Philox;
 use throughline_kernels::sequence::Ragged;
 
-use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace};
-use crate::recurrent::{Context, Pass, States, place_of};
+use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace, dropout};
+use crate::recurrent::{Pass, place_of};
 
 /// Some sequences to classify, with the memory to hold them ready for the stack.
 #[derive(Debug, Default)]
@@ -91,10 +89,12 @@ impl Network {
         workspace: &mut Workspace<E>,
     ) -> Classified {
         let head = &weights.packed.head;
-        let logits = self.classify(weights, sequences, Pass::Inference, workspace);
-        let mut rows = alloc::vec![RowLoss::default(); targets.len()];
-        cross_entropy(head.isa(), weights.threads, logits, head.output(), targets, &mut rows);
-        Classified::of(targets, &rows)
+        self.classify(weights, sequences, Pass::Inference, workspace);
+        let Workspace { logits, losses, .. } = workspace;
+        losses.resize(targets.len(), RowLoss::default());
+        let logits = &logits[..sequences.count() * head.output()];
+        cross_entropy(head.isa(), weights.threads, logits, head.output(), targets, losses);
+        Classified::of(targets, losses)
     }
 
     /// The mean loss of `sequences` with its gradients: adds to `gradients` and returns what
@@ -117,9 +117,10 @@ impl Network {
         self.classify(weights, sequences, pass, workspace);
 
         let logits = &mut workspace.logits[..count * head.output()];
-        let mut rows = alloc::vec![RowLoss::default(); targets.len()];
+        let losses = &mut workspace.losses;
+        losses.resize(targets.len(), RowLoss::default());
         let scale = 1.0 / count.max(1) as f64;
-        softmax_cross_entropy(isa, threads, logits, head.output(), targets, scale, &mut rows);
+        softmax_cross_entropy(isa, threads, logits, head.output(), targets, scale, losses);
         let output = self.config().recurrent.output();
         let features = &workspace.features[..count * output];
         head.add_gradients(threads, features, logits, self.head_gradients(gradients), &mut workspace.scratch);
@@ -129,7 +130,8 @@ impl Network {
             dropout.apply(isa, threads, d_features, output, &|row| (row as u32, 0));
         }
 
-        let mut d_last = States::zeros(&self.config().recurrent, count);
+        let d_last = &mut workspace.states;
+        d_last.reset(&self.config().recurrent, count);
         self.top_states_gradient(count, d_features, &mut d_last.h);
         let width = self.config().recurrent.input;
         let dx = workspace.dx.at_least(tokens.len() * width);
@@ -140,7 +142,7 @@ impl Network {
             false,
             pass,
             None,
-            Some(&d_last),
+            Some(d_last),
             Some(&mut *dx),
             gradients,
             &mut workspace.recurrent,
@@ -149,7 +151,7 @@ impl Network {
             dropout.apply(isa, threads, dx, width, &|row| place_of(batch, row));
         }
         embedding::add_gradient(isa, threads, tokens, dx, width, self.layout().view_mut(gradients, self.embedding));
-        Classified::of(targets, &rows)
+        Classified::of(targets, &workspace.losses)
     }
 
     /// The top layer's last states of every direction side by side: `[L·D, B, H]` to `[B, D·H]`.
@@ -177,19 +179,4 @@ impl Network {
             }
         }
     }
-
-    pub(crate) fn context<'a, E>(&'a self, weights: Weights<'a, E>) -> Context<'a, E> {
-        Context {
-            threads: weights.threads,
-            packed: &weights.packed.recurrent,
-            parameters: weights.parameters,
-            layout: self.layout(),
-        }
-    }
-}
-
-/// The dropout of a pass at a site, if there is one.
-pub(crate) fn dropout(pass: Pass, rate: f32, place: u32) -> Option<Dropout> {
-    let family = |philox: Philox| (rate > 0.0).then_some(Dropout { philox, rate, place });
-    if let Pass::Training(philox) = pass { family(philox) } else { None }
 }

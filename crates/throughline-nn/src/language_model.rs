@@ -5,8 +5,7 @@ use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_kernels::ops::embedding;
 use throughline_kernels::sequence::Ragged;
 
-use crate::classifier::dropout;
-use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace};
+use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace, dropout};
 use crate::recurrent::{Pass, States, place_of};
 
 /// A window of parallel streams.

@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod checkpointing;
 pub mod classifier;
 pub mod config;
 mod error;

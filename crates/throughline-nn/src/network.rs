@@ -2,9 +2,12 @@
 //! output for a language model ([`crate::language_model`]), the last states for a classifier ([`crate::classifier`]).
 
 use alloc::string::ToString;
+use alloc::vec::Vec;
 
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
+use throughline_kernels::ops::cross_entropy::RowLoss;
+use throughline_kernels::ops::dropout::Dropout;
 use throughline_kernels::ops::linear::{Linear, LinearGradients};
 use throughline_kernels::ops::softmax_head::SoftmaxHead;
 use throughline_kernels::sequence::Scratch;
@@ -15,7 +18,7 @@ use crate::config::ModelConfig;
 use crate::error::Result;
 use crate::initialise::{self, Initialisation};
 use crate::parameters::{Layout, TensorId};
-use crate::recurrent::{PackedRecurrent, Recurrent, RecurrentWorkspace, States};
+use crate::recurrent::{Context, PackedRecurrent, Pass, Recurrent, RecurrentWorkspace, States};
 
 /// Shares that training drops (Srivastava et al. 2014), besides those between the layers of the stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -73,14 +76,21 @@ pub struct Workspace<E> {
     pub(crate) logits: Buffer<E>,
     pub(crate) softmax_head: SoftmaxHead<E>,
     pub(crate) recurrent: RecurrentWorkspace<E>,
+    /// The last states, then their gradient.
     pub(crate) states: States<E>,
-    pub(crate) scratch: alloc::vec::Vec<Scratch<E>>,
+    pub(crate) losses: Vec<RowLoss>,
+    pub(crate) scratch: Vec<Scratch<E>>,
 }
 
 impl<E: Element> Workspace<E> {
     /// The memory of the recurrent stack.
     pub fn recurrent(&self) -> &RecurrentWorkspace<E> {
         &self.recurrent
+    }
+
+    /// The same, for its settings.
+    pub fn recurrent_mut(&mut self) -> &mut RecurrentWorkspace<E> {
+        &mut self.recurrent
     }
 
     /// The first `count` logits of the last classification.
@@ -179,6 +189,7 @@ impl Network {
             softmax_head: SoftmaxHead::new(),
             recurrent: self.recurrent.workspace(threads),
             states: States::default(),
+            losses: Vec::new(),
             scratch: Scratch::for_threads(threads),
         }
     }
@@ -189,4 +200,19 @@ impl Network {
         let [weight, bias] = self.layout.views_mut(gradients, ids);
         LinearGradients { weight, bias }
     }
+    /// What the stack works with.
+    pub(crate) fn context<'a, E>(&'a self, weights: Weights<'a, E>) -> Context<'a, E> {
+        Context {
+            threads: weights.threads,
+            packed: &weights.packed.recurrent,
+            parameters: weights.parameters,
+            layout: self.layout(),
+        }
+    }
+}
+
+/// The dropout of a pass at a site, if there is one.
+pub(crate) fn dropout(pass: Pass, rate: f32, place: u32) -> Option<Dropout> {
+    let Pass::Training(philox) = pass else { return None };
+    (rate > 0.0).then_some(Dropout { philox, rate, place })
 }

@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
@@ -14,6 +15,7 @@ use throughline_kernels::sequence::{
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa};
 
+use crate::checkpointing::{Checkpointing, Segments};
 use crate::initialise::{self, Initialisation};
 use crate::parameters::{Layout, TensorId};
 
@@ -130,29 +132,36 @@ pub struct PackedRecurrent<E> {
     layers: Vec<PackedLayer<E>>,
 }
 
-/// Memory of a stack for one caller: outputs, tapes, states. Grows to what the largest batch needed.
+/// Memory of a stack for one caller: outputs, tapes, states. Grows to what the largest batch needed; how much that is stands
+/// in [`checkpointing`](crate::checkpointing).
 #[derive(Debug)]
 pub struct RecurrentWorkspace<E> {
     layers: Vec<LayerMemory<E>>,
+    bidirectional: bool,
+    segments: Segments,
+    /// The segment that the tapes are of.
+    taped: usize,
     slot_gradients: SlotGradients<E>,
     /// Gradients of the outputs of two neighbouring layers.
     d_outputs: [Buffer<E>; 2],
     scratch: Vec<Scratch<E>>,
 }
 
-/// Memory of one layer; states `[D, B, H]` in column order.
+/// Memory of one layer; states are in column order.
 #[derive(Debug, Default)]
 struct LayerMemory<E> {
     tape: Tape<E>,
+    /// The top layer's is as long as the batch, that of a layer below as long as a segment.
     y: Buffer<E>,
     /// y with some of it dropped, the input of the layer above; unused without dropout.
     dropped: Buffer<E>,
-    h0: Buffer<E>,
-    c0: Buffer<E>,
+    /// `[segments + 1, D, B, H]`: the states at the start of every segment, then the last ones.
+    h: Buffer<E>,
+    c: Buffer<E>,
+    /// `[D, H]`
     restart_h: Buffer<E>,
     restart_c: Buffer<E>,
-    h_n: Buffer<E>,
-    c_n: Buffer<E>,
+    /// `[D, B, H]`
     dh: Buffer<E>,
     dc: Buffer<E>,
     d_restart_h: Buffer<E>,
@@ -164,9 +173,9 @@ struct LayerMemory<E> {
 pub enum Pass {
     /// Keeps nothing and drops nothing.
     Inference,
-    /// Keeps the tape, drops nothing.
+    /// Keeps what backward needs, drops nothing.
     Traced,
-    /// Keeps the tape and drops outputs between layers by the masks of this family.
+    /// Keeps what backward needs and drops outputs between layers by the masks of this family.
     Training(Philox),
 }
 
@@ -260,18 +269,19 @@ impl Recurrent {
         packed: &mut PackedRecurrent<E>,
     ) {
         for (packed, ids) in packed.layers.iter_mut().zip(&self.ids) {
-            let weights: Vec<DirectionWeights<'_, E>> = ids
-                .iter()
-                .map(|ids| {
-                    let [weight_ih, weight_hh] = ids.weights.map(|id| layout.view(parameters, id));
-                    let [bias_ih, bias_hh] = match ids.biases {
-                        Some(biases) => biases.map(|id| layout.view(parameters, id)),
-                        None => [&[][..]; 2],
-                    };
-                    DirectionWeights { weight_ih, weight_hh, bias_ih, bias_hh }
-                })
-                .collect();
-            packed.pack(threads, &weights);
+            let of_direction = |ids: &DirectionIds| {
+                let [weight_ih, weight_hh] = ids.weights.map(|id| layout.view(parameters, id));
+                let [bias_ih, bias_hh] = match ids.biases {
+                    Some(biases) => biases.map(|id| layout.view(parameters, id)),
+                    None => [&[][..]; 2],
+                };
+                DirectionWeights { weight_ih, weight_hh, bias_ih, bias_hh }
+            };
+            let mut weights = [DirectionWeights { weight_ih: &[], weight_hh: &[], bias_ih: &[], bias_hh: &[] }; 2];
+            for (weights, ids) in weights.iter_mut().zip(ids) {
+                *weights = of_direction(ids);
+            }
+            packed.pack(threads, &weights[..ids.len()]);
         }
     }
 
@@ -279,6 +289,9 @@ impl Recurrent {
     pub fn workspace<E: Element>(&self, threads: &Threads) -> RecurrentWorkspace<E> {
         RecurrentWorkspace {
             layers: (0..self.config.layers).map(|_| LayerMemory::default()).collect(),
+            bidirectional: self.config.bidirectional,
+            segments: Segments::default(),
+            taped: 0,
             slot_gradients: SlotGradients::default(),
             d_outputs: Default::default(),
             scratch: Scratch::for_threads(threads),
@@ -299,46 +312,74 @@ impl Recurrent {
         pass: Pass,
         workspace: &mut RecurrentWorkspace<E>,
     ) {
-        for layer in 0..self.config.layers {
-            let (below, this) = workspace.layers.split_at_mut(layer);
-            let memory = &mut this[0];
-            self.enter(context, layer, batch, given, memory);
-            let input: &[E] = match below.last() {
-                None => x,
-                Some(below) if self.dropout(layer - 1, pass).is_some() => &below.dropped,
-                Some(below) => &below.y,
-            };
-            let shape = self.config.shape(layer);
-            let states = self.config.output() * batch.batch();
-            if pass == Pass::Inference {
+        let keeps_tape = pass != Pass::Inference;
+        workspace.segments.cut(batch.steps(), keeps_tape);
+        let count = workspace.segments.count();
+        for (layer, memory) in workspace.layers.iter_mut().enumerate() {
+            if !keeps_tape {
                 memory.tape.invalidate();
             }
-            let LayerMemory { tape, y, h0, c0, restart_h, restart_c, h_n, c_n, .. } = memory;
+            self.enter(context, layer, batch, given, count, memory);
+        }
+        let top = workspace.layers.last_mut().expect("a stack has layers");
+        top.y.at_least(batch.rows() * self.config.output());
+        for segment in 0..count {
+            self.run_segment(context, batch, x, pass, segment, keeps_tape && segment + 1 == count, workspace);
+        }
+        workspace.taped = count - 1;
+    }
+
+    /// Runs all layers over one segment, from the states at its start to those at its end.
+    #[allow(clippy::too_many_arguments)]
+    fn run_segment<E: Element>(
+        &self,
+        context: Context<'_, E>,
+        batch: &Ragged,
+        x: &[E],
+        pass: Pass,
+        segment: usize,
+        keeps_tape: bool,
+        workspace: &mut RecurrentWorkspace<E>,
+    ) {
+        let RecurrentWorkspace { layers, segments, scratch, .. } = workspace;
+        let (window, rows) = segments.window(batch, segment);
+        let ([states_h, states_c], output) = (self.state_lengths(batch), self.config.output());
+        for layer in 0..self.config.layers {
+            let (below, this) = layers.split_at_mut(layer);
+            let input = self.input_of(layer, below, x, &rows, pass);
+            let LayerMemory { tape, y, dropped, h, c, restart_h, restart_c, .. } = &mut this[0];
+            let (h_before, h_n) = h[segment * states_h..].split_at_mut(states_h);
+            let (c_before, c_n) = c[segment * states_c..].split_at_mut(states_c);
+            let y = if layer + 1 == self.config.layers {
+                &mut y[rows.start * output..rows.end * output]
+            } else {
+                y.at_least(rows.len() * output)
+            };
             sequence::forward(
                 &context.packed.layers[layer],
                 context.threads,
-                batch,
-                &input[..batch.rows() * shape.input],
-                &initial_states(&self.config, batch, h0, c0, restart_h, restart_c),
-                y.at_least(batch.rows() * shape.output()),
-                h_n.at_least(states),
-                c_n.at_least(if self.config.cell.has_cell_state() { states } else { 0 }),
-                if pass == Pass::Inference { Record::Nothing } else { Record::Tape(tape) },
-                &mut workspace.scratch,
+                window,
+                input,
+                &InitialStates { h: h_before, c: c_before, restart_h, restart_c },
+                y,
+                &mut h_n[..states_h],
+                &mut c_n[..states_c],
+                if keeps_tape { Record::Tape(tape) } else { Record::Nothing },
+                scratch,
                 None,
             );
             if let Some(dropout) = self.dropout(layer, pass) {
-                let length = batch.rows() * shape.output();
-                let dropped = memory.dropped.at_least(length);
-                dropped.copy_from_slice(&memory.y[..length]);
-                drop_rows(context, &dropout, batch, shape.output(), dropped);
+                let dropped = dropped.at_least(y.len());
+                dropped.copy_from_slice(y);
+                drop_rows(context, &dropout, batch, rows.start, output, dropped);
             }
         }
     }
 
-    /// Back-propagates through the last [`forward`](Self::forward) with a tape: `dy` `[N, D·H]` is the gradient of the top
-    /// layer's output and `d_last` that of the last states (`None` for zero). Adds to `gradients`, overwrites `dx`
-    /// `[N, I]`, and leaves the gradient of the given states in [`state_gradients`](Self::state_gradients).
+    /// Back-propagates through the last [`forward`](Self::forward) that was to keep what that needs: `dy` `[N, D·H]` is the
+    /// gradient of the top layer's output and `d_last` that of the last states (`None` for zero). Adds to `gradients`,
+    /// overwrites `dx` `[N, I]`, and leaves the gradient of the given states in
+    /// [`state_gradients`](Self::state_gradients).
     ///
     /// # Panics
     /// If the arguments are not those of the forward pass.
@@ -356,46 +397,77 @@ impl Recurrent {
         gradients: &mut [E],
         workspace: &mut RecurrentWorkspace<E>,
     ) {
-        let has_c = self.config.cell.has_cell_state();
-        let states = self.config.output() * batch.batch();
-        let restarts = if batch.restarts() > 0 { states } else { 0 };
         let rows = batch.rows();
-        for layer in (0..self.config.layers).rev() {
-            let shape = self.config.shape(layer);
-            let (below, this) = workspace.layers.split_at_mut(layer);
-            let LayerMemory { tape, y, h0, c0, restart_h, restart_c, dh, dc, d_restart_h, d_restart_c, .. } =
-                &mut this[0];
-            let (dh, dc) = (dh.at_least(states), dc.at_least(if has_c { states } else { 0 }));
-            let (d_restart_h, d_restart_c) =
-                (d_restart_h.at_least(restarts), d_restart_c.at_least(if has_c { restarts } else { 0 }));
-            match d_last {
-                Some(d_last) => {
-                    self.columns_from(layer, batch, &d_last.h, dh);
-                    if has_c {
-                        self.columns_from(layer, batch, &d_last.c, dc);
-                    }
-                }
-                None => {
-                    dh.fill(E::ZERO);
-                    dc.fill(E::ZERO);
-                }
+        assert_eq!(workspace.segments.steps(), batch.steps(), "run forward on this batch first");
+        assert!(dy.is_none_or(|dy| dy.len() == rows * self.config.output()), "dy is [N, D·H]");
+        assert!(dx.as_ref().is_none_or(|dx| dx.len() == rows * self.config.input), "dx is [N, I]");
+        for (layer, memory) in workspace.layers.iter_mut().enumerate() {
+            self.leave(layer, batch, d_last, memory);
+        }
+        for segment in (0..workspace.segments.count()).rev() {
+            if segment != workspace.taped {
+                self.run_segment(context, batch, x, pass, segment, true, workspace);
+                workspace.taped = segment;
             }
-            let input: &[E] = match below.last() {
-                None => x,
-                Some(below) if self.dropout(layer - 1, pass).is_some() => &below.dropped,
-                Some(below) => &below.y,
-            };
-            let [even, odd] = &mut workspace.d_outputs;
+            let given = given || segment > 0;
+            let dx = dx.as_deref_mut();
+            self.back_through_segment(context, batch, x, given, pass, segment, dy, dx, gradients, workspace);
+        }
+    }
+
+    /// Back-propagates through all layers over the segment that the tapes are of. `given` tells whether its first states are
+    /// given or come from the segment before.
+    #[allow(clippy::too_many_arguments)]
+    fn back_through_segment<E: Element>(
+        &self,
+        context: Context<'_, E>,
+        batch: &Ragged,
+        x: &[E],
+        given: bool,
+        pass: Pass,
+        segment: usize,
+        dy: Option<&[E]>,
+        mut dx: Option<&mut [E]>,
+        gradients: &mut [E],
+        workspace: &mut RecurrentWorkspace<E>,
+    ) {
+        let RecurrentWorkspace { layers, segments, slot_gradients, d_outputs, scratch, .. } = workspace;
+        let (window, rows) = segments.window(batch, segment);
+        let ([states_h, states_c], output) = (self.state_lengths(batch), self.config.output());
+        let [restarts_h, restarts_c] = if window.restarts() > 0 { [states_h, states_c] } else { [0; 2] };
+        for layer in (0..self.config.layers).rev() {
+            let (below, this) = layers.split_at_mut(layer);
+            let input = self.input_of(layer, below, x, &rows, pass);
+            let LayerMemory { tape, y, h, c, restart_h, restart_c, dh, dc, d_restart_h, d_restart_c, .. } =
+                &mut this[0];
+            let (dh, dc) = (&mut dh[..states_h], &mut dc[..states_c]);
+            let (d_restart_h, d_restart_c) = (d_restart_h.at_least(restarts_h), d_restart_c.at_least(restarts_c));
+            let [even, odd] = &mut *d_outputs;
             let (from, to) = if layer.is_multiple_of(2) { (odd, even) } else { (even, odd) };
-            let dy = if layer + 1 == self.config.layers { dy } else { Some(&from[..rows * shape.output()]) };
-            let dx_here = if layer == 0 { dx.take() } else { Some(to.at_least(rows * shape.input)) };
+            let of_segment = rows.start * output..rows.end * output;
+            let (y, dy) = if layer + 1 == self.config.layers {
+                (&y[of_segment.clone()], dy.map(|dy| &dy[of_segment]))
+            } else {
+                (&y[..rows.len() * output], Some(&from[..rows.len() * output]))
+            };
+            let width = self.config.shape(layer).input;
+            let dx = if layer == 0 {
+                dx.as_deref_mut().map(|dx| &mut dx[rows.start * width..rows.end * width])
+            } else {
+                Some(to.at_least(rows.len() * width))
+            };
             sequence::backward(
                 &context.packed.layers[layer],
                 context.threads,
-                batch,
-                &input[..rows * shape.input],
-                &initial_states(&self.config, batch, h0, c0, restart_h, restart_c),
-                &y[..rows * shape.output()],
+                window,
+                input,
+                &InitialStates {
+                    h: &h[segment * states_h..][..states_h],
+                    c: &c[segment * states_c..][..states_c],
+                    restart_h,
+                    restart_c,
+                },
+                y,
                 tape,
                 dy,
                 BackwardStates {
@@ -404,10 +476,10 @@ impl Recurrent {
                     restart_h: &mut *d_restart_h,
                     restart_c: &mut *d_restart_c,
                 },
-                dx_here,
-                &mut self.layer_gradients(context.layout, layer, gradients),
-                &mut workspace.slot_gradients,
-                &mut workspace.scratch,
+                dx,
+                &mut self.layer_gradients(context.layout, layer, gradients)[..self.config.directions()],
+                slot_gradients,
+                scratch,
                 None,
             );
             self.learn_initial_states(
@@ -421,8 +493,31 @@ impl Recurrent {
             if layer > 0
                 && let Some(dropout) = self.dropout(layer - 1, pass)
             {
-                drop_rows(context, &dropout, batch, shape.input, &mut to[..rows * shape.input]);
+                drop_rows(context, &dropout, batch, rows.start, width, &mut to[..rows.len() * width]);
             }
+        }
+    }
+
+    /// Numbers of the hidden and of the cell states of a layer.
+    fn state_lengths(&self, batch: &Ragged) -> [usize; 2] {
+        let states = self.config.output() * batch.batch();
+        [states, if self.config.cell.has_cell_state() { states } else { 0 }]
+    }
+
+    /// What `layer` reads in a segment, the packed rows `rows`: x, or the output of the last layer of `below`.
+    fn input_of<'a, E: Element>(
+        &self,
+        layer: usize,
+        below: &'a [LayerMemory<E>],
+        x: &'a [E],
+        rows: &Range<usize>,
+        pass: Pass,
+    ) -> &'a [E] {
+        let width = self.config.shape(layer).input;
+        match below.last() {
+            None => &x[rows.start * width..rows.end * width],
+            Some(below) if self.dropout(layer - 1, pass).is_some() => &below.dropped[..rows.len() * width],
+            Some(below) => &below.y[..rows.len() * width],
         }
     }
 
@@ -433,13 +528,14 @@ impl Recurrent {
         between.then_some(Dropout { philox, rate: self.config.dropout, place: layer as u32 })
     }
 
-    /// Fills the states a layer starts from: given, learned or zero.
+    /// Fills the states a layer starts from: given, learned or zero; and makes room for those after each of `segments`.
     fn enter<E: Element>(
         &self,
         context: Context<'_, E>,
         layer: usize,
         batch: &Ragged,
         given: Option<&States<E>>,
+        segments: usize,
         memory: &mut LayerMemory<E>,
     ) {
         let RecurrentConfig { hidden, cell, .. } = self.config;
@@ -447,19 +543,39 @@ impl Recurrent {
             Some(id) => to.copy_from_slice(context.layout.view(context.parameters, id)),
             None => to.fill(E::ZERO),
         };
-        let states = self.config.output() * batch.batch();
-        let LayerMemory { h0, c0, restart_h, restart_c, .. } = memory;
-        let (h0, restart_h) = (h0.at_least(states), restart_h.at_least(self.config.output()));
+        let [states_h, states_c] = self.state_lengths(batch);
+        let LayerMemory { h, c, restart_h, restart_c, .. } = memory;
+        let h = h.at_least((segments + 1) * states_h);
+        let restart_h = restart_h.at_least(self.config.output());
         for (ids, to) in self.ids[layer].iter().zip(restart_h.chunks_mut(hidden)) {
             restart(ids.initial_h, to);
         }
-        self.fill_entries(layer, batch, given.map(|given| &given.h[..]), restart_h, h0);
+        self.fill_entries(layer, batch, given.map(|given| &given.h[..]), restart_h, &mut h[..states_h]);
         if cell.has_cell_state() {
-            let (c0, restart_c) = (c0.at_least(states), restart_c.at_least(self.config.output()));
+            let c = c.at_least((segments + 1) * states_c);
+            let restart_c = restart_c.at_least(self.config.output());
             for (ids, to) in self.ids[layer].iter().zip(restart_c.chunks_mut(hidden)) {
                 restart(ids.initial_c, to);
             }
-            self.fill_entries(layer, batch, given.map(|given| &given.c[..]), restart_c, c0);
+            self.fill_entries(layer, batch, given.map(|given| &given.c[..]), restart_c, &mut c[..states_c]);
+        }
+    }
+
+    /// Fills the gradients of a layer's last states.
+    fn leave<E: Element>(&self, layer: usize, batch: &Ragged, d_last: Option<&States<E>>, memory: &mut LayerMemory<E>) {
+        let [states_h, states_c] = self.state_lengths(batch);
+        let (dh, dc) = (memory.dh.at_least(states_h), memory.dc.at_least(states_c));
+        match d_last {
+            Some(d_last) => {
+                self.columns_from(layer, batch, &d_last.h, dh);
+                if self.config.cell.has_cell_state() {
+                    self.columns_from(layer, batch, &d_last.c, dc);
+                }
+            }
+            None => {
+                dh.fill(E::ZERO);
+                dc.fill(E::ZERO);
+            }
         }
     }
 
@@ -512,7 +628,7 @@ impl Recurrent {
         layout: &Layout,
         layer: usize,
         gradients: &'a mut [E],
-    ) -> Vec<LayerGradients<'a, E>> {
+    ) -> [LayerGradients<'a, E>; 2] {
         let mut rest = gradients;
         let mut before = 0;
         let mut take = |id: TensorId| -> &'a mut [E] {
@@ -532,7 +648,9 @@ impl Recurrent {
             };
             LayerGradients { weight_ih, weight_hh, bias_ih, bias_hh }
         };
-        self.ids[layer].iter().map(of_direction).collect()
+        let mut directions = self.ids[layer].iter().map(of_direction);
+        let nothing = || LayerGradients { weight_ih: &mut [], weight_hh: &mut [], bias_ih: &mut [], bias_hh: &mut [] };
+        core::array::from_fn(|_| directions.next().unwrap_or_else(nothing))
     }
 
     /// A learned state receives the gradient of every sequence that started from it, and of every boundary.
@@ -564,11 +682,23 @@ impl Recurrent {
 
     /// The states after the last row of each sequence, of the last forward pass, in the caller's order.
     pub fn last_states<E: Element>(&self, batch: &Ragged, workspace: &RecurrentWorkspace<E>, states: &mut States<E>) {
+        self.kept_states(batch, workspace.segments.count(), workspace, states);
+    }
+
+    /// The states at the start of a segment; those after the last one for the number of segments.
+    fn kept_states<E: Element>(
+        &self,
+        batch: &Ragged,
+        segment: usize,
+        workspace: &RecurrentWorkspace<E>,
+        states: &mut States<E>,
+    ) {
         states.reset(&self.config, batch.batch());
+        let [states_h, states_c] = self.state_lengths(batch);
         for (layer, memory) in workspace.layers.iter().enumerate() {
-            self.columns_to(layer, batch, &memory.h_n, &mut states.h);
+            self.columns_to(layer, batch, &memory.h[segment * states_h..], &mut states.h);
             if self.config.cell.has_cell_state() {
-                self.columns_to(layer, batch, &memory.c_n, &mut states.c);
+                self.columns_to(layer, batch, &memory.c[segment * states_c..], &mut states.c);
             }
         }
     }
@@ -588,7 +718,8 @@ impl Recurrent {
     /// BPTT's next window starts. `steps` = 0 gives the states the pass started from.
     ///
     /// # Panics
-    /// If the stack reads backward, or a sequence is shorter than `steps`.
+    /// If the stack reads backward, a sequence is shorter than `steps`, or checkpointing has not kept these states
+    /// ([`RecurrentWorkspace::keep_states_after`]).
     pub fn states_after<E: Element>(
         &self,
         batch: &Ragged,
@@ -598,18 +729,21 @@ impl Recurrent {
     ) {
         assert!(!self.config.bidirectional, "a stack that reads backward has no state in mid-sequence");
         assert!(steps == 0 || batch.batch_sizes()[steps - 1] == batch.batch(), "every sequence reaches step {steps}");
+        if let Some(segment) = workspace.segments.beginning_at(steps) {
+            self.kept_states(batch, segment, workspace, states);
+            return;
+        }
+        let count = workspace.segments.count();
+        assert_eq!(count, 1, "the states after {steps} steps are not kept: ask for them before the forward pass");
         let hidden = self.config.hidden;
         states.reset(&self.config, batch.batch());
         for (layer, memory) in workspace.layers.iter().enumerate() {
             for (column, &sequence) in batch.order().iter().enumerate() {
                 let to = (layer * batch.batch() + sequence) * hidden;
-                let (h, c) = match steps.checked_sub(1).map(|t| batch.row(t, column)) {
-                    Some(row) => (&memory.y[row * hidden..], memory.tape.cell_state(0, row)),
-                    None => (&memory.h0[column * hidden..], memory.c0.get(column * hidden..)),
-                };
-                states.h[to..to + hidden].copy_from_slice(&h[..hidden]);
-                if self.config.cell.has_cell_state() {
-                    states.c[to..to + hidden].copy_from_slice(&c.expect("an LSTM has cell states")[..hidden]);
+                let row = batch.row(steps - 1, column);
+                states.h[to..to + hidden].copy_from_slice(&memory.y[row * hidden..][..hidden]);
+                if let Some(c) = memory.tape.cell_state(0, row) {
+                    states.c[to..to + hidden].copy_from_slice(c);
                 }
             }
         }
@@ -622,28 +756,39 @@ impl<E: Element> RecurrentWorkspace<E> {
         &self.layers.last().expect("a stack has layers").y[..rows * output]
     }
 
-    /// The tape of a layer, of the last forward pass that kept one.
+    /// How training spares memory from the next forward pass on. The default is [`Checkpointing::Off`].
+    ///
+    /// # Panics
+    /// If the stack reads in both directions, unless `checkpointing` is off.
+    pub fn set_checkpointing(&mut self, checkpointing: Checkpointing) {
+        let possible = !self.bidirectional || checkpointing == Checkpointing::Off;
+        assert!(possible, "a stack that reads in both directions has no checkpointing, not {checkpointing:?}");
+        self.segments.checkpointing = checkpointing;
+    }
+
+    /// Has the next forward pass keep the states after `steps` steps for [`Recurrent::states_after`], whatever the
+    /// checkpointing. Without checkpointing all are kept; with it those after every k-th step, the last ones and these.
+    pub fn keep_states_after(&mut self, steps: usize) {
+        self.segments.extra_cut = steps;
+    }
+
+    /// The tape of a layer, of the last pass that kept one; with [`Checkpointing`] it is of the segment that ran last.
     pub fn tape(&self, layer: usize) -> &Tape<E> {
         &self.layers[layer].tape
     }
 }
 
-fn initial_states<'a, E: Element>(
-    config: &RecurrentConfig,
+/// Drops from packed rows of a batch, the first of which is `first` in the whole: masks follow the time in the whole.
+fn drop_rows<E: Element>(
+    context: Context<'_, E>,
+    dropout: &Dropout,
     batch: &Ragged,
-    h0: &'a Buffer<E>,
-    c0: &'a Buffer<E>,
-    restart_h: &'a Buffer<E>,
-    restart_c: &'a Buffer<E>,
-) -> InitialStates<'a, E> {
-    let states = config.output() * batch.batch();
-    let c0 = if config.cell.has_cell_state() { &c0[..states] } else { &[] };
-    InitialStates { h: &h0[..states], c: c0, restart_h, restart_c }
-}
-
-fn drop_rows<E: Element>(context: Context<'_, E>, dropout: &Dropout, batch: &Ragged, features: usize, rows: &mut [E]) {
+    first: usize,
+    features: usize,
+    rows: &mut [E],
+) {
     let isa = context.packed.layers[0].isa();
-    dropout.apply(isa, context.threads, rows, features, &|row| place_of(batch, row));
+    dropout.apply(isa, context.threads, rows, features, &|row| place_of(batch, first + row));
 }
 
 /// (sequence, time) of a packed row: what a mask depends on.

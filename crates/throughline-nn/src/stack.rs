@@ -5,6 +5,7 @@ use throughline_kernels::sequence::{Ragged, Tape};
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa};
 
+use crate::checkpointing::Checkpointing;
 use crate::initialise::Initialisation;
 use crate::parameters::Layout;
 use crate::recurrent::{Context, PackedRecurrent, Pass, Recurrent, RecurrentConfig, RecurrentWorkspace, States};
@@ -99,7 +100,15 @@ impl<E: Element> Stack<E> {
         self.gradients.fill(E::ZERO);
     }
 
-    /// Runs over packed rows `x` `[N, I]` from the states `given` or the initial ones, and keeps the tape.
+    /// How the runs from now on spare memory; see [`checkpointing`](crate::checkpointing).
+    ///
+    /// # Panics
+    /// If the stack reads in both directions, unless `checkpointing` is off.
+    pub fn set_checkpointing(&mut self, checkpointing: Checkpointing) {
+        self.workspace.set_checkpointing(checkpointing);
+    }
+
+    /// Runs over packed rows `x` `[N, I]` from the states `given` or the initial ones, and keeps what backward needs.
     ///
     /// # Panics
     /// If a length does not fit the batch.
@@ -135,7 +144,8 @@ impl<E: Element> Stack<E> {
         InputGradients { x: dx, states }
     }
 
-    /// The tape of a layer, of the last run: every gate of every row.
+    /// The tape of a layer, of the last run: every gate of every row. With [`Checkpointing`] it is of the segment that ran
+    /// last.
     pub fn tape(&self, layer: usize) -> &Tape<E> {
         self.workspace.tape(layer)
     }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use throughline_data::{Format, Unit};
+pub use throughline_nn::checkpointing::Checkpointing;
 pub use throughline_nn::config::Task;
 pub use throughline_nn::initialise::Initialisation;
 pub use throughline_nn::recurrent::InitialState;
@@ -153,6 +154,13 @@ pub struct Train {
     pub stride: usize,
     /// Units through which the gradient flows back (`lm`): 0 stands for `stride`, else `stride` to 1048576. Default 0.
     pub window: usize,
+    /// Checkpointing in time, to train through long sequences in little memory: keep the states after every so many steps and
+    /// compute the rest anew where the gradient needs it, 0 to 1048576. 0: keep everything; `"auto"`: about the square root
+    /// of the length of each batch (`lm`: of its window). With k steps of T, memory for the recurrent layers beside their
+    /// output is that of k steps and T/k states, and training takes at most one more forward pass. Gradients differ in
+    /// rounding. Only where the model does not read in both directions ([`throughline_nn::checkpointing`]). Default 0.
+    #[serde(with = "auto_or_steps")]
+    pub checkpoint_every: Checkpointing,
     /// Largest global norm of the gradient (Pascanu et al. 2013), 0 to 1e6; 0: no limit. Default 1.
     pub clip_norm: f64,
     /// Largest absolute value of an element of the gradient, 0 to 1e6; 0: no limit. Default 0.
@@ -344,6 +352,48 @@ mod auto_or_format {
     }
 }
 
+/// [`Train::checkpoint_every`] in TOML: `Off` is 0, `Auto` is `"auto"`.
+mod auto_or_steps {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Unexpected, Visitor};
+    use serde::{Serialize, Serializer};
+    use throughline_nn::checkpointing::Checkpointing;
+
+    const AUTO: &str = "auto";
+
+    pub fn serialize<S: Serializer>(checkpointing: &Checkpointing, serializer: S) -> Result<S::Ok, S::Error> {
+        match checkpointing {
+            Checkpointing::Off => 0.serialize(serializer),
+            Checkpointing::Every(steps) => steps.serialize(serializer),
+            Checkpointing::Auto => AUTO.serialize(serializer),
+        }
+    }
+
+    struct AutoOrSteps;
+
+    impl Visitor<'_> for AutoOrSteps {
+        type Value = Checkpointing;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a whole number of steps, 0 or more, or \"{AUTO}\"")
+        }
+
+        fn visit_i64<E: Error>(self, steps: i64) -> Result<Checkpointing, E> {
+            let steps = usize::try_from(steps).map_err(|_| E::invalid_value(Unexpected::Signed(steps), &self))?;
+            Ok(Checkpointing::every(steps))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Checkpointing, E> {
+            if text == AUTO { Ok(Checkpointing::Auto) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Checkpointing, D::Error> {
+        deserializer.deserialize_any(AutoOrSteps)
+    }
+}
+
 impl Model {
     /// The defaults for `task`.
     pub fn default_for(task: Task) -> Self {
@@ -380,6 +430,7 @@ impl Default for Train {
             batch: 32,
             stride: 64,
             window: 0,
+            checkpoint_every: Checkpointing::Off,
             clip_norm: 1.0,
             clip_value: 0.0,
             evaluations: 10,

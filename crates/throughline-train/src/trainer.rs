@@ -149,13 +149,15 @@ impl<'a> Trainer<'a> {
             steps => steps,
         };
         let progress = Progress::start(lesson.digest(), recipe.identity()?);
+        let mut workspace = network.workspace(&threads);
+        workspace.recurrent_mut().set_checkpointing(recipe.train.checkpoint_every);
         Ok(Self {
             recipe,
             folder,
             isa,
             gradients: network.layout().zeros(),
             packed: network.packed(isa, &threads, &parameters, true),
-            workspace: network.workspace(&threads),
+            workspace,
             optimiser: Optimiser::new(recipe.method(), network.layout().length()),
             threads,
             lesson,

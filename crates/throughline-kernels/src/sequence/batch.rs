@@ -1,6 +1,7 @@
 //! Ragged batches: sequences of different lengths side by side, no step computed on padding.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use throughline_simd::Element;
 
@@ -33,7 +34,8 @@ pub enum Previous {
 ///
 /// `B` sequences are sorted by falling length (equal lengths keep their order); sorted place b is called *column* b. The N
 /// real (time, sequence) rows are stored time-major: step t owns rows `row(t, 0) .. row(t, batch_sizes[t])`, one for each
-/// of the first `batch_sizes[t]` columns.
+/// of the first `batch_sizes[t]` columns. In a window of a batch ([`set_window`](Self::set_window)) the columns keep the
+/// places that they have in the whole.
 ///
 /// A reset is a boundary between t-1 and t of a sequence (a document ends there): both directions restart at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,6 +102,46 @@ impl Ragged {
                 self.resets.push(boundary(self.order[column], t));
             }
         }
+        self.count_restarts();
+    }
+
+    /// Takes on the steps `steps` of `whole`; allocates only when that is larger than every shape before.
+    ///
+    /// The columns stay those of `whole`, so that its packed rows of these steps are this batch's rows and states go from
+    /// window to window as they are. A boundary before the first step takes the place of the state given there.
+    ///
+    /// # Panics
+    /// If `whole` has fewer steps.
+    pub fn set_window(&mut self, whole: &Ragged, steps: Range<usize>) {
+        assert!(
+            steps.start <= steps.end && steps.end <= whole.steps(),
+            "a window of {steps:?} out of {} steps",
+            whole.steps()
+        );
+        self.lengths.clear();
+        self.lengths.extend(whole.lengths.iter().map(|length| length.clamp(&steps.start, &steps.end) - steps.start));
+        self.order.clone_from(&whole.order);
+        self.batch_sizes.clear();
+        self.batch_sizes.extend_from_slice(&whole.batch_sizes[steps.clone()]);
+        self.offsets.clear();
+        self.offsets.push(0);
+        self.times.clear();
+        let mut rows = 0;
+        for (t, alive) in self.batch_sizes.iter().enumerate() {
+            rows += alive;
+            self.offsets.push(rows);
+            self.times.resize(rows, t);
+        }
+        self.resets.clear();
+        if !whole.resets.is_empty() {
+            let first = whole.offsets[steps.start];
+            self.resets.extend_from_slice(&whole.resets[first..first + rows]);
+        }
+        self.count_restarts();
+    }
+
+    /// Without any boundary there is no list of them.
+    fn count_restarts(&mut self) {
         self.restarts = self.resets.iter().filter(|&&reset| reset).count();
         if self.restarts == 0 {
             self.resets.clear();
@@ -275,6 +317,44 @@ mod tests {
         assert_eq!(batch.previous(Direction::Reverse, 1, 0), Previous::Row(6));
         assert_eq!(batch.last_row(Direction::Forward, 0), Some(6));
         assert_eq!(batch.last_row(Direction::Reverse, 3), None);
+    }
+
+    #[test]
+    fn a_window_has_the_rows_and_boundaries_of_the_whole() {
+        let mut whole = Ragged::new(&[4, 0, 7, 2, 4, 5]);
+        let boundary = |sequence: usize, t: usize| (sequence + t).is_multiple_of(3);
+        whole.set_resets(boundary);
+        let mut window = Ragged::default();
+        for (start, end) in (0..=7).flat_map(|start| (start..=7).map(move |end| (start, end))) {
+            window.set_window(&whole, start..end);
+            assert_eq!((window.order(), window.steps(), window.batch()), (whole.order(), end - start, 6));
+            let (mut next, mut restarts) = (0, 0);
+            for t in start..end {
+                for column in 0..whole.batch_sizes()[t] {
+                    let (here, there) = (window.row(t - start, column), whole.row(t, column));
+                    assert_eq!((here, there - next), (next, whole.row(start, 0)));
+                    assert_eq!(window.place(here), (t - start, column));
+                    assert_eq!(window.reset_before(here), whole.reset_before(there));
+                    let entered = t == start && !whole.reset_before(there);
+                    let previous = match whole.previous(Direction::Forward, t, column) {
+                        Previous::Row(row) if !entered => Previous::Row(row - whole.row(start, 0)),
+                        _ if entered => Previous::Given,
+                        other => other,
+                    };
+                    assert_eq!(window.previous(Direction::Forward, t - start, column), previous);
+                    restarts += usize::from(boundary(whole.order()[column], t));
+                    next += 1;
+                }
+            }
+            assert_eq!((window.rows(), window.restarts()), (next, restarts));
+            for column in 0..6 {
+                assert_eq!(window.length_of(column), whole.length_of(column).clamp(start, end) - start);
+            }
+        }
+        window.set_window(&whole, 0..7);
+        assert_eq!(window, whole);
+        window.set_window(&Ragged::default(), 0..0);
+        assert_eq!((window.rows(), window.batch()), (0, 0));
     }
 
     #[test]

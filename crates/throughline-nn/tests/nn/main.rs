@@ -1,5 +1,6 @@
 //! Networks against PyTorch, oracles and hostile files. One binary: the generic driver is compiled once.
 
+mod checkpointing;
 mod common;
 mod files;
 mod network_gradient;

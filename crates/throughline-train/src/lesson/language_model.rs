@@ -200,9 +200,12 @@ impl Lesson for LanguageModelLesson {
         let first_scored = scored.start - start;
         let window = Window { batch: &batch, inputs: &piece.inputs, targets: &piece.targets, first_scored };
         let given = (start > 0).then_some(&self.carried);
+        let next = (index + 1 < self.streams.steps()).then(|| self.window_start(index + 1) - start);
+        if let Some(next) = next {
+            workspace.recurrent_mut().keep_states_after(next);
+        }
         let learnt = model.network.train_language_model(model.weights, &window, given, pass, gradients, workspace);
-        if index + 1 < self.streams.steps() {
-            let next = self.window_start(index + 1) - start;
+        if let Some(next) = next {
             let recurrent = model.network.recurrent();
             recurrent.states_after(&batch, next, workspace.recurrent(), &mut self.carried);
         }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use super::resolve::{Origins, dotted_keys, recipe_error};
 use throughline_data::Unit;
 
-use super::{Cell, OptimiserKind, Recipe, ScheduleKind, Task, recurrent_config};
+use super::{Cell, Checkpointing, OptimiserKind, Recipe, ScheduleKind, Task, recurrent_config};
 use crate::{Error, Result, run_folder};
 
 /// TOML has no larger whole number.
@@ -118,6 +118,10 @@ impl Check<'_> {
         let wide_enough = train.gradient_window() >= train.stride;
         let expected = format!("0, or at least train.stride = {}", train.stride);
         self.require("train.window", wide_enough, expected, train.window)?;
+        if let Checkpointing::Every(steps) = train.checkpoint_every {
+            let expected = format!("0 to {LONGEST_WINDOW}, or \"auto\"");
+            self.require("train.checkpoint_every", steps.get() <= LONGEST_WINDOW, expected, steps)?;
+        }
         self.within("train.clip_norm", train.clip_norm, 0.0..=1e6)?;
         self.within("train.clip_value", train.clip_value, 0.0..=1e6)?;
         self.within("train.evaluations", train.evaluations, 5..=100_000)?;
@@ -215,6 +219,7 @@ pub(super) fn unused(recipe: &Recipe, key: &str) -> Option<&'static str> {
         "model.forget_bias" => {
             (recipe.model.cell == Cell::Lstm && recipe.model.bias, "model.cell = \"lstm\" and model.bias = true")
         }
+        "train.checkpoint_every" => (!recipe.model.bidirectional, "model.bidirectional = false"),
         "model.dropout" => (recipe.model.layers > 1, "model.layers above 1"),
         "optimiser.momentum" => (matches!(optimiser, Sgd | RmsProp), "optimiser.kind = \"sgd\" or \"rmsprop\""),
         "optimiser.beta1" | "optimiser.beta2" => {
@@ -272,6 +277,7 @@ mod tests {
                   model.hidden=65537 model.layers=0 model.layers=65 model.dropout=1 model.dropout=-0.1 \
                   model.embedding_dropout=1 model.output_dropout=nan model.forget_bias=11 train.epochs=0 train.epochs=1000001 \
                   train.batch=0 train.batch=65537 train.stride=0 train.stride=1048577 train.window=63 train.window=1048577 \
+                  train.checkpoint_every=1048577 train.checkpoint_every=-1 train.checkpoint_every=sometimes \
                   train.clip_norm=-1 train.clip_norm=inf train.clip_value=nan train.evaluations=4 train.evaluations=100001 \
                   train.checkpoint_seconds=0 optimiser.learning_rate=0 optimiser.learning_rate=inf \
                   optimiser.learning_rate=-1 optimiser.weight_decay=-1 optimiser.beta1=1 optimiser.beta2=1.0 \
@@ -313,6 +319,8 @@ mod tests {
             ("lm", "schedule.gamma=0.1", "schedule.gamma"),
             ("lm", "model.cell=gru model.forget_bias=1", "model.forget_bias"),
             ("classify", "train.stride=8", "train.stride"),
+            ("classify", "train.checkpoint_every=8", "train.checkpoint_every"),
+            ("classify", "train.checkpoint_every=auto", "train.checkpoint_every"),
             ("classify", "sample.prompt=x", "sample.prompt"),
         ] {
             let error = error(task, sets);

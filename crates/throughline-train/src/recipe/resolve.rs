@@ -263,7 +263,7 @@ pub(super) fn recipe_error(
 mod tests {
     use throughline_data::{Format, Unit};
 
-    use super::super::{Cell, OptimiserKind, ScheduleKind};
+    use super::super::{Cell, Checkpointing, OptimiserKind, ScheduleKind};
     use super::*;
     use crate::testing::TestFolder;
 
@@ -346,12 +346,39 @@ momentum = 0.9
     fn the_resolved_recipe_reads_again_identically() {
         let lm = ["task=lm", "model.tied=true", "model.embedding=10", "schedule.kind=cosine", "train.clip_norm=0.3"];
         let classify = ["data.format=label-first", "schedule.kind=plateau", "optimiser.learning_rate=1e-7", "name=a.b"];
-        for sets in [&lm[..], &classify, &[]] {
+        let segments = ["task=lm", "train.checkpoint_every=100"];
+        let one_way = ["model.bidirectional=false", "train.checkpoint_every=auto"];
+        for sets in [&lm[..], &classify, &segments, &one_way, &[]] {
             let recipe = resolve(RECIPE, sets).unwrap();
             let text = recipe.to_toml().unwrap();
             assert_eq!(resolve(&text, &[]).unwrap(), recipe, "{text}");
             assert_eq!(resolve(&text, &[]).unwrap().to_toml().unwrap(), text);
         }
+    }
+
+    #[test]
+    fn checkpointing_is_a_number_of_steps_or_auto() {
+        let value = |value: &str| {
+            let text = format!("task = 'lm'\ndata.paths = ['x']\ntrain.checkpoint_every = {value}");
+            let from_file = resolve(&text, &[]).unwrap();
+            let set = format!("train.checkpoint_every={value}");
+            assert_eq!(resolve(RECIPE, &["model.bidirectional=false", &set]).unwrap().train, from_file.train);
+            let line = format!("checkpoint_every = {}", value.replace('\'', "\""));
+            assert!(from_file.to_toml().unwrap().lines().any(|found| found == line), "{line}");
+            from_file.train.checkpoint_every
+        };
+        assert_eq!(value("0"), Checkpointing::Off);
+        assert_eq!(value("7"), Checkpointing::every(7));
+        assert_eq!(value("'auto'"), Checkpointing::Auto);
+        let bare = resolve(RECIPE, &["model.bidirectional=false", "train.checkpoint_every=auto"]).unwrap();
+        assert_eq!(bare.train.checkpoint_every, Checkpointing::Auto);
+        for (wrong, found) in [("-1", "-1"), ("1.5", "1.5"), ("'often'", "\"often\""), ("true", "true")] {
+            let (line, error) = error(&format!("task = 'lm'\ntrain.checkpoint_every = {wrong}"), &[]);
+            assert_eq!((line, error.key.as_str(), error.found.as_str()), (Some(2), "train.checkpoint_every", found));
+            assert_eq!(error.expected, "a whole number of steps, 0 or more, or \"auto\"");
+        }
+        let both = message(RECIPE, &["train.checkpoint_every=8"]);
+        assert!(both.contains("only with model.bidirectional = false, found 8"), "{both}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::{TestFolder, checkpoint, recipe, resume_all, stop_after, table, text, train_all};
 use throughline_train::metrics::read_rows;
-use throughline_train::recipe::{Cell, InitialState, ScheduleKind};
+use throughline_train::recipe::{Cell, Checkpointing, InitialState, ScheduleKind};
 use throughline_train::{Error, Part, Recipe, RunFolder, Task, resume, train};
 
 /// With all that a checkpoint must carry: states, moments, masks, schedule; crosses epochs and stops inside one.
@@ -17,6 +17,7 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     (recipe.model.dropout, recipe.model.embedding_dropout, recipe.model.output_dropout) = (0.2, 0.1, 0.3);
     // 300 units: 4 streams of 74, 13 updates an epoch.
     (recipe.train.window, recipe.train.steps) = (10, 30);
+    recipe.train.checkpoint_every = Checkpointing::every(4);
     (recipe.schedule.kind, recipe.schedule.warmup, recipe.schedule.patience) = (ScheduleKind::Plateau, 3, 1);
     recipe.sample.length = 5;
     recipe

@@ -9,7 +9,7 @@ use throughline_nn::parameters::Layout;
 use throughline_nn::recurrent::InitialState;
 use throughline_testkit::{Number, OracleCell, OracleConfig, State, assert_close, exact_gradient};
 use throughline_train::metrics::read_rows;
-use throughline_train::recipe::{Cell, OptimiserKind};
+use throughline_train::recipe::{Cell, Checkpointing, OptimiserKind};
 use throughline_train::{Error, Part, Recipe, Task, train};
 
 /// f32 against f64 over a dozen updates.
@@ -191,14 +191,30 @@ fn compare(change: impl Fn(&mut Recipe), cell: OracleCell, updates: usize) -> Co
 
 #[track_caller]
 fn check(stride: usize, window: usize, cell: (Cell, OracleCell), initial_state: InitialState) -> Vec<f64> {
+    check_with(Checkpointing::Off, stride, window, cell, initial_state)
+}
+
+#[track_caller]
+fn check_with(
+    checkpointing: Checkpointing,
+    stride: usize,
+    window: usize,
+    cell: (Cell, OracleCell),
+    initial_state: InitialState,
+) -> Vec<f64> {
     // An epoch of streams of 20 steps, and three updates of the next.
     let updates = 20_usize.div_ceil(stride) + 3;
     let change = |recipe: &mut Recipe| {
         (recipe.train.stride, recipe.train.window) = (stride, window);
         (recipe.model.cell, recipe.model.initial_state) = (cell.0, initial_state);
+        recipe.train.checkpoint_every = checkpointing;
     };
     let Comparison { got, want } = compare(change, cell.1, updates);
-    let name = |what: &str| format!("{what} with stride {stride}, window {window} and {initial_state:?} states");
+    let name = |what: &str| {
+        format!(
+            "{what} with stride {stride}, window {window}, {initial_state:?} states, checkpointing {checkpointing:?}"
+        )
+    };
     assert_close(&name("losses"), &got.0, &want.0, TOLERANCE);
     assert_close(&name("parameters"), &got.1, &want.1, TOLERANCE);
     want.1
@@ -214,6 +230,18 @@ fn windows_that_overlap() {
         check(3, 7, cell, InitialState::Zero);
         check(4, 10, cell, InitialState::Learned);
         check(1, 3, cell, InitialState::Learned);
+    }
+}
+
+/// The next window starts in the middle of a segment, at the start of one, or of the window.
+#[test]
+fn windows_that_overlap_in_segments() {
+    for cell in [LSTM, GRU] {
+        check_with(Checkpointing::every(3), 4, 10, cell, InitialState::Learned);
+        check_with(Checkpointing::every(2), 4, 10, cell, InitialState::Zero);
+        check_with(Checkpointing::Auto, 3, 7, cell, InitialState::Learned);
+        check_with(Checkpointing::every(6), 4, 0, cell, InitialState::Zero);
+        check_with(Checkpointing::every(3), 4, 0, cell, InitialState::Learned);
     }
 }
 

@@ -1,0 +1,160 @@
+//! Checkpointing in time: training memory that grows with the square root of T instead of T.
+//!
+//! Back-propagation through T steps needs what every step computed. With checkpointing, forward keeps the states at the
+//! start of every segment of k steps and nothing else; backward takes the segments from the last to the first, runs each
+//! again from its states with a tape, back-propagates through it and hands the gradient of its first states to the segment
+//! before (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016; for recurrent networks Gruslys et al.,
+//! "Memory-Efficient Backpropagation Through Time", NIPS 2016). It costs one more forward pass, less the last segment,
+//! which still has its tape. A run without checkpointing is the case of one segment.
+//!
+//! Outputs, last states, dx and the gradients of the given states are the same bits for any k. Parameter gradients are sums
+//! over all rows, added up segment by segment; they differ in rounding.
+//!
+//! # Memory
+//! Numbers that a stack holds for one sequence of T steps in training, beside parameters and what the caller gives (x, dy,
+//! dx); S slots per unit, c = 1 for an LSTM, else 0; k steps in a segment, T without checkpointing:
+//!
+//! | what | numbers |
+//! |---|---|
+//! | output of the top layer | T·D·H |
+//! | outputs of the layers below | k·(L-1)·D·H, with dropout between layers twice that |
+//! | tapes | k·L·D·(S+c)·H |
+//! | slot gradients | k·D·S·H |
+//! | gradients of outputs between layers | k·min(L-1, 2)·D·H |
+//! | kept states, first and last ones with them | (⌈T/k⌉+1)·L·D·(1+c)·H |
+//!
+//! One LSTM layer (S = 4) in one direction: 10·H a step without checkpointing; with k = √T about (T + 11·√T)·H altogether,
+//! of which only the output, which the caller reads, is as long as the sequence.
+//!
+//! # Directions
+//! Time segments are outermost: all layers run over one before any runs over the next. A layer of a stack that reads in both
+//! directions needs the whole output of the layer below, so such a stack has no checkpointing.
+
+use alloc::vec::Vec;
+use core::num::NonZero;
+use core::ops::Range;
+
+use throughline_kernels::sequence::Ragged;
+
+/// How many steps training keeps a tape of at a time; see the [module](self). A setting of the workspace, not of the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checkpointing {
+    /// All of them.
+    #[default]
+    Off,
+    /// So many, k.
+    Every(NonZero<usize>),
+    /// ⌈√T⌉ for a batch of T steps.
+    Auto,
+}
+
+impl Checkpointing {
+    /// `steps` at a time; 0 is off.
+    pub fn every(steps: usize) -> Self {
+        NonZero::new(steps).map_or(Self::Off, Self::Every)
+    }
+
+    /// k for a batch of `steps` steps; at least 1.
+    fn segment(self, steps: usize) -> usize {
+        let k = match self {
+            Self::Off => steps,
+            Self::Every(k) => k.get(),
+            Self::Auto => {
+                let root = steps.isqrt();
+                root + usize::from(root * root < steps)
+            }
+        };
+        k.max(1)
+    }
+}
+
+/// The time segments of a pass.
+#[derive(Debug, Default)]
+pub(crate) struct Segments {
+    pub(crate) checkpointing: Checkpointing,
+    /// Where a segment of the next pass begins in any case, if it has more than one.
+    pub(crate) extra_cut: usize,
+    /// The first step of every segment, then T; empty before the first pass.
+    cuts: Vec<usize>,
+    window: Ragged,
+}
+
+impl Segments {
+    /// Cuts a pass of `steps` steps. One that keeps no tape stays whole.
+    pub(crate) fn cut(&mut self, steps: usize, keeps_tape: bool) {
+        let extra_cut = core::mem::take(&mut self.extra_cut);
+        let length = if keeps_tape { self.checkpointing } else { Checkpointing::Off }.segment(steps);
+        self.cuts.clear();
+        self.cuts.extend((0..steps.max(1)).step_by(length));
+        if length < steps
+            && extra_cut < steps
+            && let Err(place) = self.cuts.binary_search(&extra_cut)
+        {
+            self.cuts.insert(place, extra_cut);
+        }
+        self.cuts.push(steps);
+    }
+
+    /// How many there are, at least 1.
+    pub(crate) fn count(&self) -> usize {
+        self.cuts.len().checked_sub(1).expect("run a forward pass first")
+    }
+
+    /// T of the last pass.
+    pub(crate) fn steps(&self) -> usize {
+        self.cuts[self.count()]
+    }
+
+    /// The number of the segment that begins at step `step`; that of segments for T.
+    pub(crate) fn beginning_at(&self, step: usize) -> Option<usize> {
+        self.cuts.binary_search(&step).ok()
+    }
+
+    /// A segment of `batch` as a batch of its own, and its packed rows in the whole.
+    pub(crate) fn window<'a>(&'a mut self, batch: &'a Ragged, segment: usize) -> (&'a Ragged, Range<usize>) {
+        if self.count() == 1 {
+            return (batch, 0..batch.rows());
+        }
+        let steps = self.cuts[segment]..self.cuts[segment + 1];
+        let first = batch.row(steps.start, 0);
+        self.window.set_window(batch, steps);
+        (&self.window, first..first + self.window.rows())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cuts(checkpointing: Checkpointing, extra_cut: usize, steps: usize) -> Vec<usize> {
+        let mut segments = Segments { checkpointing, extra_cut, ..Segments::default() };
+        segments.cut(steps, true);
+        assert_eq!((segments.count() + 1, segments.steps()), (segments.cuts.len(), steps));
+        segments.cuts
+    }
+
+    #[test]
+    fn segments_cover_all_steps() {
+        let every = Checkpointing::every;
+        assert_eq!(cuts(every(3), 0, 8), [0, 3, 6, 8]);
+        assert_eq!(cuts(every(3), 0, 6), [0, 3, 6]);
+        assert_eq!(cuts(every(3), 4, 8), [0, 3, 4, 6, 8]);
+        assert_eq!(cuts(every(3), 6, 8), [0, 3, 6, 8]);
+        assert_eq!(cuts(every(3), 8, 8), [0, 3, 6, 8]);
+        assert_eq!(cuts(Checkpointing::Auto, 0, 10), [0, 4, 8, 10]);
+        assert_eq!(cuts(Checkpointing::Auto, 0, 9), [0, 3, 6, 9]);
+        for whole in [every(0), every(8), every(9), Checkpointing::Off] {
+            assert_eq!(cuts(whole, 5, 8), [0, 8]);
+        }
+        for none in [every(0), every(1), Checkpointing::Auto] {
+            assert_eq!(cuts(none, 0, 0), [0, 0]);
+        }
+    }
+
+    #[test]
+    fn a_pass_without_a_tape_is_whole() {
+        let mut segments = Segments { checkpointing: Checkpointing::Auto, ..Segments::default() };
+        segments.cut(9, false);
+        assert_eq!(segments.cuts, [0, 9]);
+    }
+}

@@ -1,0 +1,50 @@
+//! Checkpointing in time makes no difference to what a run learns, beyond rounding.
+
+use crate::common::{TestFolder, checkpoint, checkpoint_parameters, recipe, table, text, train_all};
+use throughline_testkit::assert_close;
+use throughline_train::recipe::Checkpointing;
+use throughline_train::{Recipe, Task};
+
+/// Of the parameters after a dozen updates.
+const TOLERANCE: f64 = 2e-5;
+
+fn check(make: fn(&TestFolder) -> Recipe) {
+    let folder = TestFolder::new();
+    let learn = |name: &str, checkpointing: Checkpointing| {
+        let mut recipe = make(&folder);
+        recipe.train.checkpoint_every = checkpointing;
+        let run = folder.run(name);
+        train_all(&recipe, &run).unwrap();
+        (checkpoint_parameters(&run), checkpoint(&run))
+    };
+    let (want, _) = learn("whole", Checkpointing::Off);
+    for (name, checkpointing) in [("three", Checkpointing::every(3)), ("auto", Checkpointing::Auto)] {
+        let (got, bits) = learn(name, checkpointing);
+        assert_close(name, &got, &want, TOLERANCE);
+        assert!(bits == learn(&format!("{name}-again"), checkpointing).1, "the same bits each time");
+    }
+}
+
+#[test]
+fn language_models() {
+    check(|folder| {
+        let mut recipe = recipe(Task::Lm, &[&folder.file("text.txt", &text(1, 600))]);
+        recipe.data.split = [0.5, 0.5, 0.0];
+        (recipe.model.dropout, recipe.model.embedding_dropout, recipe.model.output_dropout) = (0.2, 0.1, 0.3);
+        (recipe.train.window, recipe.train.steps) = (11, 15);
+        recipe.sample.every_evaluation = false;
+        recipe
+    });
+}
+
+#[test]
+fn classifiers() {
+    check(|folder| {
+        let mut recipe = recipe(Task::Classify, &[&folder.file("examples.csv", &table(2, 60))]);
+        recipe.data.split = [0.8, 0.2, 0.0];
+        recipe.model.bidirectional = false;
+        (recipe.model.dropout, recipe.model.embedding_dropout, recipe.model.output_dropout) = (0.2, 0.1, 0.3);
+        recipe.train.steps = 15;
+        recipe
+    });
+}

@@ -1,0 +1,208 @@
+"""The parties of a comparison, and how they are measured: by turns, round after round, on a machine that slows down for
+all of them when it slows down."""
+
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PEERS = Path(__file__).parent / "peers"
+# `throughline bench` takes at least so many runs.
+LEAST_RUNS = 3
+MOST_RUNS = 200
+# The program measures the peak of the processor between its runs, which takes so many seconds.
+BETWEEN_RUNS = 0.006
+# However slow a row is, it is measured in so many rounds.
+LEAST_ROUNDS = 3
+# A peer that takes so many times as long as the best one is out of the race and sits out the rounds that follow.
+HOPELESS = 2.0
+
+
+class Failure(Exception):
+    """A row that has no figures, and why."""
+
+
+@dataclass
+class Settings:
+    """How long things may take."""
+
+    throughline: Path
+    python: Path
+    rounds: int
+    # What a party measures in a round, if three runs of ours take no longer.
+    seconds: float
+    # A row that takes longer is cut to fewer rounds.
+    row_seconds: float
+
+
+@dataclass
+class PeerCommand:
+    """How to start a peer."""
+
+    name: str
+    script: str
+    options: list
+
+
+@dataclass
+class Row:
+    """What came out of a comparison; the figures are medians over the rounds."""
+
+    ours: dict
+    # For each round the ratio peer / ours; above 1, Throughline is faster.
+    ratios: list = field(default_factory=list)
+    best: str = ""
+    peers: dict = field(default_factory=dict)
+    peer_ratios: dict = field(default_factory=dict)
+
+
+class Ours:
+    """`throughline bench` with some options; each measurement is a process of its own, which starts at once."""
+
+    def __init__(self, settings, options):
+        self.program = settings.throughline
+        self.options = [str(option) for option in options]
+        self.runs = LEAST_RUNS
+
+    def bench(self, *more):
+        command = [str(self.program), "bench", *self.options, "--json", *map(str, more)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failure(f"throughline bench {' '.join(self.options)}: {last_line(done.stderr)}")
+        return json.loads(done.stdout)
+
+    def write(self, path):
+        """Writes the file for the peers and finds out how many runs fit into a measurement."""
+        return self.bench("--runs", LEAST_RUNS, "--warm-up", 0, "--write", path)
+
+    def prepare(self, seconds, first):
+        self.runs = min(max(int(seconds / (first["median_s"] + BETWEEN_RUNS)), LEAST_RUNS), MOST_RUNS)
+
+    def measure(self, seconds):
+        return self.bench("--runs", self.runs, "--warm-up", int(seconds / 4 * 1000))
+
+
+class Peer:
+    """A process that is ready to be measured; see peers/measuring.py."""
+
+    def __init__(self, settings, command, threads):
+        self.name = command.name
+        self.errors = tempfile.TemporaryFile("w+")
+        arguments = [str(settings.python), str(PEERS / command.script), *map(str, command.options)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        # In a session of its own, so that Ctrl-C reaches only this program, which then closes the peer's input.
+        self.process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            self.errors.seek(0)
+            raise Failure(f"{self.name} ended: {last_line(self.errors.read())}")
+        return json.loads(line)
+
+    def measure(self, seconds):
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def close(self):
+        """Ends it at once: it has nothing to save, and may be in the middle of a long run."""
+        self.process.kill()
+        self.process.communicate()
+        self.errors.close()
+
+
+def last_line(text):
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")
+
+
+def medians(results):
+    """The median of every number over the rounds."""
+    last = results[-1]
+    numbers = [name for name, value in last.items() if isinstance(value, float)]
+    return last | {name: statistics.median(result[name] for result in results) for name in numbers}
+
+
+def rounds_of(settings, parties):
+    """Round by round the figures of every party that took part; each round begins with another party."""
+    results, begun, rounds = [], time.monotonic(), settings.rounds
+    while len(results) < rounds:
+        turn = len(results) % len(parties)
+        results.append({party: party.measure(settings.seconds) for party in parties[turn:] + parties[:turn]})
+        seconds = {party: figures["median_s"] for party, figures in results[-1].items() if isinstance(party, Peer)}
+        hopeless = {party for party in seconds if seconds[party] > HOPELESS * min(seconds.values())}
+        parties = [party for party in parties if party not in hopeless]
+        if len(results) == 1:
+            longest = int(settings.row_seconds / (time.monotonic() - begun))
+            rounds = min(settings.rounds, max(LEAST_ROUNDS, longest))
+    return results
+
+
+def compare(settings, options, commands, threads, versions):
+    """Throughline with `options` against the peers that `commands` makes from the file it wrote. Every peer's result is
+    checked against ours before anything is timed; `versions` collects who they are."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "written.safetensors")
+        ours = Ours(settings, [*options, "--threads", threads])
+        first = ours.write(path)
+        ours.prepare(settings.seconds, first)
+        peers = [Peer(settings, command, threads) for command in commands(path)]
+        try:
+            problems = []
+            for peer in peers:
+                ready = peer.answer()
+                versions.add(ready["version"])
+                if found := ready["problems"]:
+                    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+                    problems.append(f"{peer.name}: {found[0]}{more}")
+            if problems:
+                raise Failure("CHECK FAILED, not timed: " + "; ".join(problems))
+            results = rounds_of(settings, [ours, *peers])
+        finally:
+            for peer in peers:
+                peer.close()
+    return summary(ours, peers, results)
+
+
+def summary(ours, peers, results):
+    row = Row(ours=medians([figures[ours] for figures in results]))
+    for peer in peers:
+        took_part = [figures for figures in results if peer in figures]
+        row.peers[peer.name] = medians([figures[peer] for figures in took_part])
+        row.peer_ratios[peer.name] = statistics.median(ratio(figures[peer], figures[ours]) for figures in took_part)
+    winners = []
+    for figures in results:
+        there = [peer for peer in peers if peer in figures]
+        winners.append(min(there, key=lambda peer: figures[peer]["median_s"]))
+        row.ratios.append(ratio(figures[winners[-1]], figures[ours]))
+    row.best = statistics.mode(winners).name
+    return row
+
+
+def ratio(theirs, ours):
+    return theirs["median_s"] / ours["median_s"]
+
+
+def alternate(settings, first, second):
+    """Throughline alone: two sets of options by turns. Their figures, and round by round the ratio first / second of
+    the time for each real row."""
+    parties = [Ours(settings, options) for options in (first, second)]
+    for party in parties:
+        party.prepare(settings.seconds, party.bench("--runs", LEAST_RUNS, "--warm-up", 0))
+    results = rounds_of(settings, parties)
+    one, other = ([figures[party] for figures in results] for party in parties)
+    ratios = [ratio(a, b) / (a["rows"] / b["rows"]) for a, b in zip(one, other)]
+    return medians(one), medians(other), ratios

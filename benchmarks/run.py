@@ -1,0 +1,330 @@
+#!/usr/bin/env python3
+"""Throughline beside PyTorch and ONNX Runtime on this machine, written down in a record.
+
+    python3 benchmarks/run.py                 everything, about an hour
+    python3 benchmarks/run.py --quick         less of everything, about 8 minutes
+    python3 benchmarks/run.py --only a,h      some shapes; also steps, ragged, models, maths
+
+Needs Python 3.11 and cargo. The first run makes benchmarks/.venv and installs requirements.txt there (PyTorch is
+large); the program is built unless --throughline names it. The shapes stand in shapes.py, the peers in peers/.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import venv
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import shapes
+from parties import Failure, Ours, PeerCommand, Settings, alternate, compare
+from record import Record
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+CELLS = ["lstm", "gru", "rnn"]
+MODES = ["forward", "train"]
+SECTIONS = ["steps", "ragged", "models", "maths"]
+MILLISECOND, MICROSECOND = 1e-3, 1e-6
+SWITCH = {"on": "oneDNN", "off": "native"}
+
+METHOD = """\
+The parties run by turns, round after round; a figure of a round is the median of the runs that fit into {seconds} s (at
+least 3 of ours), and the table has the medians over up to {rounds} rounds, fewer where a row is slow. A ratio is peer /
+Throughline within a round: **above 1, Throughline is faster**. The first ratio of a row is against the best peer of
+each round, with its range over the rounds; behind the times of a peer stands the median ratio against that peer. A peer
+that takes more than twice as long as the best one sits out the rounds that follow.
+
+Before anything is timed, each peer computes from the parameters and data that Throughline wrote, and its results are
+compared, tensor by tensor: max |a - b| must be at most 1e-4 max(1, max |b|).
+
+Throughline is a process for each measurement; peers live as long as their row and sleep while others run. *Peak* is the
+share of what fused multiply-adds reach on the same threads, measured between the runs. *MiB* is the most memory a
+process held while it was timed (for the peers with Python and their libraries): ours, then the peers in their order.
+PyTorch runs with oneDNN and without ("native"). ONNX Runtime has no training. Both take subnormal numbers as 0."""
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer shapes, cells and rounds")
+    names = [layer.name for layer in shapes.LAYERS] + SECTIONS
+    parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(names)}")
+    parser.add_argument("--cells", nargs="+", choices=CELLS)
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--pairs", type=int, help="rounds [default: 5, quick 3]")
+    parser.add_argument("--seconds", type=float, help="of each measurement in a round [default: 0.5, quick 0.3]")
+    parser.add_argument("--throughline", type=Path, help="the program, built with --release [default: build it]")
+    default = HERE / "records" / f"{datetime.date.today()}-speed.md"
+    parser.add_argument("--out", type=Path, default=default, help="the record [default: records/DATE-speed.md]")
+    options = parser.parse_args()
+    options.only = options.only.split(",") if options.only else None
+    unknown = [name for name in options.only or [] if name not in names]
+    if unknown:
+        parser.error(f"--only: expected some of {', '.join(names)}, found {', '.join(unknown)}")
+    if options.out.exists() and options.out != default:
+        parser.error(f"--out: {options.out} exists; records are not overwritten, give another name")
+    return options
+
+
+def main():
+    options = parse_options()
+    # `timeout` and the like end a run as Ctrl-C does: what was measured is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = Settings(
+        throughline=options.throughline or build(),
+        python=environment(),
+        rounds=options.pairs or (3 if options.quick else 5),
+        seconds=options.seconds or (0.3 if options.quick else 0.5),
+        row_seconds=10 if options.quick else 30,
+    )
+    record = Record(free_name(options.out))
+    record.head(
+        f"python3 benchmarks/run.py {shlex.join(sys.argv[1:])}".rstrip(),
+        METHOD.format(seconds=settings.seconds, rounds=settings.rounds),
+    )
+    versions, interrupted = set(), False
+    try:
+        for table in (layers, steps, ragged, models, maths):
+            table(options, settings, record, versions)
+    except KeyboardInterrupt:
+        interrupted = True
+    record.lines("", f"Peers: {', '.join(sorted(versions)) or 'none'}.")
+    if interrupted:
+        record.lines("", "Interrupted: the tables end with what was measured until then.")
+    if record.failures:
+        record.lines("", f"**Rows that failed: {record.failures}.**")
+    record.finish()
+    print(f"\nwritten to {record.path}", file=sys.stderr)
+    sys.exit(130 if interrupted else min(record.failures, 1))
+
+
+def build():
+    """The program, built."""
+    subprocess.run(["cargo", "build", "--release", "--locked", "-p", "throughline-cli"], cwd=ROOT, check=True)
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "throughline"
+
+
+def environment():
+    """The Python that has what requirements.txt names; installed when that file has changed since."""
+    folder, wanted = HERE / ".venv", (HERE / "requirements.txt").read_text()
+    python, installed = folder / "bin" / "python", folder / "installed.txt"
+    if not installed.exists() or installed.read_text() != wanted:
+        print(f"installing benchmarks/requirements.txt into {folder}", file=sys.stderr)
+        venv.create(folder, with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", HERE / "requirements.txt"], check=True)
+        installed.write_text(wanted)
+    return python
+
+
+def free_name(path):
+    """`path`, or with a number where there is such a record: an old one is never changed."""
+    number = 2
+    free = path
+    while free.exists():
+        free = path.with_stem(f"{path.stem}-{number}")
+        number += 1
+    return free
+
+
+def chosen(options, name, quick=True):
+    """Whether to measure what goes by `name`; `quick`: whether --quick does."""
+    return name in options.only if options.only else quick or not options.quick
+
+
+def torch_peers(script, *more, prefix="PyTorch"):
+    """PyTorch with oneDNN and without."""
+    return [PeerCommand(f"{prefix} {SWITCH[switch]}", script, [*more, "--onednn", switch]) for switch in SWITCH]
+
+
+def in_units(figures, unit, ratio=None):
+    """The time of `figures` in a unit of so many seconds, with a ratio behind it if there is one."""
+    behind = "" if ratio is None else f" ({ratio:.2f})"
+    return f"{figures['median_s'] / unit:.4g}{behind}"
+
+
+def percent(share):
+    return f"{share * 100:.0f} %"
+
+
+def spread(ratios):
+    return f"**{statistics.median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def memory(row):
+    return " / ".join(f"{figures['peak_rss_mib']:.0f}" for figures in [row.ours, *row.peers.values()])
+
+
+def peer_cells(row, names, unit=MILLISECOND):
+    """The time of each of `names` with the ratio to ours; empty for one that did not take part."""
+    return [in_units(row.peers[name], unit, row.peer_ratios[name]) if name in row.peers else "" for name in names]
+
+
+def layers(options, settings, record, versions):
+    wanted = [layer for layer in shapes.LAYERS if chosen(options, layer.name, layer.name in shapes.QUICK_LAYERS)]
+    if not wanted:
+        return
+    peers = ["PyTorch oneDNN", "PyTorch native", "ONNX Runtime"]
+    columns = ["shape", "cell", "mode", "threads", "ratio (range)", "best peer", "Throughline ms", "peak"]
+    columns += [*(f"{peer} ms" for peer in peers), "MiB"]
+    text = """\
+forward: inference, weights packed before. train: forward and backward from a given gradient of the outputs, with the
+gradients of all parameters and of the input. Shapes of one length are one batch `[T, B, I]`; those of several are
+packed for us, a PackedSequence for PyTorch, and padded with lengths for ONNX Runtime."""
+    record.section("Recurrent stacks", text, columns, columns[3:5] + columns[6:])
+    for layer in wanted:
+        cells = options.cells or (shapes.QUICK_CELLS if options.quick else CELLS)
+        if layer.name == shapes.LSTM_ONLY and options.cells is None:
+            cells = ["lstm"]
+        for cell, mode, threads in product(cells, options.modes, options.threads):
+
+            def commands(path):
+                common = ["--written", path, "--cell", cell, "--mode", mode, "--threads", threads]
+                onnx = [PeerCommand("ONNX Runtime", "onnx_rnn.py", common)] if mode == "forward" else []
+                return [*torch_peers("torch_layer.py", *common), *onnx]
+
+            about = [layer.title(), cell, mode, threads]
+            try:
+                bench = ["--cell", cell, "--mode", mode, *layer.options()]
+                row = compare(settings, bench, commands, threads, versions)
+            except Failure as failure:
+                record.failed(len(columns), failure, *about)
+                continue
+            ours = [in_units(row.ours, MILLISECOND), percent(row.ours["peak_share"])]
+            record.row(*about, spread(row.ratios), row.best, *ours, *peer_cells(row, peers), memory(row))
+
+
+def steps(options, settings, record, versions):
+    if not chosen(options, "steps"):
+        return
+    modules = torch_peers("torch_step.py", prefix="PyTorch module")
+    cells_of = torch_peers("torch_step.py", prefix="PyTorch cells")
+    peers = [peer.name for peer in modules + cells_of] + ["ONNX Runtime"]
+    columns = ["streams and sizes", "cell", "ratio (range)", "best peer", "Throughline µs", "peak", "bandwidth"]
+    columns += [*(f"{peer} µs" for peer in peers), "MiB"]
+    text = """\
+One step at a time, the states carried on, one thread. PyTorch in inference mode, as a module with sequences of length 1
+and as cells; ONNX Runtime with a model of one step. What Python takes for a call is part of the peers' times.
+*Bandwidth*: the bytes of the weights in the time of a step, as a share of the speed at which the same thread reads so
+many bytes over and over."""
+    record.section("Streaming steps", text, columns, [columns[2], *columns[4:]])
+    wanted = shapes.QUICK_STEPS if options.quick else shapes.STEPS
+    for step, cell in product(wanted, options.cells or (["lstm"] if options.quick else CELLS)):
+
+        def commands(path):
+            common = ["--written", path, "--cell", cell, "--threads", 1]
+            found = [PeerCommand("ONNX Runtime", "onnx_rnn.py", [*common, "--mode", "step"])]
+            for form in ("cells", "module"):
+                found = torch_peers("torch_step.py", *common, "--as", form, prefix=f"PyTorch {form}") + found
+            return found
+
+        about = [step.title(), cell]
+        try:
+            row = compare(settings, ["--cell", cell, *step.options()], commands, 1, versions)
+        except Failure as failure:
+            record.failed(len(columns), failure, *about)
+            continue
+        # Many streams share the weights: what bounds them is not reading.
+        bandwidth = percent(row.ours["bandwidth_share"]) if step.batch == 1 else ""
+        ours = [in_units(row.ours, MICROSECOND), percent(row.ours["peak_share"]), bandwidth]
+        record.row(*about, spread(row.ratios), row.best, *ours, *peer_cells(row, peers, MICROSECOND), memory(row))
+
+
+def ragged(options, settings, record, versions):
+    if not chosen(options, "ragged"):
+        return
+    layer = shapes.RAGGED
+    columns = ["cell", "mode", "threads", "cost of a real row (range)", "rows", "ragged ms", "dense rows", "dense ms"]
+    text = f"""\
+Throughline alone: lengths {layer.lengths} against sequences that all have the mean length,
+B {layer.batch}, I {layer.input}, H {layer.hidden}, bidirectional. The cost is the time for each real row of the ragged
+batch over that of the dense one: at 1 raggedness costs nothing."""
+    record.section("A ragged batch against a dense one", text, columns, columns[2:])
+    for cell, mode, threads in product(options.cells or ["lstm"], options.modes, options.threads):
+        common = ["--cell", cell, "--mode", mode, "--threads", threads]
+        try:
+            one, other, ratios = ragged_and_dense(settings, layer, common)
+        except Failure as failure:
+            record.failed(len(columns), failure, cell, mode, threads)
+            continue
+        figures = [figure for side in (one, other) for figure in (side["rows"], in_units(side, MILLISECOND))]
+        record.row(cell, mode, threads, spread(ratios), *figures)
+
+
+def ragged_and_dense(settings, layer, common):
+    drawn = Ours(settings, [*common, *layer.options()]).bench("--runs", 3, "--warm-up", 0)["lengths"]
+    dense = replace(layer, time=round(statistics.mean(drawn)), lengths=None)
+    return alternate(settings, [*common, *layer.options()], [*common, *dense.options()])
+
+
+def models(options, settings, record, versions):
+    if not chosen(options, "models"):
+        return
+    names = ["PyTorch oneDNN", "PyTorch native", "padded oneDNN", "padded native"]
+    columns = ["model", "threads", "ratio (range)", "best peer", "Throughline ms", "peak"]
+    columns += [*(f"{name} ms" for name in names), "MiB"]
+    text = """\
+Packing, embedding, recurrent stack, head, loss, backward pass, clipping where there is any, optimiser. PyTorch's
+optimiser is the foreach or the fused one, whichever is faster in the same process. Loss, all gradients before clipping
+and the parameters after the step are checked, these where a gradient is not so small that rounding decides its sign.
+The classifier reads sequences of 50 to 200 steps: PyTorch sorted and packed; and padded, the directions as two modules,
+because the reverse one of a bidirectional module begins on padding."""
+    record.section("Whole training steps", text, columns, [*columns[1:3], *columns[4:]])
+    wanted = shapes.QUICK_MODELS if options.quick else shapes.MODELS
+    for model, threads in product(wanted, options.threads):
+
+        def commands(path):
+            common = ["--written", path, "--model", model, "--threads", threads]
+            found = torch_peers("torch_model.py", *common)
+            if model == "classifier":
+                found += torch_peers("torch_model.py", *common, "--padded", prefix="padded")
+            return found
+
+        try:
+            row = compare(settings, ["--model", model], commands, threads, versions)
+        except Failure as failure:
+            record.failed(len(columns), failure, model, threads)
+            continue
+        ours = [in_units(row.ours, MILLISECOND), percent(row.ours["peak_share"])]
+        record.row(model, threads, spread(row.ratios), row.best, *ours, *peer_cells(row, names), memory(row))
+
+
+def maths(options, settings, record, versions):
+    if not chosen(options, "maths"):
+        return
+    columns = ["function", "ratio (range)", "Throughline", "PyTorch"]
+    text = """\
+Elements a nanosecond over 4096 numbers that stay in the cache, one thread. The calls from Python are part of PyTorch's
+times."""
+    record.section("Elementary functions", text, columns, columns[1:])
+    ours, theirs = [], []
+    try:
+        for _ in range(settings.rounds):
+            ours.append(answer_of([settings.throughline, "bench", "--maths", "--json"]))
+            theirs.append(answer_of([settings.python, HERE / "peers" / "torch_maths.py"]))
+    except Failure as failure:
+        record.failed(len(columns), failure, "all")
+        return
+    versions.add(theirs[0]["version"])
+    for name in ["exp", "tanh", "sigmoid"]:
+        rates = [[figures[f"{name}_per_ns"] for figures in side] for side in (ours, theirs)]
+        ratios = [a / b for a, b in zip(*rates)]
+        record.row(name, spread(ratios), *(f"{statistics.median(side):.2f}" for side in rates))
+
+
+def answer_of(command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Failure(f"{Path(command[0]).name}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+if __name__ == "__main__":
+    main()

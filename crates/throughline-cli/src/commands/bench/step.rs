@@ -1,0 +1,213 @@
+//! One streaming step of a stack that reads forward, the states carried from step to step.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+use throughline::kernels::buffer::Buffer;
+use throughline::kernels::peak::Reader;
+use throughline::kernels::sequence::{DirectionWeights, LayerShape, PackedLayer, Scratch, step};
+use throughline::prelude::*;
+
+use super::file::Record;
+use super::timing::{BURST, Figures, Machine, Subject, measure, median};
+use super::{Sizes, products};
+use crate::arguments::BenchArguments;
+
+/// Different inputs, taken by turns, and the steps that are written.
+const INPUTS: usize = 8;
+/// What the clock can tell well; the steps of a timed run take at least so long.
+const BLOCK: Duration = Duration::from_micros(200);
+
+/// A stack with its streams.
+struct Streams {
+    machine: Machine,
+    layout: Layout,
+    parameters: Vec<f32>,
+    layers: Vec<PackedLayer<f32>>,
+    memory: Vec<Memory>,
+    scratch: Scratch<f32>,
+    batch: Ragged,
+    /// `[INPUTS, B, I]`
+    x: Buffer<f32>,
+    taken: usize,
+    steps_per_run: usize,
+    reader: Reader,
+}
+
+/// The output of a layer and its states before and after the step, `[B, H]` each.
+struct Memory {
+    y: Buffer<f32>,
+    before: [Buffer<f32>; 2],
+    after: [Buffer<f32>; 2],
+}
+
+pub fn report(arguments: &BenchArguments) -> Result<String> {
+    let beyond_a_step = [
+        (arguments.threads != 1, "--threads"),
+        (arguments.bidirectional, "--bidirectional"),
+        (arguments.time.is_some(), "--time"),
+        (arguments.lengths.is_some(), "--lengths"),
+    ];
+    if let Some((_, found)) = beyond_a_step.into_iter().find(|(given, _)| *given) {
+        bail!(
+            "--mode step: expected one step of a stack that reads forward, on one thread, found {found}; leave it out"
+        );
+    }
+    let sizes = Sizes::of_stack(arguments)?.one_step();
+    sizes.check_memory(0)?;
+    let bytes = bytes(&sizes.config);
+    let mut streams = Streams::new(arguments, &sizes, bytes)?;
+    if let Some(path) = &arguments.write {
+        streams.write(&sizes, path)?;
+    }
+    streams.find_block();
+    let timed = measure(&mut streams, arguments);
+    let figures = Figures::of(&timed, products(&sizes.config, streams.batch.batch()));
+    let bandwidth = median(&mut timed.iter().map(|timed| timed.limits[1]).collect::<Vec<_>>());
+    let share = bytes as f64 / figures.median_s / bandwidth;
+    if !arguments.json {
+        return Ok(format!("{}; {:.0} % of the bandwidth", figures.text(&streams.machine), share * 100.0));
+    }
+    let mut object = figures.json(&streams.machine);
+    object.insert("rows".to_owned(), json!(streams.batch.batch()));
+    object.insert("steps_per_run".to_owned(), json!(streams.steps_per_run));
+    object.insert("bytes".to_owned(), json!(bytes));
+    object.insert("read_gb_s".to_owned(), json!(bandwidth / 1e9));
+    object.insert("bandwidth_share".to_owned(), json!(share));
+    Ok(Value::Object(object).to_string())
+}
+
+/// The weights that a step reads, and of the biases what the slots start from.
+fn bytes(config: &RecurrentConfig) -> usize {
+    let numbers = |input: usize| config.hidden * (config.cell.gates() * (input + config.hidden) + config.cell.slots());
+    size_of::<f32>() * (numbers(config.input) + (config.layers - 1) * numbers(config.hidden))
+}
+
+impl Streams {
+    fn new(arguments: &BenchArguments, sizes: &Sizes, bytes: usize) -> Result<Self> {
+        let (machine, config) = (Machine::new(arguments)?, sizes.config);
+        let batch = Ragged::new(&sizes.lengths);
+        let mut random = Philox::new(1, Purpose::Benchmark, 1).stream();
+        let mut x = Buffer::zeros(INPUTS * batch.batch() * config.input);
+        x.iter_mut().for_each(|x| *x = random.uniform() as f32 - 0.5);
+        let mut layout = Layout::new();
+        let recurrent = Recurrent::new(config, &mut layout, "");
+        let mut parameters = vec![0.0; layout.length()];
+        recurrent.initialise(&layout, 1, Initialisation::Uniform, &mut parameters);
+        let layers = (0..config.layers).map(|layer| pack(&machine, &config, &layout, &parameters, layer)).collect();
+        let memory = (0..config.layers).map(|_| Memory::new(&config, batch.batch())).collect();
+        Ok(Self {
+            machine,
+            layout,
+            parameters,
+            layers,
+            memory,
+            scratch: Scratch::default(),
+            batch,
+            x,
+            taken: 0,
+            steps_per_run: 1,
+            reader: Reader::new(bytes),
+        })
+    }
+
+    fn step(&mut self) {
+        let Self { layers, memory, scratch, batch, x, taken, .. } = self;
+        let width = x.len() / INPUTS;
+        let x = &x[*taken % INPUTS * width..][..width];
+        for (index, layer) in layers.iter().enumerate() {
+            let (below, this) = memory.split_at_mut(index);
+            let Memory { y, before, after } = &mut this[0];
+            let input = below.last().map_or(x, |below| &below.y);
+            let ([h, c], [h_next, c_next]) = (&*before, &mut *after);
+            step(layer, batch, input, (h, c), y, (h_next, c_next), scratch);
+            std::mem::swap(before, after);
+        }
+        *taken += 1;
+    }
+
+    fn seconds(&mut self) -> f64 {
+        let begun = Instant::now();
+        for _ in 0..self.steps_per_run {
+            self.step();
+        }
+        begun.elapsed().as_secs_f64()
+    }
+
+    /// Finds how many steps a run needs. Twice the time, because a core that has been idle is slow at first.
+    fn find_block(&mut self) {
+        while self.seconds() < 2.0 * BLOCK.as_secs_f64() {
+            self.steps_per_run *= 2;
+        }
+    }
+
+    /// The first steps from states of zeros.
+    fn write(&mut self, sizes: &Sizes, path: &Path) -> Result<()> {
+        let RecurrentConfig { input, hidden, layers, .. } = sizes.config;
+        let batch = self.batch.batch();
+        let mut y = Vec::with_capacity(INPUTS * batch * hidden);
+        for _ in 0..INPUTS {
+            self.step();
+            y.extend_from_slice(&self.memory[layers - 1].y);
+        }
+        let mut last = States::default();
+        for Memory { before: [h, c], .. } in &self.memory {
+            last.h.extend_from_slice(h);
+            last.c.extend_from_slice(c);
+        }
+        let mut record = Record::default();
+        sizes.describe(&mut record, "step");
+        record.parameters("", &self.layout, &self.parameters);
+        record.numbers("x", &[INPUTS, batch, input], &self.x[..]);
+        record.numbers("y", &[INPUTS, batch, hidden], y);
+        record.last_states([layers, batch, hidden], last);
+        record.write(path)
+    }
+}
+
+impl Memory {
+    fn new(config: &RecurrentConfig, batch: usize) -> Self {
+        let state = batch * config.hidden;
+        let states = || [state, if config.cell.has_cell_state() { state } else { 0 }].map(Buffer::zeros);
+        Self { y: Buffer::zeros(state), before: states(), after: states() }
+    }
+}
+
+fn pack(
+    machine: &Machine,
+    config: &RecurrentConfig,
+    layout: &Layout,
+    parameters: &[f32],
+    layer: usize,
+) -> PackedLayer<f32> {
+    let input = if layer == 0 { config.input } else { config.hidden };
+    let shape = LayerShape { cell: config.cell, input, extra: 0, hidden: config.hidden, directions: 1 };
+    let parameter = |name: &str| {
+        let id = layout.find(&format!("{name}_l{layer}")).expect("every layer has its weights and biases");
+        layout.view(parameters, id)
+    };
+    let mut packed = PackedLayer::new(shape, machine.isa, false);
+    let weights = DirectionWeights {
+        weight_ih: parameter("weight_ih"),
+        weight_hh: parameter("weight_hh"),
+        bias_ih: parameter("bias_ih"),
+        bias_hh: parameter("bias_hh"),
+    };
+    packed.pack(&machine.threads, &[weights]);
+    packed
+}
+
+impl Subject<2> for Streams {
+    /// Seconds of one step, of a run of many. One more goes before, because what measures the limits leaves other
+    /// things in the caches.
+    fn once(&mut self) -> f64 {
+        self.step();
+        self.seconds() / self.steps_per_run as f64
+    }
+
+    fn limits(&mut self) -> [f64; 2] {
+        [self.machine.peak(), self.reader.measure(self.machine.isa, BURST)]
+    }
+}

@@ -1,0 +1,150 @@
+//! Timing: warm up, then run by run, each between two looks at what the machine can do at that moment.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use throughline::kernels::peak;
+use throughline::prelude::*;
+
+use crate::arguments::BenchArguments;
+
+/// Time that the timed runs take about, unless their number is given.
+const TIMED: f64 = 2.0;
+/// The fewest and the most runs then.
+const RUNS: (usize, usize) = (3, 200);
+/// How long a limit of the machine is measured before and after each run.
+pub const BURST: Duration = Duration::from_millis(5);
+
+/// What is computed with.
+pub struct Machine {
+    pub isa: Isa,
+    pub threads: Threads,
+}
+
+impl Machine {
+    pub fn new(arguments: &BenchArguments) -> anyhow::Result<Self> {
+        Ok(Self { isa: Isa::detect(), threads: Threads::try_new(usize::from(arguments.threads))? })
+    }
+
+    /// The peak of all threads together, in operations a second.
+    pub fn peak(&self) -> f64 {
+        let mut rates = vec![0.0; self.threads.count()];
+        let isa = self.isa;
+        self.threads.for_each_mut(&mut rates, |rate| *rate = peak::measure(isa, BURST));
+        rates.iter().sum()
+    }
+}
+
+/// Something to time against `K` limits of the machine.
+pub trait Subject<const K: usize> {
+    /// Runs it once; the seconds that count.
+    fn once(&mut self) -> f64;
+
+    /// What the machine can do at most, at this moment.
+    fn limits(&mut self) -> [f64; K];
+}
+
+/// One timed run, and the means of the limits before and after it.
+pub struct Timed<const K: usize> {
+    pub seconds: f64,
+    pub limits: [f64; K],
+}
+
+/// Times `subject` as the arguments ask.
+pub fn measure<const K: usize>(subject: &mut impl Subject<K>, arguments: &BenchArguments) -> Vec<Timed<K>> {
+    let (begun, warm_up) = (Instant::now(), Duration::from_millis(u64::from(arguments.warm_up)));
+    let mut last;
+    loop {
+        let started = Instant::now();
+        subject.once();
+        last = started.elapsed().as_secs_f64();
+        if begun.elapsed() >= warm_up {
+            break;
+        }
+    }
+    let runs = match arguments.runs {
+        Some(runs) => runs as usize,
+        None => ((TIMED / last) as usize).clamp(RUNS.0, RUNS.1),
+    };
+    let mut timed = Vec::with_capacity(runs);
+    let mut before = subject.limits();
+    for _ in 0..runs {
+        let seconds = subject.once();
+        let after = subject.limits();
+        timed.push(Timed { seconds, limits: std::array::from_fn(|k| (before[k] + after[k]) / 2.0) });
+        before = after;
+    }
+    timed
+}
+
+/// What the timed runs come to.
+pub struct Figures {
+    pub median_s: f64,
+    pub p90_s: f64,
+    pub runs: usize,
+    /// Operations a second, in units of 10^9.
+    pub gflops: f64,
+    /// The share of the peak, the first of the limits: the median over the runs, each beside its own.
+    pub peak_share: f64,
+}
+
+impl Figures {
+    /// Of runs of `operations` operations each.
+    pub fn of<const K: usize>(timed: &[Timed<K>], operations: f64) -> Self {
+        let mut seconds: Vec<f64> = timed.iter().map(|timed| timed.seconds).collect();
+        let median_s = median(&mut seconds);
+        let p90_s = seconds[(seconds.len() * 9).div_ceil(10) - 1];
+        let mut shares: Vec<f64> = timed.iter().map(|timed| operations / timed.seconds / timed.limits[0]).collect();
+        let (gflops, peak_share) = (operations / median_s / 1e9, median(&mut shares));
+        Self { median_s, p90_s, runs: timed.len(), gflops, peak_share }
+    }
+
+    /// As JSON, with what was computed with.
+    pub fn json(&self, machine: &Machine) -> Map<String, Value> {
+        let Self { median_s, p90_s, runs, gflops, peak_share } = self;
+        let object = json!({
+            "median_s": median_s,
+            "p90_s": p90_s,
+            "runs": runs,
+            "gflops": gflops,
+            "peak_share": peak_share,
+            "peak_rss_mib": peak_rss_mib(),
+            "isa": machine.isa.name().as_str(),
+            "threads": machine.threads.count(),
+        });
+        let Value::Object(object) = object else { unreachable!("it is written as an object") };
+        object
+    }
+
+    /// For people.
+    pub fn text(&self, machine: &Machine) -> String {
+        let (isa, threads) = (machine.isa.name().as_str(), machine.threads.count());
+        format!(
+            "median {}, 90 % below {}, {} runs; {:.1} GFLOP/s, {:.0} % of the peak; {isa}, {threads} threads",
+            time(self.median_s),
+            time(self.p90_s),
+            self.runs,
+            self.gflops,
+            self.peak_share * 100.0
+        )
+    }
+}
+
+/// Seconds for people.
+fn time(seconds: f64) -> String {
+    if seconds < 1e-3 { format!("{:.3} µs", seconds * 1e6) } else { format!("{:.3} ms", seconds * 1e3) }
+}
+
+/// Sorts `values`; the middle one, or the mean of the two in the middle.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0
+}
+
+/// The most memory this process has held, in MiB; `None` where the system does not tell.
+fn peak_rss_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}

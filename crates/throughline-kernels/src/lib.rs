@@ -20,6 +20,7 @@ pub mod buffer;
 pub mod cells;
 mod disjoint;
 pub mod gemm;
+mod list;
 pub mod ops;
 pub mod optim;
 pub mod random;

@@ -1,16 +1,25 @@
-//! Work shared out to a fixed number of threads.
+//! Work shared out to a fixed team of threads.
 //!
-//! Tasks write disjoint outputs and never depend on each other, so neither the number of threads nor the order in which
-//! they take tasks can change a bit of any result.
+//! Tasks write disjoint outputs and never depend on the order in which threads take them, so neither the number of threads
+//! nor their timing can change a bit of any result.
+//!
+//! The calling thread is the first worker; the others wait for it: a short while awake, so that the next piece of a
+//! training step finds them at once, then asleep. Workers that meet at a barrier likewise spin, yield, and in the end sleep,
+//! so that a team on a busy machine costs little more than the work itself.
+
+#[cfg(feature = "parallel")]
+mod team;
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// A number of threads to compute with. With more than one it owns a pool; the global pool is never touched.
+use crate::disjoint::Disjoint;
+
+/// A number of threads to compute with. With more than one it owns them; no global pool is touched.
 #[derive(Debug)]
 pub struct Threads {
     count: usize,
     #[cfg(feature = "parallel")]
-    pool: Option<rayon::ThreadPool>,
+    team: Option<team::Team>,
 }
 
 /// The operating system gives no more threads.
@@ -28,12 +37,46 @@ impl core::fmt::Display for Refused {
 
 impl core::error::Error for Refused {}
 
+/// One of the workers that run a piece of work together.
+#[derive(Clone, Copy, Debug)]
+pub struct Worker<'a> {
+    /// Its place among them.
+    pub index: usize,
+    /// How many there are.
+    pub count: usize,
+    #[cfg(feature = "parallel")]
+    barrier: Option<&'a team::Barrier>,
+    #[cfg(not(feature = "parallel"))]
+    barrier: core::marker::PhantomData<&'a ()>,
+}
+
+impl Worker<'_> {
+    /// The only worker.
+    const ALONE: Worker<'static> = Worker {
+        index: 0,
+        count: 1,
+        #[cfg(feature = "parallel")]
+        barrier: None,
+        #[cfg(not(feature = "parallel"))]
+        barrier: core::marker::PhantomData,
+    };
+
+    /// Waits until every worker has come here. What one wrote before is seen by all after.
+    #[inline]
+    pub fn meet(&self) {
+        #[cfg(feature = "parallel")]
+        if let Some(barrier) = self.barrier {
+            barrier.wait();
+        }
+    }
+}
+
 impl Threads {
     /// The calling thread alone.
     pub const ONE: &'static Threads = &Threads {
         count: 1,
         #[cfg(feature = "parallel")]
-        pool: None,
+        team: None,
     };
 
     /// [`try_new`](Self::try_new) for a number of threads that the system is known to give.
@@ -44,7 +87,7 @@ impl Threads {
         Self::try_new(count).unwrap_or_else(|refused| panic!("{refused}"))
     }
 
-    /// `count` threads. Without the feature `parallel` this is always one.
+    /// `count` threads, the calling one among them. Without the feature `parallel` this is always one.
     ///
     /// # Errors
     /// If the operating system refuses a thread.
@@ -55,12 +98,11 @@ impl Threads {
         assert!(count >= 1, "a computation needs at least one thread");
         #[cfg(feature = "parallel")]
         {
-            let build = || rayon::ThreadPoolBuilder::new().num_threads(count).build();
-            let pool = (count > 1)
-                .then(build)
+            let team = (count > 1)
+                .then(|| team::Team::new(count))
                 .transpose()
                 .map_err(|error| Refused { count, reason: alloc::string::ToString::to_string(&error) })?;
-            Ok(Self { count, pool })
+            Ok(Self { count, team })
         }
         #[cfg(not(feature = "parallel"))]
         Ok(Self { count: 1 })
@@ -71,21 +113,46 @@ impl Threads {
         self.count
     }
 
-    /// Runs `work` inside the pool, so that every [`for_each`](Self::for_each) in it starts without crossing over from an
-    /// outside thread. Worth it around a whole training step.
+    /// Only calls `work`.
     pub fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        #[cfg(feature = "parallel")]
-        if let Some(pool) = &self.pool {
-            return pool.install(work);
-        }
         work()
     }
 
-    /// Runs `task(index, scratch)` for every index below `tasks`. Each thread has one element of `scratch` to itself;
-    /// there are at most as many threads as elements.
+    /// Runs `work` on up to `workers` threads at the same time, each with one element of `scratch` to itself; they may
+    /// [`meet`](Worker::meet). There may be fewer: never more than threads or scratches, and the calling one alone where the
+    /// team is already at work for somebody else. Work must do the same whatever the number of workers.
+    ///
+    /// # Panics
+    /// If `scratch` is empty, or `work` panics on any thread.
+    pub fn together<S: Send>(&self, workers: usize, scratch: &mut [S], work: impl Fn(Worker<'_>, &mut S) + Sync) {
+        assert!(!scratch.is_empty(), "every worker needs a scratch");
+        #[cfg(feature = "parallel")]
+        {
+            let workers = workers.min(self.count).min(scratch.len());
+            if let (Some(team), true) = (&self.team, workers > 1) {
+                let memory = Disjoint::new(&mut *scratch);
+                let share = |worker: Worker<'_>| {
+                    // SAFETY: every worker has its own index, which is below the length, so nobody else has this element.
+                    let scratch = unsafe { memory.part(worker.index..worker.index + 1) };
+                    work(worker, &mut scratch[0]);
+                };
+                if team.run(workers, &share) {
+                    return;
+                }
+            }
+        }
+        let _ = workers;
+        work(Worker::ALONE, &mut scratch[0]);
+    }
+
+    /// Runs `task(index, scratch)` for every index below `tasks`, whichever worker is free taking the next. Each worker has
+    /// one element of `scratch` to itself; there are at most as many workers as elements.
     pub fn for_each<S: Send>(&self, tasks: usize, scratch: &mut [S], task: impl Fn(usize, &mut S) + Sync) {
+        if tasks == 0 {
+            return;
+        }
         let next = AtomicUsize::new(0);
-        let worker = |scratch: &mut S| {
+        self.together(tasks, scratch, |_, scratch| {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 if index >= tasks {
@@ -93,38 +160,37 @@ impl Threads {
                 }
                 task(index, scratch);
             }
-        };
-        let workers = self.count.min(tasks).min(scratch.len());
-        #[cfg(feature = "parallel")]
-        if let (Some(pool), true) = (&self.pool, workers > 1) {
-            return pool.install(|| fork(&mut scratch[..workers], &worker));
-        }
-        if workers > 0 {
-            worker(&mut scratch[0]);
-        }
-        assert!(tasks == 0 || workers > 0, "every thread needs a scratch");
+        });
     }
 
-    /// Runs `work` on every item, the items shared out evenly.
+    /// Runs `work` on every item, whichever worker is free taking the next.
     pub fn for_each_mut<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
-        #[cfg(feature = "parallel")]
-        if let Some(pool) = &self.pool {
-            return pool.install(|| fork(items, &work));
-        }
-        items.iter_mut().for_each(work);
+        let (count, memory) = (items.len(), Disjoint::new(items));
+        let next = AtomicUsize::new(0);
+        let workers = self.count.min(count);
+        self.gather(workers, |_| {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= count {
+                    break;
+                }
+                // SAFETY: the counter gives every index once.
+                let item = unsafe { memory.part(index..index + 1) };
+                work(&mut item[0]);
+            }
+        });
     }
-}
 
-/// One `worker` for each scratch, joined pairwise: no allocation.
-#[cfg(feature = "parallel")]
-fn fork<S: Send>(scratch: &mut [S], worker: &(impl Fn(&mut S) + Sync)) {
-    match scratch {
-        [] => {}
-        [one] => worker(one),
-        many => {
-            let (left, right) = many.split_at_mut(many.len() / 2);
-            rayon::join(|| fork(left, worker), || fork(right, worker));
+    /// [`together`](Self::together) without scratch.
+    fn gather(&self, workers: usize, work: impl Fn(Worker<'_>) + Sync) {
+        #[cfg(feature = "parallel")]
+        if let (Some(team), true) = (&self.team, workers > 1) {
+            if team.run(workers, &work) {
+                return;
+            }
         }
+        let _ = workers;
+        work(Worker::ALONE);
     }
 }
 
@@ -134,11 +200,63 @@ mod tests {
 
     #[test]
     fn every_task_runs_once() {
-        for count in 1..4 {
+        for count in 1..5 {
             let threads = Threads::new(count);
-            let mut scratch = alloc::vec![0usize; count];
-            threads.for_each(1000, &mut scratch, |index, sum| *sum += index);
-            assert_eq!(scratch.iter().sum::<usize>(), 999 * 1000 / 2);
+            for _ in 0..50 {
+                let mut scratch = alloc::vec![0usize; count];
+                threads.for_each(100, &mut scratch, |index, sum| *sum += index);
+                assert_eq!(scratch.iter().sum::<usize>(), 99 * 100 / 2);
+            }
+            let mut items = alloc::vec![1u64; 37];
+            threads.for_each_mut(&mut items, |item| *item += 1);
+            assert_eq!(items, [2; 37]);
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "parallel")]
+    fn workers_see_what_others_wrote_before_they_met() {
+        let threads = Threads::new(3);
+        let cells: [AtomicUsize; 3] = Default::default();
+        threads.together(3, &mut [(), (), ()], |worker, ()| {
+            assert_eq!(worker.count, 3);
+            for round in 1..2000 {
+                cells[worker.index].store(round, Ordering::Relaxed);
+                worker.meet();
+                assert!(cells.iter().all(|cell| cell.load(Ordering::Relaxed) == round));
+                worker.meet();
+            }
+        });
+    }
+
+    #[test]
+    fn a_team_at_work_leaves_others_to_themselves() {
+        let threads = Threads::new(2);
+        let inner = AtomicUsize::new(0);
+        threads.together(2, &mut [(), ()], |_, ()| {
+            threads.together(2, &mut [(), ()], |worker, ()| {
+                assert_eq!(worker.count, 1);
+                inner.fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        assert!((1..=2).contains(&inner.load(Ordering::Relaxed)));
+    }
+
+    #[test]
+    #[cfg(feature = "parallel")]
+    fn a_panic_reaches_the_caller_and_the_team_works_on() {
+        let threads = Threads::new(3);
+        for culprit in 0..3 {
+            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                threads.together(3, &mut [(), (), ()], |worker, ()| {
+                    assert!(worker.index != culprit, "worker {culprit} fails");
+                    worker.meet();
+                });
+            }));
+            assert!(caught.is_err());
+            let mut scratch = [0; 3];
+            threads.together(3, &mut scratch, |worker, place| *place = worker.index + 1);
+            assert_eq!(scratch, [1, 2, 3]);
         }
     }
 }

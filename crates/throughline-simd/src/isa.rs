@@ -1,6 +1,6 @@
 //! The choice of an instruction set at run time.
 
-use crate::{Element, Kernel, Scalar};
+use crate::{Element, Kernel, Lane, Scalar};
 
 /// An instruction set that this CPU is known to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -80,8 +80,18 @@ pub trait Lane: Copy + Send + Sync + 'static {
     type Mask: Copy;
     /// Elements in a vector; at most 16, a power of two.
     const WIDTH: usize;
-    /// Rows of a product tile of four vectors whose accumulators stay in registers; at most 6.
-    const TILE_ROWS: usize;
+    /// Rows of a product tile of one, two, three and four vectors whose accumulators stay in registers; at most 12.
+    const TILE_ROWS: [usize; 4];
+
+    /// Runs `kernel` in a function of its own that is compiled for the instruction set: a large kernel that is used in
+    /// several others then exists once for each lane.
+    fn enter<K: Kernel<Self::Element>>(self, kernel: K) -> K::Output;
+
+    /// Asks for the memory at `at`, which need not be valid, to come into the nearest cache. Changes nothing else.
+    #[inline(always)]
+    fn prefetch(self, at: *const Self::Element) {
+        let _ = at;
+    }
 
     /// All elements `x`.
     fn splat(self, x: Self::Element) -> Self::Vector;

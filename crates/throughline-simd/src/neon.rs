@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::*;
 
-use crate::Lane;
+use crate::{Kernel, Lane};
 use crate::maths::{self, PowerOfTwo};
 
 /// Proof that the CPU has NEON.
@@ -31,8 +31,17 @@ impl Lane for Neon {
     type Vector = float32x4_t;
     type Mask = uint32x4_t;
     const WIDTH: usize = 4;
-    // 6 rows of 4 vectors are 24 of the 32 registers.
-    const TILE_ROWS: usize = 6;
+    // Up to 24 accumulators in 32 registers.
+    const TILE_ROWS: [usize; 4] = [12, 12, 8, 6];
+
+    #[inline]
+    fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
+        #[inline(never)]
+        fn inside<K: Kernel<f32>>(lane: Neon, kernel: K) -> K::Output {
+            kernel.run(lane)
+        }
+        inside(self, kernel)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> float32x4_t {

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use crate::Lane;
+use crate::{Kernel, Lane};
 use crate::maths::{self, PowerOfTwo};
 
 /// Portable code for `f32` (the same bits as every other lane) and `f64` (for tight checks of the same code).
@@ -35,7 +35,16 @@ macro_rules! lane {
             type Vector = [$element; WIDTH];
             type Mask = [bool; WIDTH];
             const WIDTH: usize = WIDTH;
-            const TILE_ROWS: usize = 2;
+            const TILE_ROWS: [usize; 4] = [4, 4, 2, 2];
+
+            #[inline]
+            fn enter<K: Kernel<$element>>(self, kernel: K) -> K::Output {
+                #[inline(never)]
+                fn inside<K: Kernel<$element>>(lane: Scalar<$element>, kernel: K) -> K::Output {
+                    kernel.run(lane)
+                }
+                inside(self, kernel)
+            }
 
             #[inline(always)]
             fn splat(self, x: $element) -> Self::Vector {

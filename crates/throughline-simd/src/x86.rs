@@ -27,31 +27,11 @@ impl Avx2 {
     pub fn detect() -> Option<Self> {
         (has!("avx2", "fma")).then_some(Avx2(()))
     }
-
-    #[inline]
-    pub fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx2,fma")]
-        fn inside<K: Kernel<f32>>(lane: Avx2, kernel: K) -> K::Output {
-            kernel.run(lane)
-        }
-        // SAFETY: the value `self` is the proof that the CPU has these features.
-        unsafe { inside(self, kernel) }
-    }
 }
 
 impl Avx512 {
     pub fn detect() -> Option<Self> {
         (has!("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma")).then_some(Avx512(()))
-    }
-
-    #[inline]
-    pub fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-        fn inside<K: Kernel<f32>>(lane: Avx512, kernel: K) -> K::Output {
-            kernel.run(lane)
-        }
-        // SAFETY: the value `self` is the proof that the CPU has these features.
-        unsafe { inside(self, kernel) }
     }
 }
 
@@ -149,8 +129,23 @@ impl Lane for Avx2 {
     type Vector = __m256;
     type Mask = __m256;
     const WIDTH: usize = 8;
-    // 3 rows of 4 vectors are 12 of the 16 registers.
-    const TILE_ROWS: usize = 3;
+    // Up to 12 accumulators in 16 registers.
+    const TILE_ROWS: [usize; 4] = [12, 6, 4, 3];
+
+    #[inline]
+    fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn inside<K: Kernel<f32>>(lane: Avx2, kernel: K) -> K::Output {
+            kernel.run(lane)
+        }
+        // SAFETY: the value `self` is the proof that the CPU has these features.
+        unsafe { inside(self, kernel) }
+    }
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: a prefetch of any address is allowed and reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -227,8 +222,23 @@ impl Lane for Avx512 {
     type Vector = __m512;
     type Mask = __mmask16;
     const WIDTH: usize = 16;
-    // 6 rows of 4 vectors are 24 of the 32 registers.
-    const TILE_ROWS: usize = 6;
+    // Up to 24 accumulators in 32 registers.
+    const TILE_ROWS: [usize; 4] = [12, 10, 8, 6];
+
+    #[inline]
+    fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        fn inside<K: Kernel<f32>>(lane: Avx512, kernel: K) -> K::Output {
+            kernel.run(lane)
+        }
+        // SAFETY: the value `self` is the proof that the CPU has these features.
+        unsafe { inside(self, kernel) }
+    }
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        // SAFETY: a prefetch of any address is allowed and reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {

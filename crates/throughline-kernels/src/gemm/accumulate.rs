@@ -5,24 +5,24 @@ use core::ops::Range;
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
 use super::panels::Panels;
-use super::tile::{MOST_ROWS, Tile, row_tile};
+use super::tile::{Tile, row_tile};
+use crate::list::List;
 
 /// Rows that share one pass over the panels.
-pub(crate) const GROUP: usize = 48;
+pub(crate) const GROUP: usize = 96;
 /// Terms of the chain after which a pass turns to the next tile of rows: a piece of a panel this deep (4 vectors of 64
-/// bytes by 160 are 40 KiB) stays in the nearest cache for all tiles.
-const DEPTH: usize = 160;
+/// bytes by 128 are 32 KiB) stays in the nearest cache for all tiles.
+const DEPTH: usize = 128;
 
-/// Up to 48 rows of a product, wherever they lie. Fill it, then [`accumulate`].
-pub struct RowGroup<E> {
-    a: [*const E; GROUP],
-    out: [*mut E; GROUP],
-    rows: usize,
+/// Up to 96 rows of a product, wherever they lie. Fill it, then [`accumulate`].
+pub struct RowGroup<E: Element> {
+    rows: List<(*const E, *mut E), GROUP>,
 }
 
 impl<E: Element> Default for RowGroup<E> {
+    #[inline(always)]
     fn default() -> Self {
-        Self { a: [core::ptr::null(); GROUP], out: [core::ptr::null_mut(); GROUP], rows: 0 }
+        Self { rows: List::new() }
     }
 }
 
@@ -30,39 +30,45 @@ impl<E: Element> RowGroup<E> {
     /// Appends a row of the left-hand side and the row of the output it goes to.
     #[inline(always)]
     pub fn push(&mut self, a: *const E, out: *mut E) {
-        self.a[self.rows] = a;
-        self.out[self.rows] = out;
-        self.rows += 1;
+        self.rows.push((a, out));
     }
 
     /// Whether another row would not fit.
     #[inline(always)]
     pub fn is_full(&self) -> bool {
-        self.rows == GROUP
+        self.rows.len() == GROUP
     }
 
     /// Forgets the rows.
     #[inline(always)]
     pub fn clear(&mut self) {
-        self.rows = 0;
+        self.rows.clear();
     }
 }
 
-/// For every row of the group: `out += a[0..k.len()] · panels[k]`.
+/// For every row of the group: `out += a[0..k.len()] · panels[k]`, in the columns of the panels `which`.
 ///
 /// # Safety
 /// Every `a` is valid for reading `k.len()` elements, every `out` for reading and writing up to the last column of the
 /// panels; no `out` row overlaps another or any `a` (beyond the columns that the panels do not write), and nobody else
-/// touches the `out` rows meanwhile.
-pub unsafe fn accumulate<E: Element>(isa: Isa, panels: &Panels<E>, k: Range<usize>, group: &RowGroup<E>) {
+/// touches those columns of the `out` rows meanwhile.
+pub unsafe fn accumulate<E: Element>(
+    isa: Isa,
+    panels: &Panels<E>,
+    which: Range<usize>,
+    k: Range<usize>,
+    group: &RowGroup<E>,
+) {
     assert!(k.start <= k.end && k.end <= panels.depth(), "rows {k:?} of panels with {} rows", panels.depth());
-    if group.rows > 0 && !k.is_empty() {
-        E::dispatch(isa, Accumulate { panels, k, group });
+    assert!(which.end <= panels.count(), "panels {which:?} of {}", panels.count());
+    if !group.rows.is_empty() && !k.is_empty() {
+        E::dispatch(isa, Accumulate { panels, which, k, group });
     }
 }
 
-struct Accumulate<'a, E> {
+struct Accumulate<'a, E: Element> {
     panels: &'a Panels<E>,
+    which: Range<usize>,
     k: Range<usize>,
     group: &'a RowGroup<E>,
 }
@@ -72,36 +78,51 @@ impl<E: Element> Kernel<E> for Accumulate<'_, E> {
 
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
-        let Self { panels, k, group } = self;
-        assert_eq!(panels.width(), L::WIDTH, "the panels were packed for another instruction set");
-        let blocks = if group.rows <= L::TILE_ROWS { 1 } else { k.len().div_ceil(DEPTH) };
-        for block in 0..blocks {
-            let from = block * k.len() / blocks;
-            let to = (block + 1) * k.len() / blocks;
-            for index in 0..panels.count() {
-                let panel = panels.panel(index, k.start + from..k.start + to);
-                for tile_index in 0..group.rows.div_ceil(L::TILE_ROWS) {
-                    let rows = row_tile(group.rows, L::TILE_ROWS, tile_index);
-                    let mut tile = Tile {
-                        rows: rows.len(),
-                        vectors: panel.vectors,
-                        a: [core::ptr::null(); MOST_ROWS],
-                        a_step: 1,
-                        b: panel.data.as_ptr(),
-                        k: to - from,
-                        out: [core::ptr::null_mut(); MOST_ROWS],
-                        columns: panel.columns,
-                        counts: panel.counts,
-                    };
-                    for i in 0..rows.len() {
-                        tile.a[i] = group.a[rows.start + i].wrapping_add(from);
-                        tile.out[i] = group.out[rows.start + i];
-                    }
-                    // SAFETY: `accumulate`'s caller vouches for the rows; the panel holds (to - from) · vectors · WIDTH
-                    // elements, and its columns and counts lie within the columns of the output.
-                    unsafe { tile.run(lane) };
-                }
+        for index in self.which {
+            // SAFETY: `accumulate`'s caller vouches for the rows, and it has checked k and the panels.
+            unsafe { accumulate_panel(lane, self.panels, index, self.k.clone(), self.group) };
+        }
+    }
+}
+
+/// One panel of [`accumulate`], for kernels that go on with its columns at once.
+///
+/// # Safety
+/// As for [`accumulate`]; k lies below the panels' depth and `index` below their count.
+#[inline(always)]
+pub(crate) unsafe fn accumulate_panel<L: Lane>(
+    lane: L,
+    panels: &Panels<L::Element>,
+    index: usize,
+    k: Range<usize>,
+    group: &RowGroup<L::Element>,
+) {
+    assert_eq!(panels.width(), L::WIDTH, "the panels were packed for another instruction set");
+    let panel = panels.panel(index, k.clone());
+    let rows = &group.rows[..];
+    let limit = L::TILE_ROWS[panel.vectors - 1];
+    let tiles = rows.len().div_ceil(limit);
+    let blocks = if tiles == 1 { 1 } else { k.len().div_ceil(DEPTH) };
+    let mut tile = Tile { vectors: panel.vectors, columns: panel.columns, counts: panel.counts, ..Tile::EMPTY };
+    for block in 0..blocks {
+        let (from, to) = (block * k.len() / blocks, (block + 1) * k.len() / blocks);
+        let step = panel.vectors * L::WIDTH;
+        tile.b = panel.data.as_ptr().wrapping_add(from * step);
+        tile.b_step = step;
+        tile.k = to - from;
+        // What follows the piece is the next one, of this panel or the next.
+        tile.ahead = tile.b.wrapping_add((to - from) * step);
+        for tile_index in 0..tiles {
+            let of_tile = &rows[row_tile(rows.len(), limit, tile_index)];
+            tile.rows = of_tile.len();
+            for (i, &(a, out)) in of_tile.iter().enumerate() {
+                tile.a[i] = a.wrapping_add(from);
+                tile.out[i] = out;
             }
+            // SAFETY: the caller vouches for the rows; the panel holds (to - from) · vectors · WIDTH elements from b, and its
+            // columns and counts lie within the columns of the output.
+            lane.enter(&tile);
+            tile.ahead = tile.ahead.wrapping_add(tile.k * L::WIDTH);
         }
     }
 }

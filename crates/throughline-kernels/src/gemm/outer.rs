@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::tile::{MOST_ROWS, MOST_VECTORS as VECTORS, Tile, row_tile};
+use super::tile::{MOST_VECTORS as VECTORS, Tile, row_tile};
 use crate::buffer::Buffer;
 
 /// Rows of the batch that are taken together: 128 rows by 4 vectors of 64 bytes (32 KiB) stay in the nearest cache.
@@ -12,7 +12,8 @@ const DEPTH: usize = 128;
 
 /// `out[m - outputs.start][j] += sum over n of a(n)[m] · b(n)[j]` for m in `outputs`, j < `columns`, in ascending n.
 ///
-/// `scratch` is any buffer; it grows to 128 · columns (rounded up to the vector width).
+/// `scratch` is any buffer; it grows to 128 · columns (rounded up to the vector width), or to (rows + 64) · columns where
+/// these are fewer than a vector has elements.
 ///
 /// # Safety
 /// For n < `rows`, `a(n)` is valid for reading up to element `outputs.end` and `b(n)` for reading `columns` elements;
@@ -49,7 +50,32 @@ impl<E: Element> Kernel<E> for OuterProducts<'_, E> {
 
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
+        // SAFETY: `add_outer_products`' caller vouches for the memory.
+        unsafe {
+            if self.columns < L::WIDTH {
+                let mut this = self;
+                let whole = this.narrow(lane);
+                this.outputs.start += whole;
+                this.out = this.out.wrapping_add(whole * this.out_stride);
+                this.wide(lane);
+            } else {
+                self.wide(lane);
+            }
+        }
+    }
+}
+
+impl<E: Element> OuterProducts<'_, E> {
+    /// Vectors along the columns: b packed, a as it stands.
+    ///
+    /// # Safety
+    /// As for [`add_outer_products`].
+    #[inline(always)]
+    unsafe fn wide<L: Lane<Element = E>>(self, lane: L) {
         let Self { rows, a: (a, a_stride), outputs, b, columns, out, out_stride, scratch } = self;
+        if outputs.is_empty() {
+            return;
+        }
         let padded = columns.next_multiple_of(L::WIDTH);
         let packed = scratch.at_least(DEPTH * padded);
         for start in (0..rows).step_by(DEPTH) {
@@ -73,35 +99,103 @@ impl<E: Element> Kernel<E> for OuterProducts<'_, E> {
                 let count = (columns - first).min(VECTORS * L::WIDTH);
                 let vectors = count.div_ceil(L::WIDTH);
                 let panel = &packed[first * depth..][..depth * vectors * L::WIDTH];
-                let (mut offsets, mut counts) = ([0; VECTORS], [0; VECTORS]);
+                let mut tile = Tile {
+                    vectors,
+                    a_step: a_stride,
+                    b: panel.as_ptr(),
+                    b_step: vectors * L::WIDTH,
+                    k: depth,
+                    ahead: panel.as_ptr(),
+                    ..Tile::EMPTY
+                };
                 for v in 0..vectors {
-                    offsets[v] = first + v * L::WIDTH;
-                    counts[v] = (count - v * L::WIDTH).min(L::WIDTH);
+                    tile.columns[v] = first + v * L::WIDTH;
+                    tile.counts[v] = (count - v * L::WIDTH).min(L::WIDTH);
                 }
-                for tile_index in 0..outputs.len().div_ceil(L::TILE_ROWS) {
-                    let tile_rows = row_tile(outputs.len(), L::TILE_ROWS, tile_index);
-                    let mut tile = Tile {
-                        rows: tile_rows.len(),
-                        vectors,
-                        a: [core::ptr::null(); MOST_ROWS],
-                        a_step: a_stride,
-                        b: panel.as_ptr(),
-                        k: depth,
-                        out: [core::ptr::null_mut(); MOST_ROWS],
-                        columns: offsets,
-                        counts,
-                    };
-                    for i in 0..tile_rows.len() {
-                        let m = tile_rows.start + i;
+                let limit = L::TILE_ROWS[vectors - 1];
+                let tiles = outputs.len().div_ceil(limit);
+                for tile_index in 0..tiles {
+                    let tile_rows = row_tile(outputs.len(), limit, tile_index);
+                    tile.rows = tile_rows.len();
+                    for (i, m) in tile_rows.enumerate() {
                         tile.a[i] = a.wrapping_add(start * a_stride + outputs.start + m);
                         tile.out[i] = out.wrapping_add(m * out_stride);
                     }
+                    if tile_index + 1 < tiles {
+                        for m in row_tile(outputs.len(), limit, tile_index + 1) {
+                            for v in 0..vectors {
+                                lane.prefetch(out.wrapping_add(m * out_stride + tile.columns[v]));
+                            }
+                        }
+                    }
                     // SAFETY: the caller vouches for `a`, row by row `a_stride` apart, and for `out`; the panel holds
-                    // depth · vectors · WIDTH elements; offsets and counts stay below `columns`.
-                    unsafe { tile.run(lane) };
+                    // depth · vectors · WIDTH elements; columns and counts stay below `columns`.
+                    lane.enter(&tile);
                 }
             }
         }
+    }
+
+    /// Fewer columns than a vector has elements: vectors along the outputs, as far as these fill whole vectors. Returns how
+    /// many outputs that were. The chains are the same: a product does not care for the order of its factors.
+    ///
+    /// # Safety
+    /// As for [`add_outer_products`].
+    #[inline(always)]
+    unsafe fn narrow<L: Lane<Element = E>>(&mut self, lane: L) -> usize {
+        let Self { rows, a: (a, a_stride), outputs, b, columns, out, out_stride, scratch } = self;
+        let (rows, columns, a_stride, out_stride) = (*rows, *columns, *a_stride, *out_stride);
+        let whole = outputs.len() / L::WIDTH * L::WIDTH;
+        if whole == 0 {
+            return 0;
+        }
+        let packed = scratch.at_least((rows + VECTORS * L::WIDTH) * columns);
+        let (factor, sums) = packed.split_at_mut(rows * columns);
+        for n in 0..rows {
+            // SAFETY: the caller vouches for `columns` elements of b(n).
+            factor[n * columns..][..columns].copy_from_slice(unsafe { core::slice::from_raw_parts(b(n), columns) });
+        }
+        for first in (0..whole).step_by(VECTORS * L::WIDTH) {
+            let width = (whole - first).min(VECTORS * L::WIDTH);
+            for (j, sums) in sums.chunks_mut(width).take(columns).enumerate() {
+                for (m, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: the caller vouches for `out`; output first + m and column j are inside it.
+                    *sum = unsafe { *out.add((first + m) * out_stride + j) };
+                }
+            }
+            let mut tile = Tile {
+                vectors: width / L::WIDTH,
+                a_step: columns,
+                b: a.wrapping_add(outputs.start + first),
+                b_step: a_stride,
+                k: rows,
+                ahead: factor.as_ptr(),
+                counts: [L::WIDTH; VECTORS],
+                ..Tile::EMPTY
+            };
+            for v in 0..VECTORS {
+                tile.columns[v] = v * L::WIDTH;
+            }
+            let limit = L::TILE_ROWS[tile.vectors - 1];
+            for tile_index in 0..columns.div_ceil(limit) {
+                let tile_rows = row_tile(columns, limit, tile_index);
+                tile.rows = tile_rows.len();
+                for (i, j) in tile_rows.enumerate() {
+                    tile.a[i] = factor.as_ptr().wrapping_add(j);
+                    tile.out[i] = sums.as_mut_ptr().wrapping_add(j * width);
+                }
+                // SAFETY: the factor holds `columns` elements of each of the rows; the caller vouches for whole vectors of `a`
+                // up to output `outputs.start + whole`; the sums are `columns` rows of `width`.
+                lane.enter(&tile);
+            }
+            for (j, sums) in sums.chunks(width).take(columns).enumerate() {
+                for (m, sum) in sums.iter().enumerate() {
+                    // SAFETY: as where they were read.
+                    unsafe { *out.add((first + m) * out_stride + j) = *sum };
+                }
+            }
+        }
+        whole
     }
 }
 
@@ -129,12 +223,15 @@ impl<E: Element> Kernel<E> for Columns<'_, E> {
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
         const BLOCK: usize = 8;
+        /// Rows from which memory is asked for ahead of time: they are too far apart for the processor to guess.
+        const AHEAD: usize = 8;
         for first in (0..self.out.len()).step_by(BLOCK * L::WIDTH) {
             let out = &mut self.out[first..];
             let mut counts = [0; BLOCK];
             for v in 0..BLOCK {
                 counts[v] = out.len().saturating_sub(v * L::WIDTH).min(L::WIDTH);
             }
+            let full = counts[BLOCK - 1] == L::WIDTH;
             // SAFETY: each access is to the first counts[v] elements from v · WIDTH of the rest of `out`, or of the same
             // columns of a row of `a`, which `add_columns` has checked to lie inside it.
             unsafe {
@@ -143,9 +240,12 @@ impl<E: Element> Kernel<E> for Columns<'_, E> {
                     sums[v] = lane.load_first(out.as_ptr().wrapping_add(v * L::WIDTH), counts[v]);
                 }
                 for n in 0..self.rows {
-                    let row = self.a.as_ptr().add(n * self.stride + first);
+                    let row = self.a.as_ptr().wrapping_add(n * self.stride + first);
                     for v in 0..BLOCK {
-                        sums[v] = lane.add(sums[v], lane.load_first(row.wrapping_add(v * L::WIDTH), counts[v]));
+                        let at = row.wrapping_add(v * L::WIDTH);
+                        lane.prefetch(at.wrapping_add(AHEAD * self.stride));
+                        let x = if full { lane.load(at) } else { lane.load_first(at, counts[v]) };
+                        sums[v] = lane.add(sums[v], x);
                     }
                 }
                 for v in 0..BLOCK {

@@ -138,8 +138,20 @@ impl<E: Element> Panels<E> {
     }
 
     /// How many panels there are.
-    pub(super) fn count(&self) -> usize {
-        self.units.div_ceil(self.width * (PANEL_VECTORS / self.group_columns.len()))
+    pub fn count(&self) -> usize {
+        self.units.div_ceil(self.units_per_panel())
+    }
+
+    /// Units of every panel but the last, which may have fewer.
+    pub(crate) fn units_per_panel(&self) -> usize {
+        self.width * (PANEL_VECTORS / self.group_columns.len())
+    }
+
+    /// The panels of `units`, whose start is a multiple of [`units_per_panel`](Self::units_per_panel), as its end is unless
+    /// it is the last unit.
+    pub(crate) fn of_units(&self, units: Range<usize>) -> Range<usize> {
+        let per_panel = self.units_per_panel();
+        units.start / per_panel..units.end.div_ceil(per_panel)
     }
 
     /// Panel `index`, rows `k`.
@@ -167,7 +179,7 @@ impl<E: Element> Panels<E> {
 }
 
 /// The lane's vector width.
-struct Width;
+pub(crate) struct Width;
 
 impl<E: Element> Kernel<E> for Width {
     type Output = usize;

@@ -2,65 +2,98 @@
 
 use core::ops::Range;
 
-use throughline_simd::{Element, Lane};
+use throughline_simd::{Element, Kernel, Lane};
 
 /// The most rows of a tile.
-pub(super) const MOST_ROWS: usize = 6;
+pub(super) const MOST_ROWS: usize = 12;
 /// The most vectors of a tile.
 pub(super) const MOST_VECTORS: usize = 4;
 
 /// One tile of a product: for k terms,
 /// `out[m][columns[v] ..][..counts[v]] += sum over i < k of a[m][i · a_step] · b[i][v]`.
+///
+/// Where nothing but a tile's chains is wanted, the processor waits for memory half of the time: so each of the k steps also
+/// asks for a line of what the next tiles will read.
+///
+/// Whoever runs it vouches that
+/// - `a[m] + i · a_step` is valid for reading for every m < rows and i < k;
+/// - `b + i · b_step` is valid for reading vectors · WIDTH elements for every i < k;
+/// - `out[m] + columns[v]` is valid for reading and writing `counts[v] <= WIDTH` elements, and the pieces of different
+///   (m, v) do not overlap each other, `a` or `b`.
 pub(super) struct Tile<E> {
     pub rows: usize,
     pub vectors: usize,
     pub a: [*const E; MOST_ROWS],
     pub a_step: usize,
-    /// `[k, vectors, WIDTH]`
+    /// `[vectors, WIDTH]`, `b_step` elements from one k to the next.
     pub b: *const E,
+    pub b_step: usize,
     pub k: usize,
     pub out: [*mut E; MOST_ROWS],
     pub columns: [usize; MOST_VECTORS],
     pub counts: [usize; MOST_VECTORS],
+    /// Memory to ask for, a vector for each of the k steps; it need not be valid.
+    pub ahead: *const E,
 }
 
 impl<E: Element> Tile<E> {
-    /// Computes the tile.
-    ///
-    /// # Safety
-    /// - `a[m] + i · a_step` is valid for reading for every m < rows and i < k;
-    /// - `b` is valid for reading k · vectors · WIDTH elements;
-    /// - `out[m] + columns[v]` is valid for reading and writing `counts[v] <= WIDTH` elements, and the pieces of different
-    ///   (m, v) do not overlap each other, `a` or `b`.
+    /// Room for a tile; everything is to be set.
+    pub(super) const EMPTY: Self = Self {
+        rows: 0,
+        vectors: 0,
+        a: [core::ptr::null(); MOST_ROWS],
+        a_step: 1,
+        b: core::ptr::null(),
+        b_step: 0,
+        k: 0,
+        out: [core::ptr::null_mut(); MOST_ROWS],
+        columns: [0; MOST_VECTORS],
+        counts: [0; MOST_VECTORS],
+        ahead: core::ptr::null(),
+    };
+}
+
+impl<E: Element> Kernel<E> for &Tile<E> {
+    type Output = ();
+
     #[inline(always)]
-    pub unsafe fn run<L: Lane<Element = E>>(&self, lane: L) {
+    fn run<L: Lane<Element = E>>(self, lane: L) {
         macro_rules! of_constants {
-            ($($m:literal)*) => {
+            ($($m:literal: $($v:literal)*,)*) => {
                 match (self.rows, self.vectors) {
-                    $(
-                        // SAFETY: as the caller vouches.
-                        ($m, 1) => unsafe { self.of_size::<L, $m, 1>(lane) },
-                        // SAFETY: as the caller vouches.
-                        ($m, 2) => unsafe { self.of_size::<L, $m, 2>(lane) },
-                        // SAFETY: as the caller vouches.
-                        ($m, 3) => unsafe { self.of_size::<L, $m, 3>(lane) },
-                        // SAFETY: as the caller vouches.
-                        ($m, 4) => unsafe { self.of_size::<L, $m, 4>(lane) },
-                    )*
+                    $($(
+                        // SAFETY: whoever runs the tile vouches for its memory.
+                        ($m, $v) => unsafe { self.of_size::<L, $m, $v>(lane) },
+                    )*)*
                     (rows, vectors) => unreachable!("no tile of {rows} rows by {vectors} vectors"),
                 }
             };
         }
-        of_constants!(1 2 3 4 5 6)
+        of_constants!(
+            1: 1 2 3 4,
+            2: 1 2 3 4,
+            3: 1 2 3 4,
+            4: 1 2 3 4,
+            5: 1 2 3 4,
+            6: 1 2 3 4,
+            7: 1 2 3,
+            8: 1 2 3,
+            9: 1 2,
+            10: 1 2,
+            11: 1 2,
+            12: 1 2,
+        )
     }
+}
 
-    /// [`run`](Self::run) for M rows and V vectors.
+impl<E: Element> Tile<E> {
+    /// The tile with M = rows and V = vectors.
     ///
     /// # Safety
-    /// As for [`run`](Self::run).
+    /// The memory is as [`Tile`] says.
     #[inline(always)]
     unsafe fn of_size<L: Lane<Element = E>, const M: usize, const V: usize>(&self, lane: L) {
-        let Self { a, a_step, b, k, out, columns, counts, .. } = *self;
+        let Self { a, a_step, b, b_step, k, out, columns, counts, ahead, .. } = *self;
         let mut full = true;
         for count in &counts[..V] {
             full &= *count == L::WIDTH;
@@ -76,6 +109,7 @@ impl<E: Element> Tile<E> {
             }
             let mut b = b;
             for i in 0..k {
+                lane.prefetch(ahead.wrapping_add(i * L::WIDTH));
                 let mut x = [lane.splat(E::ZERO); M];
                 for m in 0..M {
                     x[m] = lane.splat(*a[m].add(i * a_step));
@@ -86,7 +120,7 @@ impl<E: Element> Tile<E> {
                         sums[m][v] = lane.fma(x[m], w, sums[m][v]);
                     }
                 }
-                b = b.add(V * L::WIDTH);
+                b = b.wrapping_add(b_step);
             }
             for m in 0..M {
                 for v in 0..V {

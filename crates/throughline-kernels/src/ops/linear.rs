@@ -208,7 +208,7 @@ fn product<E: Element>(
             }
             // SAFETY: each `a` is a_width elements, the depth of the panels; each `out` is as many elements as the panels
             // have columns, and belongs to this task alone.
-            unsafe { accumulate(isa, panels, 0..a_width, &group) };
+            unsafe { accumulate(isa, panels, 0..panels.count(), 0..a_width, &group) };
         }
     });
 }

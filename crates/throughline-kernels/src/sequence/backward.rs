@@ -7,28 +7,38 @@
 //! - dx_t = W_ih' ds, added over directions;
 //! - dW_ih = sum ds x', dW_hh = sum ds h_(t-1)', db = sum ds, over all rows in packed order.
 //!
-//! The first item pair needs time order and is one task for each direction and run of columns, as in forward; the rest is
-//! products over all rows, cut into tasks by output. Two forks and joins.
+//! The first pair of items needs time order, the rest are products over many rows. So a direction goes back in chunks of
+//! steps whose slot gradients stay in the cache: first through the chunk's steps, shared out by columns or units as in
+//! forward, then the products over its rows, shared out by output. The chunks depend on the batch alone, never on threads.
 
 use core::marker::PhantomData;
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
-use throughline_simd::{Element, Isa, Kernel, Lane};
+use throughline_simd::{Element, Kernel, Lane};
 
 use super::batch::{Direction, Previous, Ragged};
 use super::forward::InitialStates;
-use super::plan::{LayerShape, PackedDirection, PackedLayer, Scratch};
+use super::layer::{LayerShape, PackedDirection, PackedLayer, Scratch};
+use super::plan::Split;
 use super::step_input::{StepAt, StepInput};
 use super::tape::{DirectionTape, Tape};
-use super::{GROUP, load, store};
+use super::{GROUP, Share, load, store};
 use crate::buffer::Buffer;
 use crate::cells::{Backward, Cell, MAX_SLOTS, Operand, TINY_GRADIENT, with_cell};
 use crate::disjoint::Disjoint;
 use crate::gemm::{RowGroup, accumulate, add_columns, add_outer_products};
-use crate::threads::Threads;
+use crate::list::List;
+use crate::threads::{Threads, Worker};
 
+/// Slot gradients of a chunk: 1.5 MiB of f32 stay in a core's cache,
+const CHUNK: usize = 3 << 17;
+/// but a chunk has at least so many rows, to pay for reading and writing the weight gradients once,
+const LEAST_ROWS: usize = 256;
+/// and at most so many.
+const MOST_ROWS: usize = 2048;
 /// Rows of dx that make one task.
-const CHUNK: usize = 96;
+const DX_ROWS: usize = 96;
 
 /// Gradients of one direction's parameters, in the layout of the parameters. They accumulate.
 #[derive(Debug)]
@@ -58,18 +68,37 @@ pub struct BackwardStates<'a, E> {
     pub restart_c: &'a mut [E],
 }
 
-/// Memory of the backward pass of a layer: the slot gradients of every row. Kept between calls; after a pass it shows the
-/// gradient of every gate's pre-activation.
+/// Memory of the backward pass of a layer: the slot gradients, ordinarily of a chunk of steps at a time. Kept between calls.
 #[derive(Debug, Default)]
 pub struct SlotGradients<E> {
+    every_row: bool,
     directions: [Buffer<E>; 2],
-    d_extra: [Buffer<E>; 2],
 }
 
 impl<E: Element> SlotGradients<E> {
-    /// The gradients of packed row `row` in direction `direction`, `[S·H]`, slots as in the [`Tape`].
-    pub fn row(&self, shape: &LayerShape, direction: usize, row: usize) -> &[E] {
-        &self.directions[direction][row * shape.slot_width()..][..shape.slot_width()]
+    /// Memory that keeps those of every row: after a pass it shows the gradient of every gate's pre-activation.
+    pub fn of_every_row() -> Self {
+        Self { every_row: true, ..Self::default() }
+    }
+
+    /// The gradients of packed row `row` in direction `direction`, `[S·H]`, slots as in the [`Tape`]; `None` unless the
+    /// memory was made [`of_every_row`](Self::of_every_row).
+    pub fn row(&self, shape: &LayerShape, direction: usize, row: usize) -> Option<&[E]> {
+        let width = shape.slot_width();
+        self.every_row.then(|| &self.directions[direction][row * width..][..width])
+    }
+
+    /// Where each direction finds its slot gradients.
+    fn prepare(&mut self, chunks: &Chunks<'_>, shape: &LayerShape) -> [Disjoint<'_, E>; 2] {
+        let width = shape.slot_width();
+        let rows = if self.every_row { chunks.batch.rows() } else { chunks.most_rows() };
+        let [first, second] = &mut self.directions;
+        let first = Disjoint::new(first.at_least(rows * width));
+        if self.every_row && shape.directions == 2 {
+            return [first, Disjoint::new(second.at_least(rows * width))];
+        }
+        // Directions go back one after the other and may use the same memory.
+        [first, first]
     }
 }
 
@@ -130,40 +159,10 @@ pub fn backward<E: Element>(
 
     states.restart_h.fill(E::ZERO);
     states.restart_c.fill(E::ZERO);
-    for index in 0..shape.directions {
-        slot_gradients.directions[index].at_least(rows * shape.slot_width());
-        slot_gradients.d_extra[index].at_least(rows * shape.extra);
-    }
-    let dh = Disjoint::new(states.dh);
-    let dc = Disjoint::new(states.dc);
-    let restart_h = Disjoint::new(states.restart_h);
-    let restart_c = Disjoint::new(states.restart_c);
-    let d_slots = slot_gradients.directions.each_mut().map(|d| Disjoint::new(&mut *d));
-    let d_extra = slot_gradients.d_extra.each_mut().map(|d| Disjoint::new(&mut *d));
-
-    let parts = threads.count().div_ceil(shape.directions);
-    threads.for_each(shape.directions * parts, scratch, |task, scratch| {
-        let (index, part) = (task % shape.directions, task / shape.directions);
-        ThroughTime {
-            shape,
-            isa: layer.isa,
-            packed: &layer.directions[index],
-            rows: RowSources { shape, batch, initial, y, direction: Direction::BOTH[index], index },
-            columns: batch.column_cut(parts, part)..batch.column_cut(parts, part + 1),
-            tape: &tape.directions[index],
-            dy,
-            dh,
-            dc,
-            restart_h,
-            restart_c,
-            d_slots: d_slots[index],
-            d_extra: d_extra[index],
-            step_input,
-        }
-        .run(scratch);
-    });
-
-    let products = Products {
+    let chunks = Chunks::new(batch, shape.slot_width());
+    let every_row = slot_gradients.every_row;
+    let mut memory = gradients.iter_mut().map(GradientMemory::new);
+    let pass = Pass {
         shape,
         layer,
         batch,
@@ -171,13 +170,150 @@ pub fn backward<E: Element>(
         initial,
         y,
         tape,
-        d_slots: core::array::from_fn(|i| &*slot_gradients.directions[i]),
-        dx: dx.map(|dx| Disjoint::new(dx)),
-        parts: threads.count(),
+        dy,
+        dh: Disjoint::new(states.dh),
+        dc: Disjoint::new(states.dc),
+        restart_h: Disjoint::new(states.restart_h),
+        restart_c: Disjoint::new(states.restart_c),
+        d_slots: slot_gradients.prepare(&chunks, &shape),
+        every_row,
+        dx: dx.map(Disjoint::new),
+        gradients: [memory.next(), memory.next()],
+        step_input,
+        next_task: AtomicUsize::new(0),
     };
-    let mut gradients = gradients.iter_mut().map(GradientMemory::new);
-    let memory = [gradients.next(), gradients.next()];
-    threads.for_each(products.tasks(), scratch, |task, scratch| products.run(task, &memory, &mut scratch.rows));
+    let workers = layer.plan(batch, threads).workers;
+    threads.together(workers, scratch, |worker, scratch| {
+        for index in 0..shape.directions {
+            let direction = Direction::BOTH[index];
+            for steps in chunks.back_through(direction) {
+                let plan = layer.plan_steps(steps.len(), batch.rows_of(&steps).len(), threads);
+                pass.through_time(&worker, index, steps.clone(), plan.split, scratch);
+                if worker.index == 0 {
+                    pass.next_task.store(0, Ordering::Relaxed);
+                }
+                worker.meet();
+                Products { pass: &pass, index, rows: batch.rows_of(&steps), parts: worker.count }.run(scratch);
+                worker.meet();
+            }
+        }
+    });
+}
+
+/// What all workers have in common.
+///
+/// They write the same arrays without overlap: through time each one the states and slot gradients of its own columns or
+/// units, in the products each task its own outputs; and they meet in between.
+struct Pass<'a, E> {
+    shape: LayerShape,
+    layer: &'a PackedLayer<E>,
+    batch: &'a Ragged,
+    x: &'a [E],
+    initial: &'a InitialStates<'a, E>,
+    y: &'a [E],
+    tape: &'a Tape<E>,
+    dy: Option<&'a [E]>,
+    dh: Disjoint<'a, E>,
+    dc: Disjoint<'a, E>,
+    restart_h: Disjoint<'a, E>,
+    restart_c: Disjoint<'a, E>,
+    /// Slot gradients of each direction: of every row, or of a chunk from its first row.
+    d_slots: [Disjoint<'a, E>; 2],
+    every_row: bool,
+    dx: Option<Disjoint<'a, E>>,
+    gradients: [Option<GradientMemory<'a, E>>; 2],
+    step_input: Option<&'a dyn StepInput<E>>,
+    /// The next task of the products.
+    next_task: AtomicUsize,
+}
+
+impl<E: Element> Pass<'_, E> {
+    /// The slot gradients of packed row `row` in direction `index`, which goes back through a chunk from row `first`.
+    #[inline(always)]
+    fn d_slots(&self, index: usize, first: usize, row: usize) -> *mut E {
+        let first = if self.every_row { 0 } else { first };
+        self.d_slots[index].at((row - first) * self.shape.slot_width())
+    }
+
+    fn sources(&self, index: usize) -> RowSources<'_, E> {
+        let Pass { shape, batch, initial, y, .. } = *self;
+        RowSources { shape, batch, initial, y, direction: Direction::BOTH[index], index }
+    }
+
+    /// One worker's part of the way back through `steps` in direction `index`.
+    fn through_time(
+        &self,
+        worker: &Worker<'_>,
+        index: usize,
+        steps: Range<usize>,
+        split: Split,
+        scratch: &mut Scratch<E>,
+    ) {
+        let cut = |part| self.batch.column_cut_of(&steps, worker.count, part);
+        let (columns, share) = match split {
+            Split::Columns => (cut(worker.index)..cut(worker.index + 1), Share::ALL),
+            Split::Units => (0..self.batch.batch(), Share::of(worker)),
+        };
+        let block = self.layer.directions[index].hidden_back[0].units_per_panel();
+        ThroughTime {
+            pass: self,
+            shape: self.shape,
+            packed: &self.layer.directions[index],
+            rows: self.sources(index),
+            first_row: self.batch.row(steps.start, 0),
+            columns,
+            units: share.units(block, self.shape.hidden),
+            share,
+            tape: &self.tape.directions[index],
+        }
+        .run(steps, scratch);
+    }
+}
+
+/// A batch cut into runs of steps.
+struct Chunks<'a> {
+    batch: &'a Ragged,
+    rows: usize,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(batch: &'a Ragged, slot_width: usize) -> Self {
+        Self { batch, rows: (CHUNK / slot_width).clamp(LEAST_ROWS, MOST_ROWS) }
+    }
+
+    /// Rows that a chunk has at most.
+    fn most_rows(&self) -> usize {
+        self.batch.rows().min(self.rows.max(self.batch.batch_sizes().first().copied().unwrap_or(0)))
+    }
+
+    /// The chunks against the reading order of `direction`.
+    fn back_through(&self, direction: Direction) -> impl Iterator<Item = Range<usize>> {
+        let sizes = self.batch.batch_sizes();
+        let mut left = 0..sizes.len();
+        core::iter::from_fn(move || {
+            let mut rows = 0;
+            let mut steps = match direction {
+                Direction::Forward => left.end..left.end,
+                Direction::Reverse => left.start..left.start,
+            };
+            while steps.len() < left.len() {
+                let t = if direction == Direction::Forward { steps.start - 1 } else { steps.end };
+                rows += sizes[t];
+                if !steps.is_empty() && rows > self.rows {
+                    break;
+                }
+                match direction {
+                    Direction::Forward => steps.start = t,
+                    Direction::Reverse => steps.end = t + 1,
+                }
+            }
+            match direction {
+                Direction::Forward => left.end = steps.start,
+                Direction::Reverse => left.start = steps.end,
+            }
+            (!steps.is_empty()).then_some(steps)
+        })
+    }
 }
 
 /// Where the states before a row come from.
@@ -219,36 +355,28 @@ impl<'a, E: Element> RowSources<'a, E> {
     }
 }
 
-/// One task: back through time in one direction of the columns `columns`.
+/// One worker's way back through a chunk: the units `units` of the columns `columns` in one direction.
 struct ThroughTime<'a, E> {
+    pass: &'a Pass<'a, E>,
     shape: LayerShape,
-    isa: Isa,
     packed: &'a PackedDirection<E>,
     rows: RowSources<'a, E>,
+    /// The chunk's first row.
+    first_row: usize,
     columns: Range<usize>,
+    units: Range<usize>,
+    share: Share<'a>,
     tape: &'a DirectionTape<E>,
-    dy: Option<&'a [E]>,
-    dh: Disjoint<'a, E>,
-    dc: Disjoint<'a, E>,
-    restart_h: Disjoint<'a, E>,
-    restart_c: Disjoint<'a, E>,
-    d_slots: Disjoint<'a, E>,
-    d_extra: Disjoint<'a, E>,
-    step_input: Option<&'a dyn StepInput<E>>,
 }
 
 impl<E: Element> ThroughTime<'_, E> {
-    fn run(&self, scratch: &mut Scratch<E>) {
-        let steps = self.rows.batch.steps();
-        for done in 0..steps {
+    fn run(&self, steps: Range<usize>, scratch: &mut Scratch<E>) {
+        for done in 0..steps.len() {
             let t = match self.rows.direction {
-                Direction::Forward => steps - 1 - done,
-                Direction::Reverse => done,
+                Direction::Forward => steps.end - 1 - done,
+                Direction::Reverse => steps.start + done,
             };
-            let end = self.columns.end.min(self.rows.batch.batch_sizes()[t]);
-            for start in (self.columns.start..end).step_by(GROUP) {
-                self.step(t, start..end.min(start + GROUP), scratch);
-            }
+            self.step(t, scratch);
         }
     }
 
@@ -257,70 +385,106 @@ impl<E: Element> ThroughTime<'_, E> {
         (self.rows.index * self.rows.batch.batch() + column) * self.shape.hidden
     }
 
-    fn step(&self, t: usize, columns: Range<usize>, scratch: &mut Scratch<E>) {
-        let LayerShape { cell, hidden, .. } = self.shape;
-        let batch = self.rows.batch;
-        let mut memory = [const { None }; GROUP];
-        for (slot, column) in memory.iter_mut().zip(columns.clone()) {
-            let (row, has_c) = (batch.row(t, column), cell.has_cell_state());
-            let nothing: &[E] = &[];
-            *slot = Some(MapRow {
-                slots: &self.tape.slots[row * self.shape.slot_width()..][..self.shape.slot_width()],
-                h_previous: self.rows.h_previous(t, column),
-                c_previous: if has_c { self.rows.c_previous(self.tape, t, column) } else { nothing },
-                c: if has_c { &self.tape.cell[row * hidden..][..hidden] } else { nothing },
-                dy: match self.dy {
-                    Some(dy) => &dy[row * self.shape.output() + self.rows.index * hidden..][..hidden],
-                    None => nothing,
-                },
-                d_slots: self.d_slots.at(row * self.shape.slot_width()),
-                dh: self.dh.at(self.state(column)),
-                dc: if has_c { self.dc.at(self.state(column)) } else { core::ptr::null_mut() },
-            });
-        }
-        let rows = &memory[..columns.len()];
+    /// One time step of all columns that are alive, a group of rows at a time.
+    fn step(&self, t: usize, scratch: &mut Scratch<E>) {
+        let cell = self.shape.cell;
+        let columns = self.columns.start..self.columns.end.min(self.rows.batch.batch_sizes()[t]);
+        let groups = || columns.clone().step_by(GROUP).map(|start| start..columns.end.min(start + GROUP));
         for (index, phase) in cell.phases().iter().enumerate().rev() {
-            // The pointers of the rows are valid for H (slots: S·H) elements; those written belong to this task's columns.
-            with_cell!(cell, C => E::dispatch(self.isa, Map::<C, E> { phase: index, hidden, rows, cell: PhantomData }));
-            for (gate, slot, count) in phase.runs() {
-                let mut group = RowGroup::default();
-                for row in rows.iter().flatten() {
-                    let operand = match phase.operand {
-                        Operand::Hidden => row.dh,
-                        Operand::Slot(slot) => row.d_slots.wrapping_add(slot * hidden),
-                    };
-                    group.push(row.d_slots.wrapping_add(slot * hidden).cast_const(), operand);
+            for columns in groups() {
+                self.map(index, &self.map_rows(t, columns));
+            }
+            // The product takes what all workers have mapped.
+            self.share.meet();
+            for columns in groups() {
+                let rows = self.map_rows(t, columns);
+                for (gate, slot, count) in phase.runs() {
+                    self.product(index, phase.operand, gate, slot, count, &rows);
                 }
-                let k = gate * hidden..(gate + count) * hidden;
-                // SAFETY: count·H slot gradients of each row are read; H elements of the operand's gradient are written,
-                // which are other slots or the state's gradient; all belong to this task's columns.
-                unsafe { accumulate(self.isa, &self.packed.hidden_back[index], k, &group) };
             }
         }
-        if let Some(hook) = self.step_input {
-            self.back_through_hook(hook, t, columns.clone(), rows, scratch);
-        }
-        for column in columns {
-            if self.rows.previous(t, column) == Previous::Restart {
-                self.leave_at_boundary(self.dh, self.restart_h, column);
-                if cell.has_cell_state() {
-                    self.leave_at_boundary(self.dc, self.restart_c, column);
+        for columns in groups() {
+            if let Some(hook) = self.pass.step_input {
+                self.back_through_hook(hook, t, columns.clone(), &self.map_rows(t, columns.clone()), scratch);
+            }
+            for column in columns {
+                if self.rows.previous(t, column) == Previous::Restart {
+                    self.leave_at_boundary(self.pass.dh, self.pass.restart_h, column);
+                    if cell.has_cell_state() {
+                        self.leave_at_boundary(self.pass.dc, self.pass.restart_c, column);
+                    }
                 }
             }
         }
     }
 
+    fn map_rows(&self, t: usize, columns: Range<usize>) -> List<MapRow<'_, E>, GROUP> {
+        let LayerShape { cell, hidden, .. } = self.shape;
+        let (batch, width, has_c) = (self.rows.batch, self.shape.slot_width(), cell.has_cell_state());
+        let nothing: &[E] = &[];
+        let mut rows = List::new();
+        for column in columns {
+            let row = batch.row(t, column);
+            rows.push(MapRow {
+                slots: &self.tape.slots[row * width..][..width],
+                h_previous: self.rows.h_previous(t, column),
+                c_previous: if has_c { self.rows.c_previous(self.tape, t, column) } else { nothing },
+                c: if has_c { &self.tape.cell[row * hidden..][..hidden] } else { nothing },
+                dy: match self.pass.dy {
+                    Some(dy) => &dy[row * self.shape.output() + self.rows.index * hidden..][..hidden],
+                    None => nothing,
+                },
+                d_slots: self.pass.d_slots(self.rows.index, self.first_row, row),
+                dh: self.pass.dh.at(self.state(column)),
+                dc: if has_c { self.pass.dc.at(self.state(column)) } else { core::ptr::null_mut() },
+            });
+        }
+        rows
+    }
+
+    fn map(&self, index: usize, rows: &[MapRow<'_, E>]) {
+        let (cell, hidden, units) = (self.shape.cell, self.shape.hidden, self.units.clone());
+        // The pointers of the rows are valid for H (slots: S·H) elements; these units of those written belong to this
+        // worker's columns.
+        with_cell!(cell, C => E::dispatch(
+            self.pass.layer.isa,
+            Map::<C, E> { phase: index, hidden, units, rows, cell: PhantomData }
+        ));
+    }
+
+    /// `count` gates of phase `index`, which stand in the slots from `slot`: the gradient of their operand.
+    fn product(
+        &self,
+        index: usize,
+        operand: Operand,
+        gate: usize,
+        slot: usize,
+        count: usize,
+        rows: &[MapRow<'_, E>],
+    ) {
+        let hidden = self.shape.hidden;
+        let mut group = RowGroup::default();
+        for row in rows {
+            let to = match operand {
+                Operand::Hidden => row.dh,
+                Operand::Slot(slot) => row.d_slots.wrapping_add(slot * hidden),
+            };
+            group.push(row.d_slots.wrapping_add(slot * hidden).cast_const(), to);
+        }
+        let panels = &self.packed.hidden_back[index];
+        let k = gate * hidden..(gate + count) * hidden;
+        // SAFETY: count·H slot gradients of each row are read; these units of the operand's gradient are written, which are
+        // other slots or the state's gradient; they belong to this worker alone.
+        unsafe { accumulate(self.pass.layer.isa, panels, panels.of_units(self.units.clone()), k, &group) };
+    }
+
     /// The gradient that reaches a boundary belongs to the restart state; none crosses.
     fn leave_at_boundary(&self, carried: Disjoint<'_, E>, restart: Disjoint<'_, E>, column: usize) {
-        let hidden = self.shape.hidden;
-        // SAFETY: both are H elements of this column, which belongs to this task alone; they are different arrays.
-        let (carried, restart) = unsafe {
-            (
-                core::slice::from_raw_parts_mut(carried.at(self.state(column)), hidden),
-                core::slice::from_raw_parts_mut(restart.at(self.state(column)), hidden),
-            )
-        };
-        add_columns(self.isa, carried, hidden, 1, restart);
+        let first = self.state(column);
+        let units = first + self.units.start..first + self.units.end;
+        // SAFETY: these units of this column belong to this worker alone; they are different arrays.
+        let (carried, restart) = unsafe { (carried.part(units.clone()), restart.part(units)) };
+        add_columns(self.pass.layer.isa, carried, carried.len(), 1, restart);
         carried.fill(E::ZERO);
     }
 
@@ -329,34 +493,36 @@ impl<E: Element> ThroughTime<'_, E> {
         hook: &dyn StepInput<E>,
         t: usize,
         columns: Range<usize>,
-        rows: &[Option<MapRow<'_, E>>],
+        rows: &[MapRow<'_, E>],
         scratch: &mut Scratch<E>,
     ) {
         let LayerShape { hidden, extra: width, cell, .. } = self.shape;
         let first = self.rows.batch.row(t, columns.start);
-        // SAFETY: the extra columns of this step's rows lie side by side (packed rows of one step are consecutive) and
-        // belong to this task's columns; `backward` made the array `width` columns a row long for this very layer.
-        let d_extra = unsafe { core::slice::from_raw_parts_mut(self.d_extra.at(first * width), rows.len() * width) };
+        let Scratch { extra: d_extra, gathered, .. } = scratch;
+        let d_extra = d_extra.at_least(rows.len() * width);
         d_extra.fill(E::ZERO);
         let mut group = RowGroup::default();
-        for (row, d_extra) in rows.iter().flatten().zip(d_extra.chunks_mut(width)) {
+        for (row, d_extra) in rows.iter().zip(d_extra.chunks_mut(width)) {
             group.push(row.d_slots.cast_const(), d_extra.as_mut_ptr());
         }
+        let panels = &self.packed.extra_back;
         // SAFETY: G·H slot gradients of each row are read (slot g is gate g's input term), `width` elements written.
-        unsafe { accumulate(self.isa, &self.packed.extra_back, 0..cell.gates() * hidden, &group) };
-        let h_previous = scratch.gathered.at_least(rows.len() * hidden);
-        for (row, h) in rows.iter().flatten().zip(h_previous.chunks_mut(hidden)) {
+        unsafe { accumulate(self.pass.layer.isa, panels, 0..panels.count(), 0..cell.gates() * hidden, &group) };
+        let h_previous = gathered.at_least(rows.len() * hidden);
+        for (row, h) in rows.iter().zip(h_previous.chunks_mut(hidden)) {
             h.copy_from_slice(row.h_previous);
         }
         let extra = &self.tape.extra[first * width..][..rows.len() * width];
-        // SAFETY: the state gradients of consecutive columns lie side by side and belong to this task.
-        let dh = unsafe { core::slice::from_raw_parts_mut(self.dh.at(self.state(columns.start)), rows.len() * hidden) };
+        let states = self.state(columns.start)..self.state(columns.end);
+        // SAFETY: the state gradients of consecutive columns lie side by side and belong to this worker.
+        let dh = unsafe { self.pass.dh.part(states) };
         let at = StepAt { direction: self.rows.direction, time: t, columns };
         hook.backward(at, h_previous, extra, d_extra, dh);
     }
 }
 
 /// The memory of one row of a step; `dy` is empty for zero, the c's are empty for a cell without cell state.
+#[derive(Clone, Copy)]
 struct MapRow<'a, E> {
     slots: &'a [E],
     h_previous: &'a [E],
@@ -373,7 +539,8 @@ struct Map<'a, C, E> {
     cell: PhantomData<C>,
     phase: usize,
     hidden: usize,
-    rows: &'a [Option<MapRow<'a, E>>],
+    units: Range<usize>,
+    rows: &'a [MapRow<'a, E>],
 }
 
 impl<C: Cell, E: Element> Kernel<E> for Map<'_, C, E> {
@@ -381,15 +548,17 @@ impl<C: Cell, E: Element> Kernel<E> for Map<'_, C, E> {
 
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
-        for row in self.rows.iter().flatten() {
-            let whole = self.hidden - self.hidden % L::WIDTH;
-            for first in (0..whole).step_by(L::WIDTH) {
+        let Range { start, end } = self.units;
+        for row in self.rows {
+            for first in (start..end).step_by(L::WIDTH) {
                 // SAFETY: the units lie below H, and whoever made the rows vouches for H elements behind every pointer.
-                unsafe { self.vector::<L, true>(lane, row, first, L::WIDTH) };
-            }
-            if whole < self.hidden {
-                // SAFETY: as above.
-                unsafe { self.vector::<L, false>(lane, row, whole, self.hidden - whole) };
+                unsafe {
+                    if end - first >= L::WIDTH {
+                        self.vector::<L, true>(lane, row, first, L::WIDTH);
+                    } else {
+                        self.vector::<L, false>(lane, row, first, end - first);
+                    }
+                }
             }
         }
     }
@@ -474,17 +643,11 @@ impl<'a, E> GradientMemory<'a, E> {
     }
 }
 
-/// The products over all rows: parameter gradients and dx, cut into tasks by output.
+/// The products over the rows of a chunk in direction `index`: parameter gradients and dx, cut into tasks by output.
 struct Products<'a, E> {
-    shape: LayerShape,
-    layer: &'a PackedLayer<E>,
-    batch: &'a Ragged,
-    x: &'a [E],
-    initial: &'a InitialStates<'a, E>,
-    y: &'a [E],
-    tape: &'a Tape<E>,
-    d_slots: [&'a [E]; 2],
-    dx: Option<Disjoint<'a, E>>,
+    pass: &'a Pass<'a, E>,
+    index: usize,
+    rows: Range<usize>,
     parts: usize,
 }
 
@@ -507,7 +670,7 @@ struct WeightBlock {
 
 impl<E: Element> Products<'_, E> {
     fn blocks(&self) -> impl Iterator<Item = WeightBlock> {
-        let cell = self.shape.cell;
+        let LayerShape { cell, extra, .. } = self.pass.shape;
         let of_input = |factor| WeightBlock { factor, first_gate: 0, first_slot: 0, gates: cell.gates() };
         let of_hidden = cell.phases().iter().flat_map(|phase| {
             phase.runs().map(move |(gate, first_slot, gates)| WeightBlock {
@@ -517,59 +680,55 @@ impl<E: Element> Products<'_, E> {
                 gates,
             })
         });
-        let extra = (self.shape.extra > 0).then(|| of_input(Factor::Extra));
+        let extra = (extra > 0).then(|| of_input(Factor::Extra));
         core::iter::once(of_input(Factor::Input)).chain(extra).chain(of_hidden)
     }
 
-    fn tasks(&self) -> usize {
-        self.shape.directions * self.blocks().count() * self.parts + self.dx_tasks()
-    }
-
-    fn dx_tasks(&self) -> usize {
-        if self.dx.is_some() { self.batch.rows().div_ceil(CHUNK) } else { 0 }
-    }
-
-    fn run(&self, task: usize, memory: &[Option<GradientMemory<'_, E>>; 2], scratch: &mut Buffer<E>) {
-        let blocks = self.blocks().count();
-        let parameter_tasks = self.shape.directions * blocks * self.parts;
-        if task >= parameter_tasks {
-            let first = (task - parameter_tasks) * CHUNK;
-            self.input_gradient(first..self.batch.rows().min(first + CHUNK));
-            return;
+    /// Takes tasks until none is left: rows of weight gradients, block by block, then rows of dx.
+    fn run(&self, scratch: &mut Scratch<E>) {
+        let mut task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
+        let mut first_task = 0;
+        for block in self.blocks() {
+            let rows = block.gates * self.pass.shape.hidden;
+            let parts = self.parts;
+            while task < first_task + parts {
+                let part = task - first_task;
+                self.weight_gradient(block, part * rows / parts..(part + 1) * rows / parts, &mut scratch.rows);
+                task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
+            }
+            first_task += parts;
         }
-        let (index, task) = (task % self.shape.directions, task / self.shape.directions);
-        let block = self.blocks().nth(task % blocks).expect("a block for every task");
-        let rows = block.gates * self.shape.hidden;
-        let part = task / blocks;
-        let outputs = part * rows / self.parts..(part + 1) * rows / self.parts;
-        let memory = memory[index].as_ref().expect("gradients for every direction");
-        self.weight_gradient(index, block, outputs, memory, scratch);
+        let parts = if self.pass.dx.is_some() { self.rows.len().div_ceil(DX_ROWS) } else { 0 };
+        while task < first_task + parts {
+            let first = self.rows.start + (task - first_task) * DX_ROWS;
+            self.input_gradient(first..self.rows.end.min(first + DX_ROWS));
+            task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The slot gradients of a row of the chunk, from slot element `at` on.
+    fn d_slots(&self, row: usize, at: usize) -> *const E {
+        self.pass.d_slots(self.index, self.rows.start, row).wrapping_add(at).cast_const()
     }
 
     /// Rows `outputs` of a block: dW += sum ds · factor', db += sum ds.
-    fn weight_gradient(
-        &self,
-        index: usize,
-        block: WeightBlock,
-        outputs: Range<usize>,
-        memory: &GradientMemory<'_, E>,
-        scratch: &mut Buffer<E>,
-    ) {
-        let LayerShape { input, extra, hidden, .. } = self.shape;
-        let (shape, batch, direction) = (self.shape, self.batch, Direction::BOTH[index]);
-        let d_slots = self.d_slots[index];
-        let width = self.shape.slot_width();
-        let sources = RowSources { shape, batch, initial: self.initial, y: self.y, direction, index };
-        let tape = &self.tape.directions[index];
+    fn weight_gradient(&self, block: WeightBlock, outputs: Range<usize>, scratch: &mut Buffer<E>) {
+        let pass = self.pass;
+        let LayerShape { input, extra, hidden, .. } = pass.shape;
+        let memory = pass.gradients[self.index].as_ref().expect("gradients for every direction");
+        let width = pass.shape.slot_width();
+        let sources = pass.sources(self.index);
+        let tape = &pass.tape.directions[self.index];
         let slot_start = block.first_slot * hidden;
         let row_start = block.first_gate * hidden + outputs.start;
         let factor = |n: usize| -> *const E {
+            let n = self.rows.start + n;
             match block.factor {
-                Factor::Input => self.x[n * input..].as_ptr(),
+                Factor::Input => pass.x[n * input..].as_ptr(),
                 Factor::Extra => tape.extra[n * extra..].as_ptr(),
                 Factor::Operand(Operand::Slot(slot)) => tape.slots[n * width + slot * hidden..].as_ptr(),
                 Factor::Operand(Operand::Hidden) => {
-                    let (t, column) = batch.place(n);
+                    let (t, column) = pass.batch.place(n);
                     sources.h_previous(t, column).as_ptr()
                 }
             }
@@ -581,13 +740,13 @@ impl<E: Element> Products<'_, E> {
             Factor::Extra => (extra, memory.weight_ih.at(row_start * (input + extra) + input), input + extra, None),
             Factor::Operand(_) => (hidden, memory.weight_hh.at(row_start * hidden), hidden, Some(memory.bias_hh)),
         };
-        let a = (d_slots.as_ptr().wrapping_add(slot_start), width);
+        let a = (self.d_slots(self.rows.start, slot_start), width);
         // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot; the
         // factors are slices of at least `columns` elements; the rows of the gradient belong to this task alone.
         unsafe {
             add_outer_products(
-                self.layer.isa,
-                batch.rows(),
+                pass.layer.isa,
+                self.rows.len(),
                 a,
                 outputs.clone(),
                 &factor,
@@ -597,29 +756,34 @@ impl<E: Element> Products<'_, E> {
                 scratch,
             );
         }
-        if let Some(bias) = bias.filter(|bias| bias.length() > 0 && batch.rows() > 0) {
-            // SAFETY: these elements of the bias belong to this task alone.
-            let out = unsafe { core::slice::from_raw_parts_mut(bias.at(row_start), outputs.len()) };
-            add_columns(self.layer.isa, &d_slots[slot_start + outputs.start..], width, batch.rows(), out);
+        if let Some(bias) = bias.filter(|bias| bias.length() > 0) {
+            let elements = (self.rows.len() - 1) * width + outputs.len();
+            // SAFETY: the slot gradients of the chunk's rows are finished, and nobody writes them before all workers meet
+            // again; these elements of the bias belong to this task alone.
+            let (out, d_slots) = unsafe {
+                (
+                    bias.part(row_start..row_start + outputs.len()),
+                    core::slice::from_raw_parts(self.d_slots(self.rows.start, slot_start + outputs.start), elements),
+                )
+            };
+            add_columns(pass.layer.isa, d_slots, width, self.rows.len(), out);
         }
     }
 
-    /// dx of packed rows `rows`: one chain over the gates of every direction in turn.
+    /// dx of packed rows `rows`: one chain over the gates of every direction in turn, each going on where the last ended.
     fn input_gradient(&self, rows: Range<usize>) {
-        let LayerShape { cell, input, hidden, .. } = self.shape;
-        let Some(dx) = self.dx else { return };
-        for first in rows.clone().step_by(GROUP) {
-            let rows = first..rows.end.min(first + GROUP);
+        let LayerShape { cell, input, hidden, .. } = self.pass.shape;
+        let Some(dx) = self.pass.dx else { return };
+        if self.index == 0 {
             // SAFETY: these rows of dx belong to this task alone.
-            unsafe { core::slice::from_raw_parts_mut(dx.at(rows.start * input), rows.len() * input) }.fill(E::ZERO);
-            for (packed, d_slots) in self.layer.directions.iter().zip(self.d_slots) {
-                let mut group = RowGroup::default();
-                for row in rows.clone() {
-                    group.push(d_slots[row * self.shape.slot_width()..].as_ptr(), dx.at(row * input));
-                }
-                // SAFETY: a row of slot gradients begins with the G·H of the input terms; a row of dx is I elements.
-                unsafe { accumulate(self.layer.isa, &packed.input_back, 0..cell.gates() * hidden, &group) };
-            }
+            unsafe { dx.part(rows.start * input..rows.end * input) }.fill(E::ZERO);
         }
+        let panels = &self.pass.layer.directions[self.index].input_back;
+        let mut group = RowGroup::default();
+        for row in rows {
+            group.push(self.d_slots(row, 0), dx.at(row * input));
+        }
+        // SAFETY: a row of slot gradients begins with the G·H of the input terms; a row of dx is I elements.
+        unsafe { accumulate(self.pass.layer.isa, panels, 0..panels.count(), 0..cell.gates() * hidden, &group) };
     }
 }

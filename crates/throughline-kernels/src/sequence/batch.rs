@@ -194,6 +194,11 @@ impl Ragged {
         (t, row - self.offsets[t])
     }
 
+    /// The packed rows of steps `steps`.
+    pub fn rows_of(&self, steps: &Range<usize>) -> Range<usize> {
+        self.offsets[steps.start]..self.offsets[steps.end]
+    }
+
     /// Whether there is a boundary before packed row `row`.
     pub fn reset_before(&self, row: usize) -> bool {
         !self.resets.is_empty() && self.resets[row]
@@ -298,6 +303,16 @@ impl Ragged {
             rows += length;
         }
         self.batch()
+    }
+
+    /// [`column_cut`](Self::column_cut) for the rows of `steps` alone.
+    pub(crate) fn column_cut_of(&self, steps: &Range<usize>, parts: usize, part: usize) -> usize {
+        let sizes = &self.batch_sizes[steps.clone()];
+        let most = sizes.iter().copied().max().unwrap_or(0);
+        let target = self.rows_of(steps).len() * part / parts;
+        // Rows of the first `columns` columns; rises with `columns`.
+        let rows = |columns: usize| sizes.iter().map(|&size| size.min(columns)).sum::<usize>();
+        (0..=most).find(|&columns| rows(columns) >= target).unwrap_or(most)
     }
 }
 

@@ -1,24 +1,28 @@
 //! One layer forward: every direction over a whole ragged batch.
 //!
-//! Each task owns one direction of a run of columns (whole sequences), so a layer is one fork and join. A task goes through
-//! time in chunks: first the input product of all the chunk's rows, W_ih x, as the prefix of each row's chain; then, step by
-//! step, the products with the state go on with those chains and the cell maps them. A chunk is small enough that its rows
-//! are still in the cache when their step comes.
+//! Each task owns one direction of a run of columns (whole sequences) or, where these are too few, a run of hidden units of
+//! all columns; see [`plan`](super::plan). Either way a layer is one fork and join. A task goes through time in chunks: first
+//! the input product of all the chunk's rows, W_ih x, as the prefix of each row's chain; then, step by step, the products
+//! with the state go on with those chains and the cell maps them. A chunk is small enough that its rows are still in the
+//! cache when their step comes.
 
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use throughline_simd::{Element, Isa, Kernel, Lane};
+use throughline_simd::{Element, Kernel, Lane};
 
 use super::batch::{Direction, Previous, Ragged};
-use super::plan::{LayerShape, PackedDirection, PackedLayer, Scratch};
+use super::layer::{LayerShape, PackedDirection, PackedLayer, Scratch};
+use super::plan::Split;
 use super::step_input::{StepAt, StepInput};
 use super::tape::{DirectionTape, Tape};
-use super::{GROUP, load, store};
+use super::{GROUP, Share, load, store};
 use crate::buffer::Buffer;
 use crate::cells::{Cell, Forward, MAX_SLOTS, Operand, TINY_STATE, with_cell};
 use crate::disjoint::Disjoint;
-use crate::gemm::{RowGroup, accumulate};
+use crate::gemm::accumulate::accumulate_panel;
+use crate::gemm::{Panels, RowGroup, accumulate};
+use crate::list::List;
 use crate::threads::Threads;
 
 /// Rows whose input products are computed together.
@@ -109,28 +113,71 @@ pub fn forward<E: Element>(
             *memory = Some(TapeMemory::new(direction));
         }
     }
-    let (y_memory, c_memory) = (Disjoint::new(y), Disjoint::new(c_n));
-    let parts = threads.count().div_ceil(shape.directions);
-    threads.for_each(shape.directions * parts, scratch, |task, scratch| {
-        let (index, part) = (task % shape.directions, task / shape.directions);
+    let plan = layer.plan(batch, threads);
+    let pass = Pass {
+        shape,
+        layer,
+        batch,
+        x,
+        initial,
+        y: Disjoint::new(y),
+        c: Disjoint::new(c_n),
+        tapes,
+        step_input,
+    };
+    match plan.split {
+        Split::Columns => {
+            let parts = plan.workers.div_ceil(shape.directions);
+            let scratch = &mut scratch[..plan.workers];
+            threads.for_each(shape.directions * parts, scratch, |task, scratch| {
+                let (index, part) = (task % shape.directions, task / shape.directions);
+                let columns = batch.column_cut(parts, part)..batch.column_cut(parts, part + 1);
+                pass.direction(index, columns, Share::ALL).run(None, scratch);
+            });
+        }
+        Split::Units => {
+            // Where there is no tape, the slots of a chunk are in memory that all workers share.
+            let rows = if pass.tapes[0].is_none() { batch.rows().min(CHUNK.max(batch.batch())) } else { 0 };
+            let mut slots = core::mem::take(&mut scratch[0].rows);
+            let shared = Disjoint::new(slots.at_least(rows * shape.slot_width()));
+            threads.together(plan.workers, scratch, |worker, scratch| {
+                for index in 0..shape.directions {
+                    pass.direction(index, 0..batch.batch(), Share::of(&worker)).run(Some(shared), scratch);
+                }
+            });
+            scratch[0].rows = slots;
+        }
+    }
+    last_states(&shape, batch, initial.h, y, h_n);
+}
+
+/// What all tasks of a pass have in common.
+struct Pass<'a, E> {
+    shape: LayerShape,
+    layer: &'a PackedLayer<E>,
+    batch: &'a Ragged,
+    x: &'a [E],
+    initial: &'a InitialStates<'a, E>,
+    y: Disjoint<'a, E>,
+    c: Disjoint<'a, E>,
+    tapes: [Option<TapeMemory<'a, E>>; 2],
+    step_input: Option<&'a dyn StepInput<E>>,
+}
+
+impl<E: Element> Pass<'_, E> {
+    fn direction<'a>(&'a self, index: usize, columns: Range<usize>, share: Share<'a>) -> DirectionForward<'a, E> {
         DirectionForward {
-            shape,
-            isa: layer.isa,
-            packed: &layer.directions[index],
-            batch,
+            pass: self,
+            shape: self.shape,
+            packed: &self.layer.directions[index],
             direction: Direction::BOTH[index],
             index,
-            columns: batch.column_cut(parts, part)..batch.column_cut(parts, part + 1),
-            x,
-            initial,
-            y: y_memory,
-            c: c_memory,
-            tape: tapes[index],
-            step_input,
+            columns,
+            units: share.units(self.layer.unit_block(), self.shape.hidden),
+            share,
+            tape: self.tapes[index],
         }
-        .run(scratch);
-    });
-    last_states(&shape, batch, initial.h, y, h_n);
+    }
 }
 
 /// `h_n`: the last output row of each column, or the initial state of an empty one.
@@ -174,21 +221,17 @@ impl<'a, E: Element> TapeMemory<'a, E> {
     }
 }
 
-/// One task: one direction of the columns `columns`.
+/// One task: the units `units` of one direction of the columns `columns`.
 struct DirectionForward<'a, E> {
+    pass: &'a Pass<'a, E>,
     shape: LayerShape,
-    isa: Isa,
     packed: &'a PackedDirection<E>,
-    batch: &'a Ragged,
     direction: Direction,
     index: usize,
     columns: Range<usize>,
-    x: &'a [E],
-    initial: &'a InitialStates<'a, E>,
-    y: Disjoint<'a, E>,
-    c: Disjoint<'a, E>,
+    units: Range<usize>,
+    share: Share<'a>,
     tape: Option<TapeMemory<'a, E>>,
-    step_input: Option<&'a dyn StepInput<E>>,
 }
 
 impl<E: Element> DirectionForward<'_, E> {
@@ -196,17 +239,19 @@ impl<E: Element> DirectionForward<'_, E> {
     fn time(&self, done: usize) -> usize {
         match self.direction {
             Direction::Forward => done,
-            Direction::Reverse => self.batch.steps() - 1 - done,
+            Direction::Reverse => self.pass.batch.steps() - 1 - done,
         }
     }
 
     /// This task's columns that are alive at step `t`.
     fn alive(&self, t: usize) -> Range<usize> {
-        self.columns.start..self.columns.end.min(self.batch.batch_sizes()[t]).max(self.columns.start)
+        self.columns.start..self.columns.end.min(self.pass.batch.batch_sizes()[t]).max(self.columns.start)
     }
 
-    fn run(&self, scratch: &mut Scratch<E>) {
-        let steps = self.batch.steps();
+    /// `shared` is the memory for a chunk's slots where several workers share them and there is no tape.
+    fn run(&self, shared: Option<Disjoint<'_, E>>, scratch: &mut Scratch<E>) {
+        let Scratch { rows: own, gathered, extra } = scratch;
+        let steps = self.pass.batch.steps();
         let mut done = 0;
         while done < steps {
             let (mut end, mut rows) = (done, 0);
@@ -214,15 +259,16 @@ impl<E: Element> DirectionForward<'_, E> {
                 rows += self.alive(self.time(end)).len();
                 end += 1;
             }
-            let local = match self.tape {
-                Some(_) => Disjoint::new(&mut []),
-                None => Disjoint::new(scratch.rows.at_least(rows * self.shape.slot_width())),
+            let local = match (self.tape, shared) {
+                (Some(_), _) => Disjoint::new(&mut []),
+                (None, Some(shared)) => shared,
+                (None, None) => Disjoint::new(own.at_least(rows * self.shape.slot_width())),
             };
             self.input_products(done..end, local);
             let mut first = 0;
             for step in done..end {
                 let t = self.time(step);
-                self.step(t, first, local, &mut scratch.gathered, &mut scratch.extra);
+                self.step(t, first, local, gathered, extra);
                 first += self.alive(t).len();
             }
             done = end;
@@ -233,19 +279,20 @@ impl<E: Element> DirectionForward<'_, E> {
     #[inline(always)]
     fn slots(&self, t: usize, column: usize, local_row: usize, local: Disjoint<'_, E>) -> *mut E {
         match &self.tape {
-            Some(tape) => tape.slots.at(self.batch.row(t, column) * self.shape.slot_width()),
+            Some(tape) => tape.slots.at(self.pass.batch.row(t, column) * self.shape.slot_width()),
             None => local.at(local_row * self.shape.slot_width()),
         }
     }
 
     /// Starts the chain of every row of the chunk: its biases, then W_ih x.
     fn input_products(&self, chunk: Range<usize>, local: Disjoint<'_, E>) {
-        let input = self.shape.input;
+        let LayerShape { input, hidden, cell, .. } = self.shape;
+        let panels = &self.packed.input;
         let mut group = RowGroup::default();
         let flush = |group: &mut RowGroup<E>| {
             // SAFETY: x holds I elements from each row's start (`forward` checked [N, I]); the slots are S·H elements of
-            // rows that belong to this task alone, on the tape or in its own chunk.
-            unsafe { accumulate(self.isa, &self.packed.input, 0..input, group) };
+            // rows of which these units belong to this task alone, on the tape or in the chunk's memory.
+            unsafe { accumulate(self.pass.layer.isa, panels, panels.of_units(self.units.clone()), 0..input, group) };
             group.clear();
         };
         let mut local_row = 0;
@@ -253,9 +300,13 @@ impl<E: Element> DirectionForward<'_, E> {
             let t = self.time(step);
             for column in self.alive(t) {
                 let slots = self.slots(t, column, local_row, local);
-                // SAFETY: `slots` has room for S·H elements that only this task touches; the bias has as many.
-                unsafe { slots.copy_from_nonoverlapping(self.packed.bias.as_ptr(), self.packed.bias.len()) };
-                group.push(self.x[self.batch.row(t, column) * input..].as_ptr(), slots);
+                for slot in 0..cell.slots() {
+                    let bias = &self.packed.bias[slot * hidden..][self.units.clone()];
+                    let to = slots.wrapping_add(slot * hidden + self.units.start);
+                    // SAFETY: `slots` has room for S·H elements, and these units of them only this task touches.
+                    unsafe { to.copy_from_nonoverlapping(bias.as_ptr(), bias.len()) };
+                }
+                group.push(self.pass.x[self.pass.batch.row(t, column) * input..].as_ptr(), slots);
                 local_row += 1;
                 if group.is_full() {
                     flush(&mut group);
@@ -266,65 +317,85 @@ impl<E: Element> DirectionForward<'_, E> {
     }
 
     fn h_previous(&self, t: usize, column: usize) -> *const E {
-        let (hidden, places) = (self.shape.hidden, self.index * self.batch.batch());
-        match self.batch.previous(self.direction, t, column) {
-            Previous::Row(row) => self.y.at(row * self.shape.output() + self.index * hidden),
-            Previous::Given => self.initial.h[(places + column) * hidden..].as_ptr(),
-            Previous::Restart => self.initial.restart_h[self.index * hidden..].as_ptr(),
+        let Pass { batch, initial, y, .. } = self.pass;
+        let (hidden, places) = (self.shape.hidden, self.index * batch.batch());
+        match batch.previous(self.direction, t, column) {
+            Previous::Row(row) => y.at(row * self.shape.output() + self.index * hidden),
+            Previous::Given => initial.h[(places + column) * hidden..].as_ptr(),
+            Previous::Restart => initial.restart_h[self.index * hidden..].as_ptr(),
         }
     }
 
     /// One time step of all alive columns, a group of rows at a time. `first` is the chunk's place of the first of them.
     fn step(&self, t: usize, first: usize, local: Disjoint<'_, E>, gathered: &mut Buffer<E>, extra: &mut Buffer<E>) {
-        let LayerShape { cell, hidden, .. } = self.shape;
+        let cell = self.shape.cell;
         let alive = self.alive(t);
-        for start in alive.clone().step_by(GROUP) {
-            let columns = start..alive.end.min(start + GROUP);
-            let mut rows = MapRows::default();
-            for column in columns.clone() {
-                let row = self.batch.row(t, column);
-                let state = (self.index * self.batch.batch() + column) * hidden;
-                let at_boundary = self.batch.previous(self.direction, t, column) == Previous::Restart;
-                let (c, c_previous, c_tape) = if cell.has_cell_state() {
-                    let c = self.c.at(state);
-                    let restart = || self.initial.restart_c[self.index * hidden..].as_ptr();
-                    let tape = self.tape.map_or(core::ptr::null_mut(), |tape| tape.cell.at(row * hidden));
-                    (c, if at_boundary { restart() } else { c.cast_const() }, tape)
-                } else {
-                    (core::ptr::null_mut(), core::ptr::null(), core::ptr::null_mut())
-                };
-                rows.push(MapRow {
-                    slots: self.slots(t, column, first + column - alive.start, local),
-                    h_previous: self.h_previous(t, column),
-                    h: self.y.at(row * self.shape.output() + self.index * hidden),
-                    c_previous,
-                    c,
-                    c_tape,
-                });
-            }
-            if let Some(hook) = self.step_input {
-                self.extra_products(hook, t, columns.clone(), rows.get(), gathered, extra);
-            }
-            for (index, phase) in cell.phases().iter().enumerate() {
-                let mut group = RowGroup::default();
-                for row in rows.get() {
-                    let operand = match phase.operand {
-                        Operand::Hidden => row.h_previous,
-                        Operand::Slot(slot) => row.slots.wrapping_add(slot * hidden).cast_const(),
-                    };
-                    group.push(operand, row.slots);
+        for index in 0..cell.phases().len() {
+            for start in alive.clone().step_by(GROUP) {
+                let columns = start..alive.end.min(start + GROUP);
+                let mut rows: List<MapRow<E>, GROUP> = List::new();
+                for column in columns.clone() {
+                    rows.push(self.map_row(t, column, first + column - alive.start, local));
                 }
-                // SAFETY: an operand is a state of H elements that was finished in an earlier step or given by the caller,
-                // or a slot that this phase's panels do not write; the slots belong to this task alone.
-                unsafe { accumulate(self.isa, &self.packed.hidden[index], 0..hidden, &group) };
-                self.keep_pre_activations(t, columns.clone(), index, rows.get());
-                // SAFETY: every pointer of a `MapRow` is valid for its H (slots: S·H) elements, and those that are written
-                // belong to this task's columns alone. c and c_previous may be the same memory, as the map allows.
-                with_cell!(cell, C => E::dispatch(self.isa, Map::<C, E> {
-                    phase: index, hidden, rows: rows.get(), cell: PhantomData,
-                }));
+                if let (Some(hook), 0) = (self.pass.step_input, index) {
+                    self.extra_products(hook, t, columns, &rows, gathered, extra);
+                }
+                self.phase(index, &rows);
             }
+            // The next product multiplies what all workers have mapped.
+            self.share.meet();
         }
+    }
+
+    fn map_row(&self, t: usize, column: usize, local_row: usize, local: Disjoint<'_, E>) -> MapRow<E> {
+        let LayerShape { cell, hidden, .. } = self.shape;
+        let Pass { batch, initial, y, c, .. } = self.pass;
+        let row = batch.row(t, column);
+        let (c, c_previous, c_tape) = if cell.has_cell_state() {
+            let c = c.at((self.index * batch.batch() + column) * hidden);
+            let at_boundary = batch.previous(self.direction, t, column) == Previous::Restart;
+            let restart = || initial.restart_c[self.index * hidden..].as_ptr();
+            let tape = self.tape.map_or(core::ptr::null_mut(), |tape| tape.cell.at(row * hidden));
+            (c, if at_boundary { restart() } else { c.cast_const() }, tape)
+        } else {
+            (core::ptr::null_mut(), core::ptr::null(), core::ptr::null_mut())
+        };
+        let kept = self.tape.map(|tape| tape.pre_activations).filter(|kept| kept.length() > 0);
+        MapRow {
+            slots: self.slots(t, column, local_row, local),
+            pre_activations: kept.map_or(core::ptr::null_mut(), |kept| kept.at(row * self.shape.slot_width())),
+            h_previous: self.h_previous(t, column),
+            h: y.at(row * self.shape.output() + self.index * hidden),
+            c_previous,
+            c,
+            c_tape,
+        }
+    }
+
+    /// One product of a step and the cell's map after it, for this task's units of `rows`.
+    fn phase(&self, index: usize, rows: &[MapRow<E>]) {
+        let LayerShape { cell, hidden, .. } = self.shape;
+        let mut group = RowGroup::default();
+        for row in rows {
+            let operand = match cell.phases()[index].operand {
+                Operand::Hidden => row.h_previous,
+                Operand::Slot(slot) => row.slots.wrapping_add(slot * hidden).cast_const(),
+            };
+            group.push(operand, row.slots);
+        }
+        let panels = &self.packed.hidden[index];
+        // Operands are states of H elements that were finished in an earlier step or given by the caller, or a slot that
+        // this phase's panels do not write. Every pointer of a `MapRow` is valid for its H (slots: S·H) elements, and these
+        // units of those that are written belong to this task alone.
+        with_cell!(cell, C => E::dispatch(self.pass.layer.isa, PhaseKernel::<C, E> {
+            cell: PhantomData,
+            index,
+            hidden,
+            panels,
+            which: panels.of_units(self.units.clone()),
+            group: &group,
+            rows,
+        }));
     }
 
     /// Goes on with the chains of a step by the extra columns of the step input.
@@ -350,36 +421,22 @@ impl<E: Element> DirectionForward<'_, E> {
         for ((column, row), extra) in columns.zip(rows).zip(extra.chunks(width)) {
             group.push(extra.as_ptr(), row.slots);
             if let Some(tape) = &self.tape {
-                let to = tape.extra.at(self.batch.row(t, column) * width);
+                let to = tape.extra.at(self.pass.batch.row(t, column) * width);
                 // SAFETY: the tape has room for `width` elements of this row, which belongs to this task alone.
                 unsafe { to.copy_from_nonoverlapping(extra.as_ptr(), width) };
             }
         }
         // SAFETY: the extra columns are in this task's scratch, the slots belong to this task alone.
-        unsafe { accumulate(self.isa, &self.packed.extra, 0..width, &group) };
-    }
-
-    /// Copies the slots of the phase that are about to be mapped; in the first phase all of them, since some take no
-    /// hidden term.
-    fn keep_pre_activations(&self, t: usize, columns: Range<usize>, phase: usize, rows: &[MapRow<E>]) {
-        let LayerShape { cell, hidden, .. } = self.shape;
-        let Some(tape) = self.tape.filter(|tape| tape.pre_activations.length() > 0) else { return };
-        for (column, row) in columns.zip(rows) {
-            let to = tape.pre_activations.at(self.batch.row(t, column) * self.shape.slot_width());
-            for slot in 0..cell.slots() {
-                if phase == 0 || cell.phases()[phase].slots.contains(&slot) {
-                    let offset = slot * hidden;
-                    // SAFETY: both rows have S·H elements and belong to this task alone.
-                    unsafe { to.add(offset).copy_from_nonoverlapping(row.slots.add(offset), hidden) };
-                }
-            }
-        }
+        unsafe { accumulate(self.pass.layer.isa, &self.packed.extra, 0..self.packed.extra.count(), 0..width, &group) };
     }
 }
 
 /// The memory of one row of a step.
+#[derive(Clone, Copy)]
 struct MapRow<E> {
     slots: *mut E,
+    /// Where the slots are kept before they are mapped; null for nowhere.
+    pre_activations: *mut E,
     h_previous: *const E,
     h: *mut E,
     c_previous: *const E,
@@ -388,73 +445,51 @@ struct MapRow<E> {
     c_tape: *mut E,
 }
 
-impl<E> MapRow<E> {
-    const NOWHERE: Self = Self {
-        slots: core::ptr::null_mut(),
-        h_previous: core::ptr::null(),
-        h: core::ptr::null_mut(),
-        c_previous: core::ptr::null(),
-        c: core::ptr::null_mut(),
-        c_tape: core::ptr::null_mut(),
-    };
-}
-
-/// Up to [`GROUP`] rows.
-struct MapRows<E> {
-    rows: [MapRow<E>; GROUP],
-    length: usize,
-}
-
-impl<E> Default for MapRows<E> {
-    fn default() -> Self {
-        Self { rows: [MapRow::NOWHERE; GROUP], length: 0 }
-    }
-}
-
-impl<E> MapRows<E> {
-    fn push(&mut self, row: MapRow<E>) {
-        self.rows[self.length] = row;
-        self.length += 1;
-    }
-    fn get(&self) -> &[MapRow<E>] {
-        &self.rows[..self.length]
-    }
-}
-
-/// The cell's map after one product, for the rows of a step.
-struct Map<'a, C, E> {
+/// One product of a step and the cell's map, panel by panel: a panel holds all gates of its units, so they are mapped while
+/// their sums are in the nearest cache.
+struct PhaseKernel<'a, C, E: Element> {
     cell: PhantomData<C>,
-    phase: usize,
+    index: usize,
     hidden: usize,
+    panels: &'a Panels<E>,
+    which: Range<usize>,
+    group: &'a RowGroup<E>,
     rows: &'a [MapRow<E>],
 }
 
-impl<C: Cell, E: Element> Kernel<E> for Map<'_, C, E> {
+impl<C: Cell, E: Element> Kernel<E> for PhaseKernel<'_, C, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
-        for row in self.rows {
-            let whole = self.hidden - self.hidden % L::WIDTH;
-            for first in (0..whole).step_by(L::WIDTH) {
-                // SAFETY: the units lie below H, and whoever made the rows vouches for H elements behind every pointer.
-                unsafe { self.vector::<L, true>(lane, row, first, L::WIDTH) };
-            }
-            if whole < self.hidden {
-                // SAFETY: as above.
-                unsafe { self.vector::<L, false>(lane, row, whole, self.hidden - whole) };
+        let per_panel = self.panels.units_per_panel();
+        for panel in self.which.clone() {
+            // SAFETY: whoever made the rows vouches for them; the panels' depth is H.
+            unsafe { accumulate_panel(lane, self.panels, panel, 0..self.hidden, self.group) };
+            let (first, end) = (panel * per_panel, self.hidden.min((panel + 1) * per_panel));
+            for row in self.rows {
+                for first in (first..end).step_by(L::WIDTH) {
+                    // SAFETY: the units lie below H, and whoever made the rows vouches for H elements behind every pointer.
+                    unsafe {
+                        if end - first >= L::WIDTH {
+                            self.map::<L, true>(lane, row, first, L::WIDTH);
+                        } else {
+                            self.map::<L, false>(lane, row, first, end - first);
+                        }
+                    }
+                }
             }
         }
     }
 }
 
-impl<C: Cell, E: Element> Map<'_, C, E> {
+impl<C: Cell, E: Element> PhaseKernel<'_, C, E> {
     /// Units `first .. first + count` of one row.
     ///
     /// # Safety
     /// They lie below H, and every pointer of the row that the cell uses is valid for H elements (slots: S·H).
     #[inline(always)]
-    unsafe fn vector<L: Lane<Element = E>, const FULL: bool>(
+    unsafe fn map<L: Lane<Element = E>, const FULL: bool>(
         &self,
         lane: L,
         row: &MapRow<E>,
@@ -468,14 +503,19 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
             let mut slots = [zero; MAX_SLOTS];
             for slot in 0..C::SLOTS {
                 slots[slot] = load::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count);
+                // In the first phase all of them, since some take no hidden term.
+                if !row.pre_activations.is_null() && (self.index == 0 || C::PHASES[self.index].slots.contains(&slot)) {
+                    let to = row.pre_activations.add(slot * self.hidden + first);
+                    store::<L, FULL>(lane, to, count, slots[slot]);
+                }
             }
             let c = if C::HAS_CELL_STATE { load::<L, FULL>(lane, row.c_previous.add(first), count) } else { zero };
             let mut unit = Forward { slots, h: load::<L, FULL>(lane, row.h_previous.add(first), count), c };
-            C::forward(lane, self.phase, &mut unit);
+            C::forward(lane, self.index, &mut unit);
             for slot in 0..C::SLOTS {
                 store::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count, unit.slots[slot]);
             }
-            if self.phase + 1 == C::PHASES.len() {
+            if self.index + 1 == C::PHASES.len() {
                 store::<L, FULL>(lane, row.h.add(first), count, lane.flush_below(E::from_f64(TINY_STATE), unit.h));
                 if C::HAS_CELL_STATE {
                     store::<L, FULL>(lane, row.c.add(first), count, unit.c);

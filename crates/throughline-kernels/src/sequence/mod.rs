@@ -1,7 +1,8 @@
 //! The driver: products, time, raggedness and direction, once for every cell.
 //!
 //! - [`batch`]: the shape of a ragged batch;
-//! - [`plan`]: a layer's shape, and its weights packed for the CPU at hand;
+//! - [`layer`]: a layer's shape, and its weights packed for the CPU at hand;
+//! - [`plan`]: how its work is shared out to threads;
 //! - [`tape`]: what forward keeps for backward, open to inspection;
 //! - [`forward()`], [`backward()`]: one layer, all directions, over a whole batch;
 //! - [`step()`]: one time step, for streaming;
@@ -10,6 +11,7 @@
 pub mod backward;
 pub mod batch;
 pub mod forward;
+pub mod layer;
 pub mod plan;
 pub mod step;
 pub mod step_input;
@@ -18,15 +20,53 @@ pub mod tape;
 pub use backward::{BackwardStates, LayerGradients, SlotGradients, backward};
 pub use batch::{Direction, Previous, Ragged};
 pub use forward::{InitialStates, Record, forward};
-pub use plan::{DirectionWeights, LayerShape, PackedLayer, Scratch};
+pub use layer::{DirectionWeights, LayerShape, PackedLayer, Scratch};
+pub use plan::{Plan, Split};
 pub use step::step;
 pub use step_input::{StepAt, StepInput};
 pub use tape::{DirectionTape, Tape};
 
+use core::ops::Range;
+
 use throughline_simd::Lane;
+
+use crate::threads::Worker;
 
 /// Rows that a step or a product takes at a time; see [`crate::gemm::RowGroup`].
 const GROUP: usize = crate::gemm::accumulate::GROUP;
+
+/// A worker's share of the hidden units of a layer.
+#[derive(Clone, Copy)]
+struct Share<'a> {
+    part: usize,
+    parts: usize,
+    worker: Option<&'a Worker<'a>>,
+}
+
+impl<'a> Share<'a> {
+    /// All units: nobody else works on the same rows.
+    const ALL: Share<'static> = Share { part: 0, parts: 1, worker: None };
+
+    /// One of equal shares for all workers of a team.
+    fn of(worker: &'a Worker<'a>) -> Self {
+        Share { part: worker.index, parts: worker.count, worker: Some(worker) }
+    }
+
+    /// Its units of `hidden`, in whole blocks of `block`.
+    fn units(&self, block: usize, hidden: usize) -> Range<usize> {
+        let blocks = hidden.div_ceil(block);
+        let cut = |part: usize| hidden.min(part * blocks / self.parts * block);
+        cut(self.part)..cut(self.part + 1)
+    }
+
+    /// Waits for the workers that share the same rows.
+    #[inline(always)]
+    fn meet(&self) {
+        if let Some(worker) = self.worker {
+            worker.meet();
+        }
+    }
+}
 
 /// Reads `count` elements, which are WIDTH if FULL.
 ///

@@ -1,224 +1,147 @@
-//! The shape of a layer, and its weights packed for the instruction set at hand.
-
-use alloc::vec::Vec;
+//! How the work of a layer is shared out, chosen from its shape.
+//!
+//! A step of a recurrent layer multiplies few rows with many weights, so what it costs is either its multiply-adds or the
+//! reading of its weights. A worker that runs whole sequences ([`Split::Columns`]) meets nobody, but reads all weights in
+//! every step for its few rows. A worker that computes some units of all sequences ([`Split::Units`]) reads only its share,
+//! which may then stay in its own cache, but has to meet the others after every product. The plan counts both in cycles and
+//! takes the lesser; it depends on shape, instruction set and number of threads, never on measurements, and no choice changes
+//! a bit of any result.
 
 use throughline_simd::{Element, Isa};
 
-use crate::buffer::Buffer;
-use crate::cells::CellKind;
-use crate::gemm::Panels;
+use super::layer::LayerShape;
+use crate::gemm::panels::Width;
 use crate::threads::Threads;
 
-/// The shape of one recurrent layer.
+/// What a worker computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LayerShape {
-    /// The cell.
-    pub cell: CellKind,
-    /// I, columns of the input.
-    pub input: usize,
-    /// Columns that a step input adds after the input's; 0 without one.
-    pub extra: usize,
-    /// H
-    pub hidden: usize,
-    /// D, 1 or 2.
-    pub directions: usize,
+pub enum Split {
+    /// Whole sequences: some columns of the batch, or one of two directions.
+    Columns,
+    /// Some hidden units of every sequence; workers meet after every product of a step.
+    Units,
 }
 
-impl LayerShape {
-    /// G·H, rows of `weight_ih` and `weight_hh`.
-    pub fn gate_rows(&self) -> usize {
-        self.cell.gates() * self.hidden
-    }
-    /// S·H, columns of a tape row.
-    pub fn slot_width(&self) -> usize {
-        self.cell.slots() * self.hidden
-    }
-    /// D·H, columns of the output.
-    pub fn output(&self) -> usize {
-        self.directions * self.hidden
-    }
-
-    /// # Panics
-    /// If a size is out of range.
-    pub(crate) fn check(&self) {
-        assert!(self.input > 0 && self.hidden > 0, "I and H are at least 1: {self:?}");
-        assert!((1..=2).contains(&self.directions), "a layer reads in 1 or 2 directions: {self:?}");
-    }
+/// How a pass over a layer is shared out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    /// How many threads take part.
+    pub workers: usize,
+    /// What each of them computes.
+    pub split: Split,
+    /// What the time loop is thought to cost each worker, in cycles.
+    pub cycles: f64,
 }
 
-/// The parameters of one direction, in PyTorch's layout: gate order i, f, g, o or r, z, n.
-#[derive(Clone, Copy, Debug)]
-pub struct DirectionWeights<'a, E> {
-    /// `[G·H, I + extra]`
-    pub weight_ih: &'a [E],
-    /// `[G·H, H]`
-    pub weight_hh: &'a [E],
-    /// `[G·H]`, or empty for no bias.
-    pub bias_ih: &'a [E],
-    /// `[G·H]`, or empty for no bias.
-    pub bias_hh: &'a [E],
-}
+/// Bytes of weights that stay in a core's own cache beside what a step reads and writes.
+const CORE_CACHE: f64 = 1.25e6;
+/// Bytes a cycle that arrive from a core's own cache, and from the one that all share.
+const CORE_CACHE_BYTES: f64 = 32.0;
+const SHARED_CACHE_BYTES: f64 = 7.0;
+/// Cycles that a unit of a row spends in the cell's map, times the vector width.
+const MAP: f64 = 110.0;
+/// Cycles until all workers have met, on average: they are never equally fast.
+const MEETING: f64 = 1_500.0;
+/// Cycles of waking the other workers and waiting for the last.
+const FORK: f64 = 8_000.0;
+/// Multiply-adds of a vector that a cycle does.
+const PIPES: f64 = 2.0;
 
-/// A layer's weights, packed. Immutable in use and shared by any number of threads; packed anew after each update.
-#[derive(Debug)]
-pub struct PackedLayer<E> {
-    pub(crate) shape: LayerShape,
-    pub(crate) isa: Isa,
-    pub(crate) has_backward: bool,
-    pub(crate) directions: Vec<PackedDirection<E>>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct PackedDirection<E> {
-    /// `[S·H]`: what the slots of a row start from.
-    pub bias: Vec<E>,
-    /// x to slots.
-    pub input: Panels<E>,
-    /// Extra columns to slots.
-    pub extra: Panels<E>,
-    /// The operand of each phase to its slots.
-    pub hidden: Vec<Panels<E>>,
-    /// Slot gradients of the input terms to dx.
-    pub input_back: Panels<E>,
-    /// Slot gradients of the input terms to the gradient of the extra columns.
-    pub extra_back: Panels<E>,
-    /// Slot gradients of each phase to the gradient of its operand.
-    pub hidden_back: Vec<Panels<E>>,
-}
-
-/// Memory of one thread. Grows to what the largest call needed and is kept between calls.
-#[derive(Debug, Default)]
-pub struct Scratch<E> {
-    pub(crate) rows: Buffer<E>,
-    pub(crate) gathered: Buffer<E>,
-    pub(crate) extra: Buffer<E>,
-}
-
-impl<E: Element> Scratch<E> {
-    /// One for each of `threads`.
-    pub fn for_threads(threads: &Threads) -> Vec<Self> {
-        (0..threads.count()).map(|_| Self::default()).collect()
-    }
-}
-
-/// A panel to be packed, and from what.
-enum Job<'a, E> {
-    Input(&'a mut Panels<E>),
-    Extra(&'a mut Panels<E>),
-    Hidden(usize, &'a mut Panels<E>),
-    InputBack(&'a mut Panels<E>),
-    ExtraBack(&'a mut Panels<E>),
-    HiddenBack(usize, &'a mut Panels<E>),
-}
-
-impl<E: Element> PackedLayer<E> {
-    /// Room for a layer of `shape` on `isa`; with `backward`, also for the transposes that training needs.
-    pub fn new(shape: LayerShape, isa: Isa, backward: bool) -> Self {
-        shape.check();
-        let direction = || PackedDirection {
-            bias: alloc::vec![E::ZERO; shape.slot_width()],
-            hidden: shape.cell.phases().iter().map(|_| Panels::new()).collect(),
-            hidden_back: shape.cell.phases().iter().map(|_| Panels::new()).collect(),
-            ..PackedDirection::default()
+impl Plan {
+    /// Every way to share out `steps` steps of `alive` rows each (on average) of a layer on `threads` threads, one worker
+    /// first.
+    pub fn candidates<E: Element>(
+        shape: &LayerShape,
+        isa: Isa,
+        steps: usize,
+        alive: f64,
+        threads: &Threads,
+    ) -> [Plan; 3] {
+        let of = |workers: usize, split: Split| {
+            let cycles = time_loop::<E>(shape, isa, steps as f64, alive, workers as f64, split);
+            Plan { workers, split, cycles: cycles + if workers > 1 { FORK } else { 0.0 } }
         };
-        Self { shape, isa, has_backward: backward, directions: (0..shape.directions).map(|_| direction()).collect() }
+        let all = threads.count();
+        [of(1, Split::Columns), of(all, Split::Columns), of(all, Split::Units)]
     }
 
-    /// The layer's shape.
-    pub fn shape(&self) -> LayerShape {
-        self.shape
-    }
-
-    /// The instruction set it is packed for.
-    pub fn isa(&self) -> Isa {
-        self.isa
-    }
-
-    /// Packs `weights`, one for each direction.
-    ///
-    /// # Panics
-    /// If an array has not the length that the shape asks for.
-    pub fn pack(&mut self, threads: &Threads, weights: &[DirectionWeights<'_, E>]) {
-        let (shape, isa, backward) = (self.shape, self.isa, self.has_backward);
-        assert_eq!(weights.len(), shape.directions, "weights for every direction");
-        let mut jobs = Vec::new();
-        for (direction, weights) in self.directions.iter_mut().zip(weights) {
-            check_weights(&shape, weights);
-            fill_bias(&shape, weights, &mut direction.bias);
-            let mut add = |job| jobs.push((*weights, job));
-            add(Job::Input(&mut direction.input));
-            for (phase, panels) in direction.hidden.iter_mut().enumerate() {
-                add(Job::Hidden(phase, panels));
-            }
-            if shape.extra > 0 {
-                add(Job::Extra(&mut direction.extra));
-            }
-            if backward {
-                add(Job::InputBack(&mut direction.input_back));
-                for (phase, panels) in direction.hidden_back.iter_mut().enumerate() {
-                    add(Job::HiddenBack(phase, panels));
-                }
-                if shape.extra > 0 {
-                    add(Job::ExtraBack(&mut direction.extra_back));
-                }
+    /// The cheapest of the [`candidates`](Self::candidates). A layer with a step input always runs whole sequences: the hook
+    /// needs whole states.
+    pub fn choose<E: Element>(shape: &LayerShape, isa: Isa, steps: usize, alive: f64, threads: &Threads) -> Plan {
+        let mut best: Option<Plan> = None;
+        for plan in Self::candidates::<E>(shape, isa, steps, alive, threads) {
+            let possible = plan.split == Split::Columns || shape.extra == 0;
+            if possible && best.is_none_or(|best| plan.cycles < best.cycles) {
+                best = Some(plan);
             }
         }
-        threads.for_each_mut(&mut jobs, |(weights, job)| run(&shape, isa, weights, job));
+        best.expect("one worker is always possible")
     }
 }
 
-fn check_weights<E>(shape: &LayerShape, weights: &DirectionWeights<'_, E>) {
-    let rows = shape.gate_rows();
-    assert_eq!(weights.weight_ih.len(), rows * (shape.input + shape.extra), "weight_ih is [G·H, I]");
-    assert_eq!(weights.weight_hh.len(), rows * shape.hidden, "weight_hh is [G·H, H]");
-    for bias in [weights.bias_ih, weights.bias_hh] {
-        assert!(bias.is_empty() || bias.len() == rows, "a bias is [G·H] or empty, not [{}]", bias.len());
-    }
+fn time_loop<E: Element>(
+    shape: &LayerShape,
+    isa: Isa,
+    steps: f64,
+    alive: f64,
+    workers: f64,
+    split: Split,
+) -> f64 {
+    let (hidden, directions) = (shape.hidden as f64, shape.directions as f64);
+    let width = E::dispatch(isa, Width) as f64;
+    let weights = shape.cell.gates() as f64 * hidden * hidden;
+    // Rows of one worker's step, its share of the weights, and the directions that it runs one after the other.
+    let (rows, share, in_turn) = match split {
+        Split::Columns => {
+            let parts = (workers / directions).max(1.0);
+            ((alive / parts).ceil(), 1.0, (directions / workers).max(1.0))
+        }
+        Split::Units => {
+            let blocks = (shape.hidden as f64 / (4.0 * width)).ceil();
+            (alive, (blocks / workers).ceil() / blocks, directions)
+        }
+    };
+    let bytes = weights * share * size_of::<E>() as f64;
+    // A chain of a single row of four vectors waits for each multiply-add: a quarter of the speed.
+    let efficiency = (rows / 2.0).clamp(0.5, 1.0);
+    let arithmetic = rows * weights * share / (PIPES * width * efficiency);
+    let all_bytes = if split == Split::Columns && workers < directions { bytes * directions } else { bytes };
+    let arrival = if all_bytes <= CORE_CACHE { CORE_CACHE_BYTES } else { SHARED_CACHE_BYTES };
+    let map = rows * hidden * share * MAP / width;
+    let meetings = if split == Split::Units && workers > 1.0 { shape.cell.phases().len() as f64 * MEETING } else { 0.0 };
+    steps * in_turn * (arithmetic.max(bytes / arrival) + map + meetings)
 }
 
-/// A slot starts from the sum of the biases of the terms it takes.
-fn fill_bias<E: Element>(shape: &LayerShape, weights: &DirectionWeights<'_, E>, bias: &mut [E]) {
-    let hidden = shape.hidden;
-    bias.fill(E::ZERO);
-    bias[..weights.bias_ih.len()].copy_from_slice(weights.bias_ih);
-    if weights.bias_hh.is_empty() {
-        return;
-    }
-    for phase in shape.cell.phases() {
-        for (index, &slot) in phase.slots.iter().enumerate() {
-            let from = &weights.bias_hh[(phase.first_gate + index) * hidden..][..hidden];
-            for (to, from) in bias[slot * hidden..][..hidden].iter_mut().zip(from) {
-                *to = *to + *from;
-            }
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cells::CellKind;
 
-fn run<E: Element>(shape: &LayerShape, isa: Isa, weights: &DirectionWeights<'_, E>, job: &mut Job<'_, E>) {
-    let LayerShape { cell, input, extra, hidden, .. } = *shape;
-    let columns = input + extra;
-    let places =
-        |slots: &[usize]| -> [usize; 4] { core::array::from_fn(|i| slots.get(i).copied().unwrap_or(0) * hidden) };
-    let gates = cell.gates();
-    let input_places = places(&[0, 1, 2, 3]);
-    match job {
-        Job::Input(panels) => {
-            panels.pack_transposed(isa, weights.weight_ih, columns, input, hidden, &input_places[..gates]);
-        }
-        Job::Extra(panels) => {
-            panels.pack_transposed(isa, &weights.weight_ih[input..], columns, extra, hidden, &input_places[..gates]);
-        }
-        Job::Hidden(phase, panels) => {
-            let phase = &cell.phases()[*phase];
-            let w = &weights.weight_hh[phase.first_gate * hidden * hidden..];
-            panels.pack_transposed(isa, w, hidden, hidden, hidden, &places(phase.slots)[..phase.slots.len()]);
-        }
-        Job::InputBack(panels) => panels.pack(isa, weights.weight_ih, columns, gates * hidden, input),
-        Job::ExtraBack(panels) => panels.pack(isa, &weights.weight_ih[input..], columns, gates * hidden, extra),
-        Job::HiddenBack(phase, panels) => {
-            let phase = &cell.phases()[*phase];
-            let w = &weights.weight_hh[phase.first_gate * hidden * hidden..];
-            panels.pack(isa, w, hidden, phase.slots.len() * hidden, hidden);
-        }
+    fn choose(cell: CellKind, hidden: usize, directions: usize, steps: usize, batch: usize, threads: usize) -> Plan {
+        let shape = LayerShape { cell, input: 64, extra: 0, hidden, directions };
+        Plan::choose::<f32>(&shape, Isa::SCALAR, steps, batch as f64, &Threads::new(threads))
+    }
+
+    #[test]
+    fn small_problems_stay_on_one_core() {
+        assert_eq!(choose(CellKind::Lstm, 4, 1, 3, 2, 2).workers, 1);
+        assert_eq!(choose(CellKind::RnnTanh, 16, 1, 1, 1, 4).workers, 1);
+    }
+
+    #[test]
+    fn one_long_sequence_is_split_by_units_and_many_by_columns() {
+        let one = choose(CellKind::Lstm, 256, 1, 1000, 1, 2);
+        assert_eq!((one.workers, one.split), (2, Split::Units));
+        let many = choose(CellKind::Lstm, 128, 1, 100, 64, 2);
+        assert_eq!((many.workers, many.split), (2, Split::Columns));
+        let both_ways = choose(CellKind::Lstm, 256, 2, 100, 32, 2);
+        assert_eq!((both_ways.workers, both_ways.split), (2, Split::Columns));
+    }
+
+    #[test]
+    fn a_step_input_needs_whole_states() {
+        let shape = LayerShape { cell: CellKind::Lstm, input: 8, extra: 4, hidden: 512, directions: 1 };
+        let plan = Plan::choose::<f32>(&shape, Isa::SCALAR, 1000, 1.0, &Threads::new(2));
+        assert_eq!(plan.split, Split::Columns);
     }
 }

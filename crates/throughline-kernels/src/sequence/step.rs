@@ -5,7 +5,7 @@ use throughline_simd::Element;
 
 use super::batch::Ragged;
 use super::forward::{InitialStates, Record, forward};
-use super::plan::{PackedLayer, Scratch};
+use super::layer::{PackedLayer, Scratch};
 use crate::threads::Threads;
 
 /// Runs one step of a layer that reads forward, on the calling thread.

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use throughline_simd::Element;
 
-use super::plan::LayerShape;
+use super::layer::LayerShape;
 use crate::buffer::Buffer;
 
 /// What forward keeps of one direction of a layer. Row n of every array belongs to packed row n of the batch.

@@ -12,7 +12,7 @@ const SUM_TOLERANCE_F32: f64 = 1e-5;
 const SUM_TOLERANCE_F64: f64 = 1e-12;
 
 /// Layers that reach every corner of the engine: tails of vectors, more columns and rows than a group, a chunk or a block
-/// of outer products holds, and chains long enough to be blocked.
+/// of outer products holds, chains long enough to be blocked, and more steps than backward takes at a time.
 fn setups(cell: CellKind) -> Vec<Setup> {
     let many: Vec<usize> = (0..60).map(|b| b * 7 % 11).collect();
     vec![
@@ -22,6 +22,7 @@ fn setups(cell: CellKind) -> Vec<Setup> {
         Setup { bias: false, ..Setup::new(cell, 20, 33, &[2, 4, 4]) },
         Setup::new(cell, 165, 20, &[2, 1, 3, 2, 1, 2, 1, 3]),
         Setup { resets: true, ..Setup::new(cell, 1, 163, &[2, 1, 2, 2, 2, 1, 1, 2]) },
+        Setup { directions: 2, resets: true, ..Setup::new(cell, 2, 5, &[1700, 1, 900]) },
     ]
 }
 

@@ -37,7 +37,7 @@ fn check_product(
         group.push(a[row * k.len()..].as_ptr(), out[row * width..].as_mut_ptr());
     }
     // SAFETY: every row of `a` has k.len() elements, every row of `out` all columns of the panels; nothing overlaps.
-    unsafe { accumulate(isa, panels, k.clone(), &group) };
+    unsafe { accumulate(isa, panels, 0..panels.count(), k.clone(), &group) };
     let mut want = before;
     for (row, want) in want.chunks_mut(width).enumerate() {
         let a = &a[row * k.len()..][..k.len()];

@@ -1,7 +1,7 @@
 //! What the engine makes of a problem.
 
 use throughline_kernels::sequence::{
-    BackwardStates, InitialStates, LayerGradients, PackedLayer, Ragged, Record, Scratch, SlotGradients, StepInput,
+    BackwardStates, InitialStates, LayerGradients, PackedLayer, Plan, Ragged, Record, Scratch, SlotGradients, StepInput,
     Tape, backward, forward,
 };
 use throughline_kernels::threads::Threads;
@@ -72,6 +72,7 @@ impl<E: Element> Problem<E> {
         let mut layer = PackedLayer::new(self.shape, isa, backward);
         let weights: Vec<_> = self.parameters.iter().map(Parameters::weights).collect();
         layer.pack(threads, &weights);
+        layer.force(self.split.map(|split| Plan { workers: threads.count(), split, cycles: 0.0 }));
         layer
     }
 
@@ -167,7 +168,7 @@ impl<E: Element> Problem<E> {
         let (mut dh, mut dc) = (self.pack_states(&batch, |s| &s.dh_n), self.pack_states(&batch, |s| &s.dc_n));
         let (mut restart_h, mut restart_c) = (dirty(states.0.len()), dirty(states.1.len()));
         let mut dx = dirty(x.len());
-        let mut slot_gradients = SlotGradients::default();
+        let mut slot_gradients = SlotGradients::of_every_row();
         let mut layer_gradients: Vec<LayerGradients<'_, E>> = gradients
             .iter_mut()
             .map(|p| LayerGradients {
@@ -220,7 +221,7 @@ impl<E: Element> Problem<E> {
                     solution.slots.extend_from_slice(tape.slot(direction, slot, row));
                 }
                 solution.c.extend(tape.cell_state(direction, row).into_iter().flatten());
-                solution.d_slots.extend_from_slice(slot_gradients.row(&shape, direction, row));
+                solution.d_slots.extend_from_slice(slot_gradients.row(&shape, direction, row).unwrap());
             });
         }
         solutions

@@ -1,7 +1,7 @@
 //! The arithmetic contract as checks of one problem: the same bits, whatever the instruction set, the number of threads,
 //! the batch and the cut.
 
-use throughline_kernels::sequence::{Ragged, Scratch, step};
+use throughline_kernels::sequence::{Ragged, Scratch, Split, step};
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa};
 use throughline_testkit::gradient::Bits;
@@ -45,10 +45,20 @@ fn assert_close_gradients<E: Element + Into<f64>>(
 /// Every instruction set and every number of threads against the scalar lane on one thread.
 pub fn same_on_every_cpu<E: Element + Bits>(what: &str, problem: &Problem<E>, threads: &[Threads]) {
     let want = problem.solve(Isa::SCALAR, Threads::ONE, None);
-    for isa in Isa::available() {
-        for threads in threads {
-            let what = format!("{what}: {} on {} threads", isa.name().as_str(), threads.count());
-            assert_same_solution(&what, &problem.solve(isa, threads, None), &want);
+    for split in [Split::Columns, Split::Units] {
+        let problem = Problem { split: Some(split), ..problem.clone() };
+        for isa in Isa::available() {
+            for threads in threads {
+                let what = format!("{what}: {} on {} threads by {split:?}", isa.name().as_str(), threads.count());
+                assert_same_solution(&what, &problem.solve(isa, threads, None), &want);
+                let untaped = problem.forward(isa, threads, None);
+                for (b, (got, want)) in untaped.iter().zip(&want.sequences).enumerate() {
+                    let what = format!("{what}: sequence {b} without a tape");
+                    assert_same_bits(&format!("{what}: y"), &got.y, &want.outcome.y);
+                    assert_same_bits(&format!("{what}: h_n"), &got.h_n, &want.outcome.h_n);
+                    assert_same_bits(&format!("{what}: c_n"), &got.c_n, &want.outcome.c_n);
+                }
+            }
         }
     }
 }

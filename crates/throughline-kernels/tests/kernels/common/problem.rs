@@ -7,7 +7,7 @@ use std::ops::Range;
 use throughline_kernels::Element;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::random::{Philox, Purpose, Stream};
-use throughline_kernels::sequence::{DirectionWeights, LayerShape, Ragged};
+use throughline_kernels::sequence::{DirectionWeights, LayerShape, Ragged, Split};
 
 /// What a problem is drawn from.
 #[derive(Clone, Debug)]
@@ -83,6 +83,8 @@ pub struct Problem<E> {
     /// `[D, H]`, or empty.
     pub restart_c: Vec<E>,
     pub sequences: Vec<Sequence<E>>,
+    /// How threads share the work; `None` as the engine thinks best.
+    pub split: Option<Split>,
 }
 
 /// Random numbers for tests.
@@ -150,6 +152,7 @@ impl<E: Copy> Problem<E> {
                 .collect(),
             restart_h: all(&self.restart_h),
             restart_c: all(&self.restart_c),
+            split: self.split,
             sequences: self
                 .sequences
                 .iter()
@@ -213,6 +216,7 @@ impl<E: Element> Problem<E> {
                     bias_hh: numbers.draw(bias, 0.5),
                 })
                 .collect(),
+            split: None,
             restart_h: numbers.draw(state, 1.0),
             restart_c: numbers.draw(cell_state, 1.0),
             sequences: setup

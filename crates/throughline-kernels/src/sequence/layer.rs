@@ -1,0 +1,258 @@
+//! The shape of a layer, and its weights packed for the instruction set at hand.
+
+use alloc::vec::Vec;
+
+use throughline_simd::{Element, Isa};
+
+use super::batch::Ragged;
+use super::plan::{Plan, Split};
+use crate::buffer::Buffer;
+use crate::cells::CellKind;
+use crate::gemm::Panels;
+use crate::threads::Threads;
+
+/// The shape of one recurrent layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerShape {
+    /// The cell.
+    pub cell: CellKind,
+    /// I, columns of the input.
+    pub input: usize,
+    /// Columns that a step input adds after the input's; 0 without one.
+    pub extra: usize,
+    /// H
+    pub hidden: usize,
+    /// D, 1 or 2.
+    pub directions: usize,
+}
+
+impl LayerShape {
+    /// G·H, rows of `weight_ih` and `weight_hh`.
+    pub fn gate_rows(&self) -> usize {
+        self.cell.gates() * self.hidden
+    }
+    /// S·H, columns of a tape row.
+    pub fn slot_width(&self) -> usize {
+        self.cell.slots() * self.hidden
+    }
+    /// D·H, columns of the output.
+    pub fn output(&self) -> usize {
+        self.directions * self.hidden
+    }
+
+    /// # Panics
+    /// If a size is out of range.
+    pub(crate) fn check(&self) {
+        assert!(self.input > 0 && self.hidden > 0, "I and H are at least 1: {self:?}");
+        assert!((1..=2).contains(&self.directions), "a layer reads in 1 or 2 directions: {self:?}");
+    }
+}
+
+/// The parameters of one direction, in PyTorch's layout: gate order i, f, g, o or r, z, n.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectionWeights<'a, E> {
+    /// `[G·H, I + extra]`
+    pub weight_ih: &'a [E],
+    /// `[G·H, H]`
+    pub weight_hh: &'a [E],
+    /// `[G·H]`, or empty for no bias.
+    pub bias_ih: &'a [E],
+    /// `[G·H]`, or empty for no bias.
+    pub bias_hh: &'a [E],
+}
+
+/// A layer's weights, packed. Immutable in use and shared by any number of threads; packed anew after each update.
+#[derive(Debug)]
+pub struct PackedLayer<E> {
+    pub(crate) shape: LayerShape,
+    pub(crate) isa: Isa,
+    pub(crate) has_backward: bool,
+    forced: Option<Plan>,
+    pub(crate) directions: Vec<PackedDirection<E>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct PackedDirection<E> {
+    /// `[S·H]`: what the slots of a row start from.
+    pub bias: Vec<E>,
+    /// x to slots.
+    pub input: Panels<E>,
+    /// Extra columns to slots.
+    pub extra: Panels<E>,
+    /// The operand of each phase to its slots.
+    pub hidden: Vec<Panels<E>>,
+    /// Slot gradients of the input terms to dx.
+    pub input_back: Panels<E>,
+    /// Slot gradients of the input terms to the gradient of the extra columns.
+    pub extra_back: Panels<E>,
+    /// Slot gradients of each phase to the gradient of its operand.
+    pub hidden_back: Vec<Panels<E>>,
+}
+
+/// Memory of one thread. Grows to what the largest call needed and is kept between calls.
+#[derive(Debug, Default)]
+pub struct Scratch<E> {
+    pub(crate) rows: Buffer<E>,
+    pub(crate) gathered: Buffer<E>,
+    pub(crate) extra: Buffer<E>,
+}
+
+impl<E: Element> Scratch<E> {
+    /// One for each of `threads`.
+    pub fn for_threads(threads: &Threads) -> Vec<Self> {
+        (0..threads.count()).map(|_| Self::default()).collect()
+    }
+}
+
+/// A panel to be packed, and from what.
+enum Job<'a, E> {
+    Input(&'a mut Panels<E>),
+    Extra(&'a mut Panels<E>),
+    Hidden(usize, &'a mut Panels<E>),
+    InputBack(&'a mut Panels<E>),
+    ExtraBack(&'a mut Panels<E>),
+    HiddenBack(usize, &'a mut Panels<E>),
+}
+
+impl<E: Element> PackedLayer<E> {
+    /// Room for a layer of `shape` on `isa`; with `backward`, also for the transposes that training needs.
+    pub fn new(shape: LayerShape, isa: Isa, backward: bool) -> Self {
+        shape.check();
+        let direction = || PackedDirection {
+            bias: alloc::vec![E::ZERO; shape.slot_width()],
+            hidden: shape.cell.phases().iter().map(|_| Panels::new()).collect(),
+            hidden_back: shape.cell.phases().iter().map(|_| Panels::new()).collect(),
+            ..PackedDirection::default()
+        };
+        Self { shape, isa, has_backward: backward, forced: None, directions: (0..shape.directions).map(|_| direction()).collect() }
+    }
+
+    /// The layer's shape.
+    pub fn shape(&self) -> LayerShape {
+        self.shape
+    }
+
+    /// How [`forward`](super::forward()) over `batch` is shared out to `threads`.
+    pub fn plan(&self, batch: &Ragged, threads: &Threads) -> Plan {
+        self.plan_steps(batch.steps(), batch.rows(), threads)
+    }
+
+    /// The same for any `steps` steps with `rows` rows together.
+    pub(super) fn plan_steps(&self, steps: usize, rows: usize, threads: &Threads) -> Plan {
+        let alive = rows as f64 / steps.max(1) as f64;
+        match self.forced {
+            Some(plan) => plan,
+            None => Plan::choose::<E>(&self.shape, self.isa, steps, alive, threads),
+        }
+    }
+
+    /// Shares out every pass by `plan` instead of the one that the shape asks for; `None` for that one again. For measuring
+    /// what other plans cost; the results are the same to the bit.
+    ///
+    /// # Panics
+    /// If a layer with a step input is to be split by units.
+    pub fn force(&mut self, plan: Option<Plan>) {
+        let by_units = plan.is_some_and(|plan| plan.split == Split::Units);
+        assert!(!by_units || self.shape.extra == 0, "a step input needs whole states: split by columns");
+        self.forced = plan;
+    }
+
+    /// Hidden units that no two workers of the forward pass share: those of the widest panel.
+    pub(super) fn unit_block(&self) -> usize {
+        let direction = &self.directions[0];
+        direction.hidden.iter().chain([&direction.input]).map(Panels::units_per_panel).max().unwrap_or(1)
+    }
+
+    /// The instruction set it is packed for.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Packs `weights`, one for each direction.
+    ///
+    /// # Panics
+    /// If an array has not the length that the shape asks for.
+    pub fn pack(&mut self, threads: &Threads, weights: &[DirectionWeights<'_, E>]) {
+        let (shape, isa, backward) = (self.shape, self.isa, self.has_backward);
+        assert_eq!(weights.len(), shape.directions, "weights for every direction");
+        let mut jobs = Vec::new();
+        for (direction, weights) in self.directions.iter_mut().zip(weights) {
+            check_weights(&shape, weights);
+            fill_bias(&shape, weights, &mut direction.bias);
+            let mut add = |job| jobs.push((*weights, job));
+            add(Job::Input(&mut direction.input));
+            for (phase, panels) in direction.hidden.iter_mut().enumerate() {
+                add(Job::Hidden(phase, panels));
+            }
+            if shape.extra > 0 {
+                add(Job::Extra(&mut direction.extra));
+            }
+            if backward {
+                add(Job::InputBack(&mut direction.input_back));
+                for (phase, panels) in direction.hidden_back.iter_mut().enumerate() {
+                    add(Job::HiddenBack(phase, panels));
+                }
+                if shape.extra > 0 {
+                    add(Job::ExtraBack(&mut direction.extra_back));
+                }
+            }
+        }
+        threads.for_each_mut(&mut jobs, |(weights, job)| run(&shape, isa, weights, job));
+    }
+}
+
+fn check_weights<E>(shape: &LayerShape, weights: &DirectionWeights<'_, E>) {
+    let rows = shape.gate_rows();
+    assert_eq!(weights.weight_ih.len(), rows * (shape.input + shape.extra), "weight_ih is [G·H, I]");
+    assert_eq!(weights.weight_hh.len(), rows * shape.hidden, "weight_hh is [G·H, H]");
+    for bias in [weights.bias_ih, weights.bias_hh] {
+        assert!(bias.is_empty() || bias.len() == rows, "a bias is [G·H] or empty, not [{}]", bias.len());
+    }
+}
+
+/// A slot starts from the sum of the biases of the terms it takes.
+fn fill_bias<E: Element>(shape: &LayerShape, weights: &DirectionWeights<'_, E>, bias: &mut [E]) {
+    let hidden = shape.hidden;
+    bias.fill(E::ZERO);
+    bias[..weights.bias_ih.len()].copy_from_slice(weights.bias_ih);
+    if weights.bias_hh.is_empty() {
+        return;
+    }
+    for phase in shape.cell.phases() {
+        for (index, &slot) in phase.slots.iter().enumerate() {
+            let from = &weights.bias_hh[(phase.first_gate + index) * hidden..][..hidden];
+            for (to, from) in bias[slot * hidden..][..hidden].iter_mut().zip(from) {
+                *to = *to + *from;
+            }
+        }
+    }
+}
+
+fn run<E: Element>(shape: &LayerShape, isa: Isa, weights: &DirectionWeights<'_, E>, job: &mut Job<'_, E>) {
+    let LayerShape { cell, input, extra, hidden, .. } = *shape;
+    let columns = input + extra;
+    let places =
+        |slots: &[usize]| -> [usize; 4] { core::array::from_fn(|i| slots.get(i).copied().unwrap_or(0) * hidden) };
+    let gates = cell.gates();
+    let input_places = places(&[0, 1, 2, 3]);
+    match job {
+        Job::Input(panels) => {
+            panels.pack_transposed(isa, weights.weight_ih, columns, input, hidden, &input_places[..gates]);
+        }
+        Job::Extra(panels) => {
+            panels.pack_transposed(isa, &weights.weight_ih[input..], columns, extra, hidden, &input_places[..gates]);
+        }
+        Job::Hidden(phase, panels) => {
+            let phase = &cell.phases()[*phase];
+            let w = &weights.weight_hh[phase.first_gate * hidden * hidden..];
+            panels.pack_transposed(isa, w, hidden, hidden, hidden, &places(phase.slots)[..phase.slots.len()]);
+        }
+        Job::InputBack(panels) => panels.pack(isa, weights.weight_ih, columns, gates * hidden, input),
+        Job::ExtraBack(panels) => panels.pack(isa, &weights.weight_ih[input..], columns, gates * hidden, extra),
+        Job::HiddenBack(phase, panels) => {
+            let phase = &cell.phases()[*phase];
+            let w = &weights.weight_hh[phase.first_gate * hidden * hidden..];
+            panels.pack(isa, w, hidden, phase.slots.len() * hidden, hidden);
+        }
+    }
+}

@@ -113,11 +113,6 @@ impl Threads {
         self.count
     }
 
-    /// Only calls `work`.
-    pub fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        work()
-    }
-
     /// Runs `work` on up to `workers` threads at the same time, each with one element of `scratch` to itself; they may
     /// [`meet`](Worker::meet). There may be fewer: never more than threads or scratches, and the calling one alone where the
     /// team is already at work for somebody else. Work must do the same whatever the number of workers.

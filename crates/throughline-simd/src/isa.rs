@@ -50,9 +50,33 @@ impl Isa {
     /// Portable code: every CPU has it.
     pub const SCALAR: Isa = Isa(Proof::Scalar);
 
-    /// The widest instruction set of this CPU.
+    /// The widest instruction set of this CPU, or the one that the environment variable `THROUGHLINE_ISA` names (`scalar`,
+    /// `neon`, `avx2`, `avx512`), so that tests and measurements can take another path. Without `std` the widest.
+    ///
+    /// # Panics
+    /// If the variable names none that this CPU has.
     pub fn detect() -> Isa {
+        #[cfg(feature = "std")]
+        if let Some(isa) = Isa::from_environment() {
+            return isa;
+        }
         Isa::available().last().expect("scalar code is always available")
+    }
+
+    #[cfg(feature = "std")]
+    fn from_environment() -> Option<Isa> {
+        static CHOICE: std::sync::OnceLock<Option<Isa>> = std::sync::OnceLock::new();
+        *CHOICE.get_or_init(|| {
+            let wanted = std::env::var_os("THROUGHLINE_ISA")?;
+            let found = Isa::available().find(|isa| wanted == isa.name().as_str());
+            let names: Vec<&str> = Isa::available().map(|isa| isa.name().as_str()).collect();
+            assert!(
+                found.is_some(),
+                "THROUGHLINE_ISA is {wanted:?}, which this CPU does not have; it has {}",
+                names.join(", ")
+            );
+            found
+        })
     }
 
     /// Every instruction set of this CPU that there is code for, narrowest first.

@@ -252,12 +252,10 @@ impl<'a> Trainer<'a> {
         let (isa, train) = (*isa, &self.recipe.train);
         let pass = Pass::Training(Philox::new(self.recipe.seed, Purpose::Dropout, step));
         let (threads, place) = (&*threads, Place { epoch, index: position });
-        let (learnt, tokens, grad_norm) = threads.enter(|| {
-            gradients.fill(0.0);
-            let model = Model { network, weights: Weights { parameters, packed, threads } };
-            let (learnt, tokens) = lesson.learn(place, model, pass, gradients, workspace);
-            (learnt, tokens, reduce::sum_of_squares(isa, threads, gradients).sqrt())
-        });
+        gradients.fill(0.0);
+        let model = Model { network, weights: Weights { parameters, packed, threads } };
+        let (learnt, tokens) = lesson.learn(place, model, pass, gradients, workspace);
+        let grad_norm = reduce::sum_of_squares(isa, threads, gradients).sqrt();
         let loss = learnt.loss.sum / learnt.loss.count as f64;
         if !loss.is_finite() || !grad_norm.is_finite() {
             return Err(self.diverged(loss, grad_norm));
@@ -272,10 +270,8 @@ impl<'a> Trainer<'a> {
             limit if limit > 0.0 => clipping_factor(grad_norm, limit),
             _ => 1.0,
         };
-        threads.enter(|| {
-            optimiser.step(isa, threads, learning_rate, factor, parameters, gradients);
-            network.pack(threads, parameters, packed);
-        });
+        optimiser.step(isa, threads, learning_rate, factor, parameters, gradients);
+        network.pack(threads, parameters, packed);
 
         self.progress.recent.add(learnt, grad_norm, learning_rate);
         self.progress.step += 1;

@@ -7,12 +7,12 @@ use throughline_simd::{Element, Isa, Kernel, Lane};
 use super::tile::{MOST_VECTORS as VECTORS, Tile, row_tile};
 use crate::buffer::Buffer;
 
-/// Rows of the batch that are taken together: 128 rows by 4 vectors of 64 bytes (32 KiB) stay in the nearest cache.
-const DEPTH: usize = 128;
+/// Rows of the batch that are taken together: 192 rows by 4 vectors of 64 bytes are 48 KiB.
+const DEPTH: usize = 192;
 
 /// `out[m - outputs.start][j] += sum over n of a(n)[m] · b(n)[j]` for m in `outputs`, j < `columns`, in ascending n.
 ///
-/// `scratch` is any buffer; it grows to 128 · columns (rounded up to the vector width), or to (rows + 64) · columns where
+/// `scratch` is any buffer; it grows to 192 · (columns + 96) (rounded up to the vector width), or to (rows + 64) · columns where
 /// these are fewer than a vector has elements.
 ///
 /// # Safety
@@ -66,7 +66,8 @@ impl<E: Element> Kernel<E> for OuterProducts<'_, E> {
 }
 
 impl<E: Element> OuterProducts<'_, E> {
-    /// Vectors along the columns: b packed, a as it stands.
+    /// Vectors along the columns. Both factors are packed, because their rows lie on as many pages as there are rows: b for
+    /// all outputs, a for a block of them.
     ///
     /// # Safety
     /// As for [`add_outer_products`].
@@ -76,8 +77,12 @@ impl<E: Element> OuterProducts<'_, E> {
         if outputs.is_empty() {
             return;
         }
+        // Outputs whose factors are packed together: as many whole tiles as fit two vectors.
+        let tile_rows = L::TILE_ROWS[VECTORS - 1];
+        let (together, a_step) = (2 * L::WIDTH / tile_rows * tile_rows, 2 * L::WIDTH);
         let padded = columns.next_multiple_of(L::WIDTH);
-        let packed = scratch.at_least(DEPTH * padded);
+        let packed = scratch.at_least(DEPTH * (padded + a_step));
+        let (packed_b, packed_a) = packed.split_at_mut(DEPTH * padded);
         for start in (0..rows).step_by(DEPTH) {
             let depth = DEPTH.min(rows - start);
             for n in 0..depth {
@@ -85,7 +90,7 @@ impl<E: Element> OuterProducts<'_, E> {
                 for first in (0..columns).step_by(VECTORS * L::WIDTH) {
                     let count = (columns - first).min(VECTORS * L::WIDTH);
                     let step = count.next_multiple_of(L::WIDTH);
-                    let target = &mut packed[first * depth + n * step..][..step];
+                    let target = &mut packed_b[first * depth + n * step..][..step];
                     for v in (0..step).step_by(L::WIDTH) {
                         // SAFETY: the caller vouches for `columns` elements of b(n); `target` has step >= v + WIDTH.
                         unsafe {
@@ -95,42 +100,51 @@ impl<E: Element> OuterProducts<'_, E> {
                     }
                 }
             }
-            for first in (0..columns).step_by(VECTORS * L::WIDTH) {
-                let count = (columns - first).min(VECTORS * L::WIDTH);
-                let vectors = count.div_ceil(L::WIDTH);
-                let panel = &packed[first * depth..][..depth * vectors * L::WIDTH];
-                let mut tile = Tile {
-                    vectors,
-                    a_step: a_stride,
-                    b: panel.as_ptr(),
-                    b_step: vectors * L::WIDTH,
-                    k: depth,
-                    ahead: panel.as_ptr(),
-                    ..Tile::EMPTY
-                };
-                for v in 0..vectors {
-                    tile.columns[v] = first + v * L::WIDTH;
-                    tile.counts[v] = (count - v * L::WIDTH).min(L::WIDTH);
-                }
-                let limit = L::TILE_ROWS[vectors - 1];
-                let tiles = outputs.len().div_ceil(limit);
-                for tile_index in 0..tiles {
-                    let tile_rows = row_tile(outputs.len(), limit, tile_index);
-                    tile.rows = tile_rows.len();
-                    for (i, m) in tile_rows.enumerate() {
-                        tile.a[i] = a.wrapping_add(start * a_stride + outputs.start + m);
-                        tile.out[i] = out.wrapping_add(m * out_stride);
-                    }
-                    if tile_index + 1 < tiles {
-                        for m in row_tile(outputs.len(), limit, tile_index + 1) {
-                            for v in 0..vectors {
-                                lane.prefetch(out.wrapping_add(m * out_stride + tile.columns[v]));
-                            }
+            for block in outputs.clone().step_by(together) {
+                let block = block..outputs.end.min(block + together);
+                let counts = [block.len().min(L::WIDTH), block.len().saturating_sub(L::WIDTH)];
+                for n in 0..depth {
+                    let source = a.wrapping_add((start + n) * a_stride + block.start);
+                    let target = packed_a[n * a_step..][..a_step].as_mut_ptr();
+                    for v in 0..2 {
+                        // SAFETY: the caller vouches for row n of a up to the last output; the target has two vectors.
+                        unsafe {
+                            let x = lane.load_first(source.wrapping_add(v * L::WIDTH), counts[v]);
+                            lane.store(target.add(v * L::WIDTH), x);
                         }
                     }
-                    // SAFETY: the caller vouches for `a`, row by row `a_stride` apart, and for `out`; the panel holds
-                    // depth · vectors · WIDTH elements; columns and counts stay below `columns`.
-                    lane.enter(&tile);
+                }
+                for first in (0..columns).step_by(VECTORS * L::WIDTH) {
+                    let count = (columns - first).min(VECTORS * L::WIDTH);
+                    let vectors = count.div_ceil(L::WIDTH);
+                    let mut tile = Tile {
+                        vectors,
+                        a_step,
+                        b: packed_b[first * depth..].as_ptr(),
+                        b_step: vectors * L::WIDTH,
+                        k: depth,
+                        ..Tile::EMPTY
+                    };
+                    for v in 0..vectors {
+                        tile.columns[v] = first + v * L::WIDTH;
+                        tile.counts[v] = (count - v * L::WIDTH).min(L::WIDTH);
+                    }
+                    for (index, output) in block.clone().step_by(tile_rows).enumerate() {
+                        tile.rows = tile_rows.min(block.end - output);
+                        let a = packed_a[index * tile_rows..].as_ptr();
+                        let out = out.wrapping_add((output - outputs.start) * out_stride);
+                        tile.ahead = tile.b;
+                        for m in 0..tile.rows {
+                            tile.a[m] = a.wrapping_add(m);
+                            tile.out[m] = out.wrapping_add(m * out_stride);
+                            for v in 0..vectors {
+                                lane.prefetch(tile.out[m].wrapping_add(tile_rows * out_stride + tile.columns[v]));
+                            }
+                        }
+                        // SAFETY: the packed a holds `depth` rows of `together` outputs and the packed b `depth` rows of
+                        // whole vectors for each panel; the caller vouches for `out`; columns and counts stay below `columns`.
+                        lane.enter(&tile);
+                    }
                 }
             }
         }

@@ -10,7 +10,8 @@ pub(super) const MOST_ROWS: usize = 12;
 pub(super) const MOST_VECTORS: usize = 4;
 
 /// One tile of a product: for k terms,
-/// `out[m][columns[v] ..][..counts[v]] += sum over i < k of a[m][i · a_step] · b[i][v]`.
+/// `out[m][columns[v] ..][..counts[v]] += sum over i < k of a[m][i · a_step] · b[i][v]`, or `init[columns[v] ..]` plus the sum
+/// where there is an `init`.
 ///
 /// Where nothing but a tile's chains is wanted, the processor waits for memory half of the time: so each of the k steps also
 /// asks for a line of what the next tiles will read.
@@ -19,7 +20,8 @@ pub(super) const MOST_VECTORS: usize = 4;
 /// - `a[m] + i · a_step` is valid for reading for every m < rows and i < k;
 /// - `b + i · b_step` is valid for reading vectors · WIDTH elements for every i < k;
 /// - `out[m] + columns[v]` is valid for reading and writing `counts[v] <= WIDTH` elements, and the pieces of different
-///   (m, v) do not overlap each other, `a` or `b`.
+///   (m, v) do not overlap each other, `a` or `b`;
+/// - `init` is null, or `init + columns[v]` is valid for reading `counts[v]` elements.
 pub(super) struct Tile<E> {
     pub rows: usize,
     pub vectors: usize,
@@ -30,6 +32,8 @@ pub(super) struct Tile<E> {
     pub b_step: usize,
     pub k: usize,
     pub out: [*mut E; MOST_ROWS],
+    /// The row that every chain starts from; null for what stands in `out`.
+    pub init: *const E,
     pub columns: [usize; MOST_VECTORS],
     pub counts: [usize; MOST_VECTORS],
     /// Memory to ask for, a vector for each of the k steps; it need not be valid.
@@ -47,6 +51,7 @@ impl<E: Element> Tile<E> {
         b_step: 0,
         k: 0,
         out: [core::ptr::null_mut(); MOST_ROWS],
+        init: core::ptr::null(),
         columns: [0; MOST_VECTORS],
         counts: [0; MOST_VECTORS],
         ahead: core::ptr::null(),
@@ -93,7 +98,7 @@ impl<E: Element> Tile<E> {
     /// The memory is as [`Tile`] says.
     #[inline(always)]
     unsafe fn of_size<L: Lane<Element = E>, const M: usize, const V: usize>(&self, lane: L) {
-        let Self { a, a_step, b, b_step, k, out, columns, counts, ahead, .. } = *self;
+        let Self { a, a_step, b, b_step, k, out, init, columns, counts, ahead, .. } = *self;
         let mut full = true;
         for count in &counts[..V] {
             full &= *count == L::WIDTH;
@@ -103,7 +108,8 @@ impl<E: Element> Tile<E> {
             let mut sums = [[lane.splat(E::ZERO); V]; M];
             for m in 0..M {
                 for v in 0..V {
-                    let at = out[m].add(columns[v]);
+                    let from = if init.is_null() { out[m].cast_const() } else { init };
+                    let at = from.add(columns[v]);
                     sums[m][v] = if full { lane.load(at) } else { lane.load_first(at, counts[v]) };
                 }
             }

@@ -68,6 +68,9 @@ impl Plan {
     /// The cheapest of the [`candidates`](Self::candidates). A layer with a step input always runs whole sequences: the hook
     /// needs whole states.
     pub fn choose<E: Element>(shape: &LayerShape, isa: Isa, steps: usize, alive: f64, threads: &Threads) -> Plan {
+        if threads.count() == 1 {
+            return Plan { workers: 1, split: Split::Columns, cycles: 0.0 };
+        }
         let mut best: Option<Plan> = None;
         for plan in Self::candidates::<E>(shape, isa, steps, alive, threads) {
             let possible = plan.split == Split::Columns || shape.extra == 0;

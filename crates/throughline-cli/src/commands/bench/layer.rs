@@ -110,17 +110,15 @@ impl Subject<1> for Layer {
             self;
         let (threads, train) = (&machine.threads, *train);
         let begun = Instant::now();
-        threads.enter(|| {
-            if train {
-                recurrent.pack(threads, layout, parameters, packed);
-            }
-            let context = Context { threads, packed, parameters, layout };
-            let pass = if train { Pass::Traced } else { Pass::Inference };
-            recurrent.forward(context, batch, x, None, pass, workspace);
-            if train {
-                recurrent.backward(context, batch, x, false, pass, Some(dy), None, Some(dx), gradients, workspace);
-            }
-        });
+        if train {
+            recurrent.pack(threads, layout, parameters, packed);
+        }
+        let context = Context { threads, packed, parameters, layout };
+        let pass = if train { Pass::Traced } else { Pass::Inference };
+        recurrent.forward(context, batch, x, None, pass, workspace);
+        if train {
+            recurrent.backward(context, batch, x, false, pass, Some(dy), None, Some(dx), gradients, workspace);
+        }
         begun.elapsed().as_secs_f64()
     }
 

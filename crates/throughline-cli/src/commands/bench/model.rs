@@ -168,16 +168,14 @@ impl Training {
     fn update(&mut self) {
         let Self { machine, lesson, parameters, gradients, optimiser, learning_rate, clip_norm, loss, .. } = self;
         let (isa, threads) = (machine.isa, &machine.threads);
-        threads.enter(|| {
-            gradients.fill(0.0);
-            *loss = lesson.learn(threads, parameters, gradients);
-            let factor = match *clip_norm {
-                Some(limit) => clipping_factor(sum_of_squares(isa, threads, gradients).sqrt(), limit),
-                None => 1.0,
-            };
-            optimiser.step(isa, threads, *learning_rate, factor, parameters, gradients);
-            lesson.pack(threads, parameters);
-        });
+        gradients.fill(0.0);
+        *loss = lesson.learn(threads, parameters, gradients);
+        let factor = match *clip_norm {
+            Some(limit) => clipping_factor(sum_of_squares(isa, threads, gradients).sqrt(), limit),
+            None => 1.0,
+        };
+        optimiser.step(isa, threads, *learning_rate, factor, parameters, gradients);
+        lesson.pack(threads, parameters);
     }
 
     /// The first update.

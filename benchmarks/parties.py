@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +19,10 @@ MOST_RUNS = 200
 BETWEEN_RUNS = 0.006
 # However slow a row is, it is measured in so many rounds.
 LEAST_ROUNDS = 3
-# A peer that takes so many times as long as the best one is out of the race and sits out the rounds that follow.
+# A peer that takes so many times as long as the best one, in so many rounds in a row, is out of the race and sits out the
+# rounds that follow. One round may have been somebody else's.
 HOPELESS = 2.0
+HOPELESS_ROUNDS = 2
 
 
 class Failure(Exception):
@@ -69,11 +72,8 @@ class Ours:
         self.runs = LEAST_RUNS
 
     def bench(self, *more):
-        command = [str(self.program), "bench", *self.options, "--json", *map(str, more)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Failure(f"throughline bench {' '.join(self.options)}: {last_line(done.stderr)}")
-        return json.loads(done.stdout)
+        name = f"throughline bench {' '.join(self.options)}"
+        return answer_of(name, [self.program, "bench", *self.options, "--json", *more])
 
     def write(self, path):
         """Writes the file for the peers and finds out how many runs fit into a measurement."""
@@ -95,34 +95,62 @@ class Peer:
         arguments = [str(settings.python), str(PEERS / command.script), *map(str, command.options)]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         # In a session of its own, so that Ctrl-C reaches only this program, which then closes the peer's input.
-        self.process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env=environment,
-            start_new_session=True,
-        )
+        try:
+            self.process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                text=True,
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise Failure(f"{self.name} cannot be started: {error}") from error
 
     def answer(self):
         line = self.process.stdout.readline()
         if not line:
-            self.process.wait()
-            self.errors.seek(0)
-            raise Failure(f"{self.name} ended: {last_line(self.errors.read())}")
-        return json.loads(line)
+            raise self.ended()
+        return figures_of(self.name, line)
 
     def measure(self, seconds):
-        self.process.stdin.write(f"{seconds}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{seconds}\n")
+            self.process.stdin.flush()
+        except OSError as error:
+            raise self.ended() from error
         return self.answer()
+
+    def ended(self):
+        """Why it is not there any more: it may have ended between its turns."""
+        status = self.process.wait()
+        self.errors.seek(0)
+        return Failure(f"{self.name} ended with status {status}: {last_line(self.errors.read())}")
 
     def close(self):
         """Ends it at once: it has nothing to save, and may be in the middle of a long run."""
         self.process.kill()
         self.process.communicate()
         self.errors.close()
+
+
+def answer_of(name, command):
+    """The figures that a command prints."""
+    try:
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+    except OSError as error:
+        raise Failure(f"{name} cannot be started: {error}") from error
+    if done.returncode != 0:
+        raise Failure(f"{name} ended with status {done.returncode}: {last_line(done.stderr)}")
+    return figures_of(name, done.stdout)
+
+
+def figures_of(name, text):
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Failure(f"{name}: expected figures as JSON, found {text.strip()[:80]!r}") from error
 
 
 def last_line(text):
@@ -139,12 +167,15 @@ def medians(results):
 def rounds_of(settings, parties):
     """Round by round the figures of every party that took part; each round begins with another party."""
     results, begun, rounds = [], time.monotonic(), settings.rounds
+    # In how many rounds in a row a peer was hopeless.
+    behind = dict.fromkeys(parties, 0)
     while len(results) < rounds:
         turn = len(results) % len(parties)
         results.append({party: party.measure(settings.seconds) for party in parties[turn:] + parties[:turn]})
         seconds = {party: figures["median_s"] for party, figures in results[-1].items() if isinstance(party, Peer)}
-        hopeless = {party for party in seconds if seconds[party] > HOPELESS * min(seconds.values())}
-        parties = [party for party in parties if party not in hopeless]
+        for party in seconds:
+            behind[party] = behind[party] + 1 if seconds[party] > HOPELESS * min(seconds.values()) else 0
+        parties = [party for party in parties if behind[party] < HOPELESS_ROUNDS]
         if len(results) == 1:
             longest = int(settings.row_seconds / (time.monotonic() - begun))
             rounds = min(settings.rounds, max(LEAST_ROUNDS, longest))
@@ -154,26 +185,22 @@ def rounds_of(settings, parties):
 def compare(settings, options, commands, threads, versions):
     """Throughline with `options` against the peers that `commands` makes from the file it wrote. Every peer's result is
     checked against ours before anything is timed; `versions` collects who they are."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         path = str(Path(folder) / "written.safetensors")
         ours = Ours(settings, [*options, "--threads", threads])
         first = ours.write(path)
         ours.prepare(settings.seconds, first)
-        peers = [Peer(settings, command, threads) for command in commands(path)]
-        try:
-            problems = []
-            for peer in peers:
-                ready = peer.answer()
-                versions.add(ready["version"])
-                if found := ready["problems"]:
-                    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-                    problems.append(f"{peer.name}: {found[0]}{more}")
-            if problems:
-                raise Failure("CHECK FAILED, not timed: " + "; ".join(problems))
-            results = rounds_of(settings, [ours, *peers])
-        finally:
-            for peer in peers:
-                peer.close()
+        peers = [running.enter_context(closing(Peer(settings, command, threads))) for command in commands(path)]
+        problems = []
+        for peer in peers:
+            ready = peer.answer()
+            versions.add(ready["version"])
+            if found := ready["problems"]:
+                more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+                problems.append(f"{peer.name}: {found[0]}{more}")
+        if problems:
+            raise Failure("CHECK FAILED, not timed: " + "; ".join(problems))
+        results = rounds_of(settings, [ours, *peers])
     return summary(ours, peers, results)
 
 

@@ -38,6 +38,8 @@ class Record:
 
     def __init__(self, path):
         self.path = Path(path)
+        # Before there is a file of this run in the repository.
+        self.revision = revision()
         self.temporary = self.path.with_name(f".{self.path.name}.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.file = self.temporary.open("w")
@@ -46,7 +48,7 @@ class Record:
     def head(self, command, method):
         self.lines(f"# Speed, {datetime.date.today()}", "", *machine())
         load = ", ".join(f"{load:.2f}" for load in os.getloadavg())
-        self.lines(f"- Load averages at the start: {load}", f"- Revision: {revision()}")
+        self.lines(f"- Load averages at the start: {load}", f"- Revision: {self.revision}")
         self.lines(f"- Compiler: {output_of('rustc', '--version')}", "", f"    {command}", "", method)
 
     def section(self, title, text, columns, numbers):

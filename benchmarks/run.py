@@ -11,7 +11,6 @@ large); the program is built unless --throughline names it. The shapes stand in 
 
 import argparse
 import datetime
-import json
 import os
 import shlex
 import signal
@@ -24,7 +23,7 @@ from itertools import product
 from pathlib import Path
 
 import shapes
-from parties import Failure, Ours, PeerCommand, Settings, alternate, compare
+from parties import Failure, Ours, PeerCommand, Settings, alternate, answer_of, compare
 from record import Record
 
 HERE = Path(__file__).resolve().parent
@@ -37,18 +36,21 @@ SWITCH = {"on": "oneDNN", "off": "native"}
 
 METHOD = """\
 The parties run by turns, round after round; a figure of a round is the median of the runs that fit into {seconds} s (at
-least 3 of ours), and the table has the medians over up to {rounds} rounds, fewer where a row is slow. A ratio is peer /
-Throughline within a round: **above 1, Throughline is faster**. The first ratio of a row is against the best peer of
-each round, with its range over the rounds; behind the times of a peer stands the median ratio against that peer. A peer
-that takes more than twice as long as the best one sits out the rounds that follow.
+least 3, of a peer 2 where a run takes more than 4 s) after at least one that does not count, and the table has the
+medians over up to {rounds} rounds, fewer where a row is slow. A ratio is the time of the peer / that of Throughline
+within a round: **above 1, Throughline is faster** (older records have it the other way). The first ratio of a row is
+against the best peer of each round, with its range over the rounds; behind the times of a peer stands the median ratio
+against that peer. A peer that takes more than twice as long as the best one in two rounds in a row sits out the rounds
+that follow.
 
 Before anything is timed, each peer computes from the parameters and data that Throughline wrote, and its results are
-compared, tensor by tensor: max |a - b| must be at most 1e-4 max(1, max |b|).
+compared, tensor by tensor: max |a - b| must be at most 1e-4 max(1, max |b|), of gradients 1e-4 max |b| + 1e-7.
 
 Throughline is a process for each measurement; peers live as long as their row and sleep while others run. *Peak* is the
 share of what fused multiply-adds reach on the same threads, measured between the runs. *MiB* is the most memory a
 process held while it was timed (for the peers with Python and their libraries): ours, then the peers in their order.
-PyTorch runs with oneDNN and without ("native"). ONNX Runtime has no training. Both take subnormal numbers as 0."""
+PyTorch runs eagerly, without torch.compile, with oneDNN and without ("native"). ONNX Runtime has no training. Both take
+subnormal numbers as 0."""
 
 
 def parse_options():
@@ -86,24 +88,33 @@ def main():
         row_seconds=10 if options.quick else 30,
     )
     record = Record(free_name(options.out))
-    record.head(
-        f"python3 benchmarks/run.py {shlex.join(sys.argv[1:])}".rstrip(),
-        METHOD.format(seconds=settings.seconds, rounds=settings.rounds),
-    )
-    versions, interrupted = set(), False
+    command = f"python3 benchmarks/run.py {shlex.join(sys.argv[1:])}".rstrip()
+    versions, cut_short = set(), None
     try:
+        record.head(command, METHOD.format(seconds=settings.seconds, rounds=settings.rounds))
         for table in (layers, steps, ragged, models, maths):
             table(options, settings, record, versions)
     except KeyboardInterrupt:
-        interrupted = True
-    record.lines("", f"Peers: {', '.join(sorted(versions)) or 'none'}.")
-    if interrupted:
-        record.lines("", "Interrupted: the tables end with what was measured until then.")
-    if record.failures:
-        record.lines("", f"**Rows that failed: {record.failures}.**")
-    record.finish()
+        cut_short = "Interrupted"
+    except BaseException as error:
+        cut_short = f"Ended by an error, {type(error).__name__}"
+        raise
+    finally:
+        finish(record, versions, cut_short)
     print(f"\nwritten to {record.path}", file=sys.stderr)
-    sys.exit(130 if interrupted else min(record.failures, 1))
+    sys.exit(130 if cut_short else min(record.failures, 1))
+
+
+def finish(record, versions, cut_short):
+    """Ends the record; `cut_short` is why before its end, if it is."""
+    try:
+        record.lines("", f"Peers: {', '.join(sorted(versions)) or 'none'}.")
+        if cut_short:
+            record.lines("", f"**{cut_short}: the tables end with what was measured until then.**")
+        if record.failures:
+            record.lines("", f"**Rows that failed: {record.failures}.**")
+    finally:
+        record.finish()
 
 
 def build():
@@ -273,7 +284,9 @@ def models(options, settings, record, versions):
     text = """\
 Packing, embedding, recurrent stack, head, loss, backward pass, clipping where there is any, optimiser. PyTorch's
 optimiser is the foreach or the fused one, whichever is faster in the same process. Loss, all gradients before clipping
-and the parameters after the step are checked, these where a gradient is not so small that rounding decides its sign.
+and the parameters after the step are checked; after Adam, these where a gradient is not so small that rounding decides
+its sign. Throughline learns from tokens and targets that are new in every run and drawn outside the timing; PyTorch
+learns from one batch again and again.
 The classifier reads sequences of 50 to 200 steps: PyTorch sorted and packed; and padded, the directions as two modules,
 because the reverse one of a bidirectional module begins on padding."""
     record.section("Whole training steps", text, columns, [*columns[1:3], *columns[4:]])
@@ -307,8 +320,8 @@ times."""
     ours, theirs = [], []
     try:
         for _ in range(settings.rounds):
-            ours.append(answer_of([settings.throughline, "bench", "--maths", "--json"]))
-            theirs.append(answer_of([settings.python, HERE / "peers" / "torch_maths.py"]))
+            ours.append(answer_of("throughline bench --maths", [settings.throughline, "bench", "--maths", "--json"]))
+            theirs.append(answer_of("PyTorch", [settings.python, HERE / "peers" / "torch_maths.py"]))
     except Failure as failure:
         record.failed(len(columns), failure, "all")
         return
@@ -317,13 +330,6 @@ times."""
         rates = [[figures[f"{name}_per_ns"] for figures in side] for side in (ours, theirs)]
         ratios = [a / b for a, b in zip(*rates)]
         record.row(name, spread(ratios), *(f"{statistics.median(side):.2f}" for side in rates))
-
-
-def answer_of(command):
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise Failure(f"{Path(command[0]).name}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
 
 
 if __name__ == "__main__":

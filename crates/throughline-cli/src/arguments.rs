@@ -147,6 +147,12 @@ pub struct BenchArguments {
     /// Time exp, tanh and sigmoid over an array that stays in the nearest caches.
     #[arg(long, conflicts_with_all = NOT_WITH_MATHS)]
     pub maths: bool,
+    /// Say how each layer's work would be shared out to the threads, and what other ways are thought to cost.
+    #[arg(long, conflicts_with_all = ["maths", "model", "write", "json"])]
+    pub explain: bool,
+    /// With --explain: measure every way, and fail if the chosen one takes over 10 % more time than the best.
+    #[arg(long, requires = "explain")]
+    pub assert: bool,
     /// Steps T of every sequence [default: 20, or the model's].
     #[arg(long, value_parser = size)]
     pub time: Option<usize>,

@@ -7,7 +7,9 @@ mod output;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser;
+use throughline::kernels::Isa;
 use throughline::train::Error;
 
 use arguments::{Arguments, Command};
@@ -15,15 +17,20 @@ use arguments::{Arguments, Command};
 /// The exit code after Ctrl-C, as shells have it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
-fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
+fn run(command: Command) -> Result<()> {
+    // What is wrong in the environment is said before anything begins.
+    Isa::try_detect()?;
+    match command {
         Command::Train(arguments) => commands::train::run(arguments),
         Command::Eval(arguments) => commands::eval::run(arguments),
         Command::Predict(arguments) => commands::predict::run(arguments),
         Command::Generate(arguments) => commands::generate::run(arguments),
         Command::Bench(arguments) => commands::bench::run(&arguments),
-    };
-    match result {
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,

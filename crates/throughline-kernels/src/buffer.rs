@@ -20,7 +20,8 @@ impl<E: Element> Buffer<E> {
     /// `length` zeros.
     pub fn zeros(length: usize) -> Self {
         let slack = ALIGNMENT / size_of::<E>();
-        let storage = alloc::vec![E::ZERO; length + slack];
+        let mut storage = alloc::vec![E::ZERO; length + slack];
+        ask_for_huge_pages(&mut storage);
         let start = storage.as_ptr().align_offset(ALIGNMENT);
         assert!(start <= slack, "an allocation of numbers can be aligned to a cache line");
         Self { storage, start, length }
@@ -34,6 +35,33 @@ impl<E: Element> Buffer<E> {
         &mut self[..length]
     }
 }
+
+/// Bytes from which on an array is worth huge pages.
+#[cfg(all(feature = "std", target_os = "linux"))]
+const LARGE: usize = 4 << 20;
+
+/// Tells the system that a large array may lie on huge pages: weights and tapes are read from end to end, and looking up
+/// ordinary pages then takes a good part of the time. A hint that changes no value; the system may refuse it.
+#[cfg(all(feature = "std", target_os = "linux"))]
+fn ask_for_huge_pages<E>(array: &mut [E]) {
+    use core::ffi::{c_int, c_void};
+    unsafe extern "C" {
+        fn madvise(address: *mut c_void, length: usize, advice: c_int) -> c_int;
+    }
+    const HUGE_PAGES: c_int = 14;
+    const PAGE: usize = 4096;
+    if size_of_val(array) < LARGE {
+        return;
+    }
+    let start = array.as_mut_ptr().cast::<u8>();
+    let (from, end) = (start.align_offset(PAGE), size_of_val(array));
+    // SAFETY: the pages from the first whole one to the array's end are mapped, and this advice changes no contents, neither
+    // of the array nor of what else lies on its last page. Where pages are larger, the system refuses and nothing happens.
+    unsafe { madvise(start.wrapping_add(from).cast(), end - from, HUGE_PAGES) };
+}
+
+#[cfg(not(all(feature = "std", target_os = "linux")))]
+fn ask_for_huge_pages<E>(_: &mut [E]) {}
 
 impl<E> Deref for Buffer<E> {
     type Target = [E];
@@ -53,5 +81,22 @@ impl<E: Element> Clone for Buffer<E> {
         let mut copy = Self::zeros(self.length);
         copy.copy_from_slice(self);
         copy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_and_small_buffers_are_zero_and_aligned() {
+        for length in [0, 1, 1000, 3 << 20] {
+            let mut buffer = Buffer::<f32>::zeros(length);
+            assert_eq!((buffer.len(), buffer.as_ptr().align_offset(ALIGNMENT)), (length, 0));
+            assert!(buffer.iter().all(|&x| x == 0.0));
+            buffer.fill(1.5);
+            assert_eq!(buffer.clone()[..], buffer[..]);
+            assert_eq!(buffer.at_least(length + 1).len(), length + 1);
+        }
     }
 }

@@ -29,4 +29,4 @@ pub mod threads;
 
 #[cfg(feature = "std")]
 pub use throughline_simd::peak;
-pub use throughline_simd::{Element, Isa, IsaName};
+pub use throughline_simd::{Element, Isa, IsaName, NoSuchIsa};

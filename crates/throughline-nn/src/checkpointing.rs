@@ -19,12 +19,12 @@
 //! | output of the top layer | T·D·H |
 //! | outputs of the layers below | k·(L-1)·D·H, with dropout between layers twice that |
 //! | tapes | k·L·D·(S+c)·H |
-//! | slot gradients | k·D·S·H |
+//! | slot gradients | n·S·H for n rows of the batch: 393,216 / (S·H), but 256 to 2,048, and no more than k steps have |
 //! | gradients of outputs between layers | k·min(L-1, 2)·D·H |
 //! | kept states, first and last ones with them | (⌈T/k⌉+1)·L·D·(1+c)·H |
 //!
-//! One LSTM layer (S = 4) in one direction: 10·H a step without checkpointing; with k = √T about (T + 11·√T)·H altogether,
-//! of which only the output, which the caller reads, is as long as the sequence.
+//! One LSTM layer (S = 4) in one direction: 6·H a step without checkpointing; with k = √T about (T + 7·√T)·H, of which only
+//! the output, which the caller reads, is as long as the sequence; slot gradients beside them.
 //!
 //! # Directions
 //! Time segments are outermost: all layers run over one before any runs over the next. A layer of a stack that reads in both

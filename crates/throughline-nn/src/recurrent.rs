@@ -132,6 +132,18 @@ pub struct PackedRecurrent<E> {
     layers: Vec<PackedLayer<E>>,
 }
 
+impl<E> PackedRecurrent<E> {
+    /// The layers, lowest first.
+    pub fn layers(&self) -> &[PackedLayer<E>] {
+        &self.layers
+    }
+
+    /// The same, to [`force`](PackedLayer::force) a plan on.
+    pub fn layers_mut(&mut self) -> &mut [PackedLayer<E>] {
+        &mut self.layers
+    }
+}
+
 /// Memory of a stack for one caller: outputs, tapes, states. Grows to what the largest batch needed; how much that is stands
 /// in [`checkpointing`](crate::checkpointing).
 #[derive(Debug)]
@@ -406,6 +418,8 @@ impl Recurrent {
         }
         for segment in (0..workspace.segments.count()).rev() {
             if segment != workspace.taped {
+                // Whoever catches a panic in between does not find the tapes valid.
+                workspace.taped = usize::MAX;
                 self.run_segment(context, batch, x, pass, segment, true, workspace);
                 workspace.taped = segment;
             }

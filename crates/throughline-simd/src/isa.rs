@@ -46,6 +46,23 @@ impl IsaName {
     }
 }
 
+/// The environment variable `THROUGHLINE_ISA` names no instruction set that this CPU has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSuchIsa(());
+
+impl core::fmt::Display for NoSuchIsa {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("THROUGHLINE_ISA: expected an instruction set that this CPU has (")?;
+        for (index, isa) in Isa::available().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            f.write_str(isa.name().as_str())?;
+        }
+        f.write_str("), found another; change the environment variable or unset it")
+    }
+}
+
+impl core::error::Error for NoSuchIsa {}
+
 impl Isa {
     /// Portable code: every CPU has it.
     pub const SCALAR: Isa = Isa(Proof::Scalar);
@@ -54,29 +71,21 @@ impl Isa {
     /// `neon`, `avx2`, `avx512`), so that tests and measurements can take another path. Without `std` the widest.
     ///
     /// # Panics
-    /// If the variable names none that this CPU has.
+    /// Where [`try_detect`](Self::try_detect) has an error.
     pub fn detect() -> Isa {
-        #[cfg(feature = "std")]
-        if let Some(isa) = Isa::from_environment() {
-            return isa;
-        }
-        Isa::available().last().expect("scalar code is always available")
+        Isa::try_detect().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    #[cfg(feature = "std")]
-    fn from_environment() -> Option<Isa> {
-        static CHOICE: std::sync::OnceLock<Option<Isa>> = std::sync::OnceLock::new();
-        *CHOICE.get_or_init(|| {
-            let wanted = std::env::var_os("THROUGHLINE_ISA")?;
-            let found = Isa::available().find(|isa| wanted == isa.name().as_str());
-            let names: Vec<&str> = Isa::available().map(|isa| isa.name().as_str()).collect();
-            assert!(
-                found.is_some(),
-                "THROUGHLINE_ISA is {wanted:?}, which this CPU does not have; it has {}",
-                names.join(", ")
-            );
-            found
-        })
+    /// The same, with an error instead of a panic.
+    ///
+    /// # Errors
+    /// If the variable names no instruction set that this CPU has.
+    pub fn try_detect() -> Result<Isa, NoSuchIsa> {
+        #[cfg(feature = "std")]
+        if let Some(wanted) = std::env::var_os("THROUGHLINE_ISA") {
+            return Isa::available().find(|isa| wanted == isa.name().as_str()).ok_or(NoSuchIsa(()));
+        }
+        Ok(Isa::available().last().expect("scalar code is always available"))
     }
 
     /// Every instruction set of this CPU that there is code for, narrowest first.

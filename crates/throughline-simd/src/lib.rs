@@ -28,7 +28,7 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub use isa::{Isa, IsaName};
+pub use isa::{Isa, IsaName, NoSuchIsa};
 pub use scalar::Scalar;
 
 /// A number the engine computes with: `f32`, or `f64` for tight checks of the same code.
@@ -80,7 +80,7 @@ pub trait Lane: Copy + Send + Sync + 'static {
     type Mask: Copy;
     /// Elements in a vector; at most 16, a power of two.
     const WIDTH: usize;
-    /// Rows of a product tile of one, two, three and four vectors whose accumulators stay in registers; at most 12.
+    /// Rows of a product tile of one, two, three and four vectors whose accumulators stay in registers; at most 12, 12, 8, 6.
     const TILE_ROWS: [usize; 4];
 
     /// Runs `kernel` in a function of its own that is compiled for the instruction set: a large kernel that is used in

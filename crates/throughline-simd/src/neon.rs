@@ -2,8 +2,8 @@
 
 use core::arch::aarch64::*;
 
-use crate::{Kernel, Lane};
 use crate::maths::{self, PowerOfTwo};
+use crate::{Kernel, Lane};
 
 /// Proof that the CPU has NEON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use core::marker::PhantomData;
 
-use crate::{Kernel, Lane};
 use crate::maths::{self, PowerOfTwo};
+use crate::{Kernel, Lane};
 
 /// Portable code for `f32` (the same bits as every other lane) and `f64` (for tight checks of the same code).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -252,7 +252,7 @@ impl<'a> Trainer<'a> {
         let (isa, train) = (*isa, &self.recipe.train);
         let pass = Pass::Training(Philox::new(self.recipe.seed, Purpose::Dropout, step));
         let (threads, place) = (&*threads, Place { epoch, index: position });
-        gradients.fill(0.0);
+        reduce::clear(threads, gradients);
         let model = Model { network, weights: Weights { parameters, packed, threads } };
         let (learnt, tokens) = lesson.learn(place, model, pass, gradients, workspace);
         let grad_norm = reduce::sum_of_squares(isa, threads, gradients).sqrt();

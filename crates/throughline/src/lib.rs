@@ -35,6 +35,7 @@ pub mod prelude {
     pub use throughline_kernels::sequence::Ragged;
     pub use throughline_kernels::threads::Threads;
     pub use throughline_kernels::{Element, Isa};
+    pub use throughline_nn::checkpointing::Checkpointing;
     pub use throughline_nn::classifier::Sequences;
     pub use throughline_nn::config::{ModelConfig, Task};
     pub use throughline_nn::initialise::Initialisation;

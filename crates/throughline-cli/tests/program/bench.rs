@@ -287,8 +287,35 @@ fn sizes_that_no_memory_holds_are_refused() {
 }
 
 #[test]
+fn the_plan_is_explained() {
+    let explain = |options: &[&str]| {
+        let text = Folder::new().run(&with(&["bench", "--explain"], options)).succeeded();
+        text.lines().filter(|line| line.starts_with("  * ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let long = ["--time", "1000", "--batch", "1", "--hidden", "128", "--threads", "2"];
+    assert!(explain(&long)[0].starts_with("  * 2 workers by hidden units"));
+    let many = ["--time", "100", "--batch", "64", "--hidden", "128", "--layers", "2", "--threads", "2"];
+    let chosen = explain(&many);
+    assert_eq!(chosen.len(), 2);
+    assert!(chosen.iter().all(|line| line.starts_with("  * 2 workers by sequences")), "{chosen:?}");
+    assert!(explain(&["--time", "2", "--batch", "1", "--hidden", "4", "--threads", "2"])[0].contains("one worker"));
+    let asked = ["--explain", "--mode", "forward", "--time", "2", "--hidden", "4", "--assert", "--runs", "3"];
+    assert!(Folder::new().run(&with(&["bench"], &asked)).succeeded().contains("measured, the medians of 3 rounds"));
+}
+
+#[test]
+fn the_environment_chooses_the_instruction_set() {
+    let row =
+        json_lines(&Folder::new().run_in_environment(&with(TINY, SHORT), "THROUGHLINE_ISA", "scalar").succeeded());
+    assert_eq!(row[0]["isa"], "scalar");
+    let refused = Folder::new().run_in_environment(&with(TINY, SHORT), "THROUGHLINE_ISA", "mmx");
+    refused.refused(&["THROUGHLINE_ISA", "expected", "scalar"]);
+}
+
+#[test]
 fn what_cannot_be_run_is_refused() {
     let folder = Folder::new();
+    folder.run(&with(STEP, &["--explain"])).refused(&["--explain", "expected", "found step"]);
     for options in [&["--threads", "2"][..], &["--bidirectional"], &["--time", "3"], &["--lengths", "1..3"]] {
         folder.run(&with(STEP, options)).refused(&["--mode step", "expected", &format!("found {}", options[0])]);
     }

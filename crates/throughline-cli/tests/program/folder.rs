@@ -67,6 +67,11 @@ impl Folder {
         Ran::to_the_end(self.command(arguments).spawn().unwrap())
     }
 
+    /// The same with an environment variable set.
+    pub fn run_in_environment(&self, arguments: &[&str], name: &str, value: &str) -> Ran {
+        Ran::to_the_end(self.command(arguments).env(name, value).spawn().unwrap())
+    }
+
     pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Ran {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
         // A program that refuses to work may be gone before it has read all.

@@ -101,10 +101,12 @@ pub trait Cell: Copy + Default + Send + Sync + 'static {
     /// The products of a step, in order.
     const PHASES: &'static [Phase];
 
-    /// The pointwise map after product `phase`.
+    /// The pointwise map after product `phase`. The first may change every slot, a later one only the slots of its phase:
+    /// other workers may be reading the rest.
     fn forward<L: Lane>(lane: L, phase: usize, unit: &mut Forward<L::Vector>);
 
-    /// The transpose of [`forward`](Self::forward); the driver runs the phases from the last to the first.
+    /// The transpose of [`forward`](Self::forward); the driver runs the phases from the last to the first. The one that runs
+    /// first may set every slot's gradient, another only those of its phase.
     fn backward<L: Lane>(lane: L, phase: usize, unit: &mut Backward<L::Vector>);
 }
 

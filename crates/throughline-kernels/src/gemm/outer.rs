@@ -10,13 +10,17 @@ use crate::buffer::Buffer;
 /// Rows of the batch that are taken together: 192 rows by 4 vectors of 64 bytes are 48 KiB.
 const DEPTH: usize = 192;
 
-/// `out[m - outputs.start][j] += sum over n of a(n)[m] · b(n)[j]` for m in `outputs`, j < `columns`, in ascending n.
+/// Rows from which memory is asked for ahead of time: they are too far apart for the processor to guess.
+const AHEAD: usize = 8;
+
+/// `out[m - outputs.start][j] += sum over n of a[n][m] · b(n)[j]` for m in `outputs`, j < `columns`, in ascending n.
 ///
-/// `scratch` is any buffer; it grows to 192 · (columns + 96) (rounded up to the vector width), or to (rows + 64) · columns where
-/// these are fewer than a vector has elements.
+/// `scratch` is any buffer; it grows to 192 · (columns + 2 vectors), columns rounded up to whole vectors, or, where there are
+/// fewer columns than a vector has elements, also to (rows + 64) · columns.
 ///
 /// # Safety
-/// For n < `rows`, `a(n)` is valid for reading up to element `outputs.end` and `b(n)` for reading `columns` elements;
+/// For n < `rows`, row n of `a`, which begins `a.1` elements after the one before, is valid for reading up to element
+/// `outputs.end`, and `b(n)` for reading `columns` elements;
 /// `out` is valid for reading and writing `outputs.len()` rows of `columns` elements, `out_stride` apart; nobody else
 /// touches `out` meanwhile, and it overlaps none of the others.
 #[allow(clippy::too_many_arguments)]
@@ -107,6 +111,7 @@ impl<E: Element> OuterProducts<'_, E> {
                     let source = a.wrapping_add((start + n) * a_stride + block.start);
                     let target = packed_a[n * a_step..][..a_step].as_mut_ptr();
                     for v in 0..2 {
+                        lane.prefetch(source.wrapping_add(AHEAD * a_stride + v * L::WIDTH));
                         // SAFETY: the caller vouches for row n of a up to the last output; the target has two vectors.
                         unsafe {
                             let x = lane.load_first(source.wrapping_add(v * L::WIDTH), counts[v]);
@@ -191,12 +196,13 @@ impl<E: Element> OuterProducts<'_, E> {
                 tile.columns[v] = v * L::WIDTH;
             }
             let limit = L::TILE_ROWS[tile.vectors - 1];
+            let sums_start = sums.as_mut_ptr();
             for tile_index in 0..columns.div_ceil(limit) {
                 let tile_rows = row_tile(columns, limit, tile_index);
                 tile.rows = tile_rows.len();
                 for (i, j) in tile_rows.enumerate() {
                     tile.a[i] = factor.as_ptr().wrapping_add(j);
-                    tile.out[i] = sums.as_mut_ptr().wrapping_add(j * width);
+                    tile.out[i] = sums_start.wrapping_add(j * width);
                 }
                 // SAFETY: the factor holds `columns` elements of each of the rows; the caller vouches for whole vectors of `a`
                 // up to output `outputs.start + whole`; the sums are `columns` rows of `width`.
@@ -237,8 +243,6 @@ impl<E: Element> Kernel<E> for Columns<'_, E> {
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
         const BLOCK: usize = 8;
-        /// Rows from which memory is asked for ahead of time: they are too far apart for the processor to guess.
-        const AHEAD: usize = 8;
         for first in (0..self.out.len()).step_by(BLOCK * L::WIDTH) {
             let out = &mut self.out[first..];
             let mut counts = [0; BLOCK];

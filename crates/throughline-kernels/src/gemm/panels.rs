@@ -20,6 +20,17 @@ pub struct Panels<E> {
     units: usize,
     group_columns: Vec<usize>,
     width: usize,
+    places: Vec<Place>,
+}
+
+/// Where a panel is and where its columns go, worked out once for the many times it is used.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Its first element.
+    start: usize,
+    vectors: usize,
+    columns: [usize; PANEL_VECTORS],
+    counts: [usize; PANEL_VECTORS],
 }
 
 /// One panel, as a tile needs it.
@@ -108,6 +119,19 @@ impl<E: Element> Panels<E> {
         self.width = E::dispatch(isa, Width);
         self.group_columns.clear();
         self.group_columns.extend_from_slice(group_columns);
+        let (groups, width) = (group_columns.len(), self.width);
+        self.places.clear();
+        for (index, first) in (0..units).step_by(self.units_per_panel()).enumerate() {
+            let blocks = (units - first).div_ceil(width).min(PANEL_VECTORS / groups);
+            let start = index * self.units_per_panel() * groups * depth;
+            let (mut columns, mut counts) = ([0; PANEL_VECTORS], [0; PANEL_VECTORS]);
+            for v in 0..blocks * groups {
+                let unit = first + (v / groups) * width;
+                columns[v] = group_columns[v % groups] + unit;
+                counts[v] = width.min(units - unit);
+            }
+            self.places.push(Place { start, vectors: blocks * groups, columns, counts });
+        }
         let vectors = units.div_ceil(self.width) * group_columns.len();
         self.data.at_least(vectors * self.width * depth);
     }
@@ -139,17 +163,21 @@ impl<E: Element> Panels<E> {
 
     /// How many panels there are.
     pub fn count(&self) -> usize {
-        self.units.div_ceil(self.units_per_panel())
+        self.places.len()
     }
 
     /// Units of every panel but the last, which may have fewer.
     pub(crate) fn units_per_panel(&self) -> usize {
+        assert!(self.width > 0, "nothing is packed yet: pack the weights first");
         self.width * (PANEL_VECTORS / self.group_columns.len())
     }
 
     /// The panels of `units`, whose start is a multiple of [`units_per_panel`](Self::units_per_panel), as its end is unless
     /// it is the last unit.
     pub(crate) fn of_units(&self, units: Range<usize>) -> Range<usize> {
+        if units == (0..self.units) {
+            return 0..self.places.len();
+        }
         let per_panel = self.units_per_panel();
         units.start / per_panel..units.end.div_ceil(per_panel)
     }
@@ -157,19 +185,8 @@ impl<E: Element> Panels<E> {
     /// Panel `index`, rows `k`.
     #[inline(always)]
     pub(super) fn panel(&self, index: usize, k: Range<usize>) -> Panel<'_, E> {
-        let groups = self.group_columns.len();
-        let blocks_per_panel = PANEL_VECTORS / groups;
-        let first = index * blocks_per_panel * self.width;
-        let blocks = (self.units - first).div_ceil(self.width).min(blocks_per_panel);
-        let vectors = blocks * groups;
-        let start = index * blocks_per_panel * groups * self.width * self.depth;
+        let Place { start, vectors, columns, counts } = self.places[index];
         let step = vectors * self.width;
-        let (mut columns, mut counts) = ([0; PANEL_VECTORS], [0; PANEL_VECTORS]);
-        for v in 0..vectors {
-            let unit = first + (v / groups) * self.width;
-            columns[v] = self.group_columns[v % groups] + unit;
-            counts[v] = self.width.min(self.units - unit);
-        }
         Panel { data: &self.data[start + k.start * step..start + k.end * step], vectors, columns, counts }
     }
 

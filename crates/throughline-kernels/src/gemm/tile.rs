@@ -9,6 +9,10 @@ pub(super) const MOST_ROWS: usize = 12;
 /// The most vectors of a tile.
 pub(super) const MOST_VECTORS: usize = 4;
 
+/// Tiles of so few rows do nothing but wait for b, which passes through once: they ask for it this many bytes ahead.
+const STREAMING_ROWS: usize = 2;
+const STREAM_AHEAD: usize = 4096;
+
 /// One tile of a product: for k terms,
 /// `out[m][columns[v] ..][..counts[v]] += sum over i < k of a[m][i · a_step] · b[i][v]`, or `init[columns[v] ..]` plus the sum
 /// where there is an `init`.
@@ -63,6 +67,10 @@ impl<E: Element> Kernel<E> for &Tile<E> {
 
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
+        const {
+            let [one, two, three, four] = L::TILE_ROWS;
+            assert!(one <= 12 && two <= 12 && three <= 8 && four <= 6, "there are no larger tiles");
+        }
         macro_rules! of_constants {
             ($($m:literal: $($v:literal)*,)*) => {
                 match (self.rows, self.vectors) {
@@ -115,7 +123,13 @@ impl<E: Element> Tile<E> {
             }
             let mut b = b;
             for i in 0..k {
-                lane.prefetch(ahead.wrapping_add(i * L::WIDTH));
+                if M <= STREAMING_ROWS {
+                    for v in 0..V {
+                        lane.prefetch(b.wrapping_add(STREAM_AHEAD / size_of::<E>() + v * L::WIDTH));
+                    }
+                } else {
+                    lane.prefetch(ahead.wrapping_add(i * L::WIDTH));
+                }
                 let mut x = [lane.splat(E::ZERO); M];
                 for m in 0..M {
                     x[m] = lane.splat(*a[m].add(i * a_step));

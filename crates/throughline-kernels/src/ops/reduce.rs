@@ -2,7 +2,9 @@
 
 use throughline_simd::{Element, Isa, Lane};
 
+use super::pieces::for_each_piece;
 use super::vectors::{Map, Terms, apply, total};
+use crate::disjoint::Disjoint;
 use crate::threads::Threads;
 
 /// The sum of squares of `x`, for norms. Terms are added in the precision of E within fixed blocks of 4096 elements and
@@ -14,6 +16,16 @@ pub fn sum_of_squares<E: Element>(isa: Isa, threads: &Threads, x: &[E]) -> f64 {
 /// Whether no element of `x` is infinite or NaN.
 pub fn all_finite<E: Element>(isa: Isa, threads: &Threads, x: &[E]) -> bool {
     total(isa, threads, &NanUnlessFinite, [x]) == 0.0
+}
+
+/// `x = 0`: gradients before they accumulate. A large array is written as fast as all threads together reach memory.
+pub fn clear<E: Element>(threads: &Threads, x: &mut [E]) {
+    let length = x.len();
+    let x = Disjoint::new(x);
+    for_each_piece(threads, length, |range| {
+        // SAFETY: pieces do not overlap.
+        unsafe { x.part(range) }.fill(E::ZERO);
+    });
 }
 
 /// `x = factor · x`
@@ -134,6 +146,9 @@ mod tests {
             let mut x = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
             clip_value(isa, threads, 2.0, &mut x);
             assert!(x[0].is_nan() && x[1..] == [2.0, -2.0]);
+            let mut x = a.clone();
+            clear(threads, &mut x);
+            assert!(x.iter().all(|x| x.to_bits() == 0));
         });
     }
 }

@@ -249,12 +249,11 @@ impl<E: Element> Pass<'_, E> {
         split: Split,
         scratch: &mut Scratch<E>,
     ) {
-        let cut = |part| self.batch.column_cut_of(&steps, worker.count, part);
+        let cut = |part| self.batch.column_cut(&steps, worker.count, part);
         let (columns, share) = match split {
             Split::Columns => (cut(worker.index)..cut(worker.index + 1), Share::ALL),
             Split::Units => (0..self.batch.batch(), Share::of(worker)),
         };
-        let block = self.layer.directions[index].hidden_back[0].units_per_panel();
         ThroughTime {
             pass: self,
             shape: self.shape,
@@ -262,7 +261,7 @@ impl<E: Element> Pass<'_, E> {
             rows: self.sources(index),
             first_row: self.batch.row(steps.start, 0),
             columns,
-            units: share.units(block, self.shape.hidden),
+            units: share.units(|| self.layer.directions[index].hidden_back[0].units_per_panel(), self.shape.hidden),
             share,
             tape: &self.tape.directions[index],
         }
@@ -453,15 +452,7 @@ impl<E: Element> ThroughTime<'_, E> {
     }
 
     /// `count` gates of phase `index`, which stand in the slots from `slot`: the gradient of their operand.
-    fn product(
-        &self,
-        index: usize,
-        operand: Operand,
-        gate: usize,
-        slot: usize,
-        count: usize,
-        rows: &[MapRow<'_, E>],
-    ) {
+    fn product(&self, index: usize, operand: Operand, gate: usize, slot: usize, count: usize, rows: &[MapRow<'_, E>]) {
         let hidden = self.shape.hidden;
         let mut group = RowGroup::default();
         for row in rows {
@@ -473,8 +464,9 @@ impl<E: Element> ThroughTime<'_, E> {
         }
         let panels = &self.packed.hidden_back[index];
         let k = gate * hidden..(gate + count) * hidden;
-        // SAFETY: count·H slot gradients of each row are read; these units of the operand's gradient are written, which are
-        // other slots or the state's gradient; they belong to this worker alone.
+        // SAFETY: count·H slot gradients of each row are read, which all workers that share the rows have finished, for they
+        // have met since; these units of the operand's gradient are written, which are other slots or the state's gradient;
+        // they belong to this worker alone.
         unsafe { accumulate(self.pass.layer.isa, panels, panels.of_units(self.units.clone()), k, &group) };
     }
 
@@ -614,7 +606,9 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
             };
             C::backward(lane, self.phase, &mut unit);
             for slot in 0..C::SLOTS {
-                store::<L, FULL>(lane, row.d_slots.add(slot * self.hidden + first), count, unit.d[slot]);
+                if runs_first || C::PHASES[self.phase].slots.contains(&slot) {
+                    store::<L, FULL>(lane, row.d_slots.add(slot * self.hidden + first), count, unit.d[slot]);
+                }
             }
             store::<L, FULL>(lane, row.dh.add(first), count, unit.dh);
             if C::HAS_CELL_STATE {
@@ -741,8 +735,9 @@ impl<E: Element> Products<'_, E> {
             Factor::Operand(_) => (hidden, memory.weight_hh.at(row_start * hidden), hidden, Some(memory.bias_hh)),
         };
         let a = (self.d_slots(self.rows.start, slot_start), width);
-        // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot; the
-        // factors are slices of at least `columns` elements; the rows of the gradient belong to this task alone.
+        // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot; all
+        // workers have met since they were written; the factors are slices of at least `columns` elements; the rows of the
+        // gradient belong to this task alone.
         unsafe {
             add_outer_products(
                 pass.layer.isa,

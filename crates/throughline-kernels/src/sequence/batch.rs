@@ -287,32 +287,23 @@ impl Ragged {
         });
     }
 
-    /// Cuts the columns into at most `parts` runs with about equally many rows, for threads; `cut(part)` is the first
-    /// column of a part.
-    pub(crate) fn column_cut(&self, parts: usize, part: usize) -> usize {
-        if part == 0 || part == parts {
-            return if part == 0 { 0 } else { self.batch() };
+    /// Cuts the columns that are alive in `steps` into at most `parts` runs with about equally many rows there, for threads:
+    /// the first column of a part. Past the last part come all columns.
+    pub(crate) fn column_cut(&self, steps: &Range<usize>, parts: usize, part: usize) -> usize {
+        if part == parts {
+            return self.batch();
         }
-        let target = self.rows() * part / parts;
+        let sizes = &self.batch_sizes[steps.clone()];
+        let target = self.rows_of(steps).len() * part / parts;
         let mut rows = 0;
         for column in 0..self.batch() {
-            let length = self.length_of(column);
-            if rows + length / 2 >= target {
+            let of_column = sizes.iter().filter(|&&size| size > column).count();
+            if rows + of_column / 2 >= target {
                 return column;
             }
-            rows += length;
+            rows += of_column;
         }
         self.batch()
-    }
-
-    /// [`column_cut`](Self::column_cut) for the rows of `steps` alone.
-    pub(crate) fn column_cut_of(&self, steps: &Range<usize>, parts: usize, part: usize) -> usize {
-        let sizes = &self.batch_sizes[steps.clone()];
-        let most = sizes.iter().copied().max().unwrap_or(0);
-        let target = self.rows_of(steps).len() * part / parts;
-        // Rows of the first `columns` columns; rises with `columns`.
-        let rows = |columns: usize| sizes.iter().map(|&size| size.min(columns)).sum::<usize>();
-        (0..=most).find(|&columns| rows(columns) >= target).unwrap_or(most)
     }
 }
 
@@ -398,9 +389,11 @@ mod tests {
         for lengths in [&[5usize, 1, 1, 1, 1, 1][..], &[0, 0, 0], &[], &[7], &[3, 3, 3, 3]] {
             let batch = Ragged::new(lengths);
             for parts in 1..4 {
-                let cuts: Vec<usize> = (0..=parts).map(|part| batch.column_cut(parts, part)).collect();
-                assert_eq!(*cuts.last().unwrap(), batch.batch());
-                assert!(cuts.is_sorted());
+                for steps in [0..batch.steps(), 0..batch.steps() / 2, batch.steps() / 2..batch.steps()] {
+                    let cuts: Vec<usize> = (0..=parts).map(|part| batch.column_cut(&steps, parts, part)).collect();
+                    assert_eq!((cuts[0], cuts[parts]), (0, batch.batch()));
+                    assert!(cuts.is_sorted());
+                }
             }
         }
     }

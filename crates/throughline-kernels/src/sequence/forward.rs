@@ -16,7 +16,7 @@ use super::layer::{LayerShape, PackedDirection, PackedLayer, Scratch};
 use super::plan::Split;
 use super::step_input::{StepAt, StepInput};
 use super::tape::{DirectionTape, Tape};
-use super::{GROUP, Share, load, store};
+use super::{GROUP, Share, load, maps, store};
 use crate::buffer::Buffer;
 use crate::cells::{Cell, Forward, MAX_SLOTS, Operand, TINY_STATE, with_cell};
 use crate::disjoint::Disjoint;
@@ -117,24 +117,16 @@ pub fn forward<E: Element>(
         }
     }
     let plan = layer.plan(batch, threads);
-    let pass = Pass {
-        shape,
-        layer,
-        batch,
-        x,
-        initial,
-        y: Disjoint::new(y),
-        c: Disjoint::new(c_n),
-        tapes,
-        step_input,
-    };
+    let workers = plan.workers.min(threads.count()).min(scratch.len());
+    let pass = Pass { shape, layer, batch, x, initial, y: Disjoint::new(y), c: Disjoint::new(c_n), tapes, step_input };
     match plan.split {
         Split::Columns => {
-            let parts = plan.workers.div_ceil(shape.directions);
-            let scratch = &mut scratch[..plan.workers];
+            let parts = workers.div_ceil(shape.directions);
+            let scratch = &mut scratch[..workers];
             threads.for_each(shape.directions * parts, scratch, |task, scratch| {
                 let (index, part) = (task % shape.directions, task / shape.directions);
-                let columns = batch.column_cut(parts, part)..batch.column_cut(parts, part + 1);
+                let cut = |part| batch.column_cut(&(0..batch.steps()), parts, part);
+                let columns = cut(part)..cut(part + 1);
                 pass.direction(index, columns, Share::ALL).run(None, scratch);
             });
         }
@@ -143,7 +135,7 @@ pub fn forward<E: Element>(
             let rows = if pass.tapes[0].is_none() { batch.rows().min(CHUNK.max(batch.batch())) } else { 0 };
             let mut slots = core::mem::take(&mut scratch[0].rows);
             let shared = Disjoint::new(slots.at_least(rows * shape.slot_width()));
-            threads.together(plan.workers, scratch, |worker, scratch| {
+            threads.together(workers, scratch, |worker, scratch| {
                 for index in 0..shape.directions {
                     pass.direction(index, 0..batch.batch(), Share::of(&worker)).run(Some(shared), scratch);
                 }
@@ -176,7 +168,7 @@ impl<E: Element> Pass<'_, E> {
             direction: Direction::BOTH[index],
             index,
             columns,
-            units: share.units(self.layer.unit_block(), self.shape.hidden),
+            units: share.units(|| self.layer.unit_block(), self.shape.hidden),
             share,
             tape: self.tapes[index],
         }
@@ -389,9 +381,9 @@ impl<E: Element> DirectionForward<'_, E> {
             group.push(operand, row.slots);
         }
         let panels = &self.packed.hidden[index];
-        // Operands are states of H elements that were finished in an earlier step or given by the caller, or a slot that
-        // this phase's panels do not write. Every pointer of a `MapRow` is valid for its H (slots: S·H) elements, and these
-        // units of those that are written belong to this task alone.
+        // Operands are states of H elements that were given by the caller or finished in an earlier step, or a slot that an
+        // earlier phase has mapped and this one does not write; workers that share the rows have met since. Every pointer of
+        // a `MapRow` is valid for its H (slots: S·H) elements, and these units of what is written belong to this task alone.
         with_cell!(cell, C => E::dispatch(self.pass.layer.isa, PhaseKernel::<C, E> {
             cell: PhantomData,
             index,
@@ -499,13 +491,7 @@ impl<C: Cell, E: Element> PhaseKernel<'_, C, E> {
     /// # Safety
     /// They lie below H, and every pointer of the row that the cell uses is valid for H elements (slots: S·H).
     #[inline(always)]
-    unsafe fn map<L: Lane<Element = E>, const FULL: bool>(
-        &self,
-        lane: L,
-        row: &MapRow<E>,
-        first: usize,
-        count: usize,
-    ) {
+    unsafe fn map<L: Lane<Element = E>, const FULL: bool>(&self, lane: L, row: &MapRow<E>, first: usize, count: usize) {
         // SAFETY: `first + count <= H`, and the driver vouches for H elements behind each pointer (slots: S·H). A cell
         // without cell state never has its c pointers touched.
         unsafe {
@@ -513,8 +499,7 @@ impl<C: Cell, E: Element> PhaseKernel<'_, C, E> {
             let mut slots = [zero; MAX_SLOTS];
             for slot in 0..C::SLOTS {
                 slots[slot] = load::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count);
-                // In the first phase all of them, since some take no hidden term.
-                if !row.pre_activations.is_null() && (self.index == 0 || C::PHASES[self.index].slots.contains(&slot)) {
+                if !row.pre_activations.is_null() && maps::<C>(self.index, slot) {
                     let to = row.pre_activations.add(slot * self.hidden + first);
                     store::<L, FULL>(lane, to, count, slots[slot]);
                 }
@@ -523,7 +508,9 @@ impl<C: Cell, E: Element> PhaseKernel<'_, C, E> {
             let mut unit = Forward { slots, h: load::<L, FULL>(lane, row.h_previous.add(first), count), c };
             C::forward(lane, self.index, &mut unit);
             for slot in 0..C::SLOTS {
-                store::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count, unit.slots[slot]);
+                if maps::<C>(self.index, slot) {
+                    store::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count, unit.slots[slot]);
+                }
             }
             if self.index + 1 == C::PHASES.len() {
                 store::<L, FULL>(lane, row.h.add(first), count, lane.flush_below(E::from_f64(TINY_STATE), unit.h));

@@ -124,7 +124,13 @@ impl<E: Element> PackedLayer<E> {
             hidden_back: shape.cell.phases().iter().map(|_| Panels::new()).collect(),
             ..PackedDirection::default()
         };
-        Self { shape, isa, has_backward: backward, forced: None, directions: (0..shape.directions).map(|_| direction()).collect() }
+        Self {
+            shape,
+            isa,
+            has_backward: backward,
+            forced: None,
+            directions: (0..shape.directions).map(|_| direction()).collect(),
+        }
     }
 
     /// The layer's shape.
@@ -137,7 +143,13 @@ impl<E: Element> PackedLayer<E> {
         self.plan_steps(batch.steps(), batch.rows(), threads)
     }
 
-    /// The same for any `steps` steps with `rows` rows together.
+    /// Every plan there is for [`forward`](super::forward()) over `batch`, cheap or not; the first is that of one worker.
+    pub fn plans(&self, batch: &Ragged, threads: &Threads) -> Vec<Plan> {
+        let alive = batch.rows() as f64 / batch.steps().max(1) as f64;
+        Plan::candidates::<E>(&self.shape, self.isa, batch.steps(), alive, threads).collect()
+    }
+
+    /// The [`plan`](Self::plan) for any `steps` steps with `rows` rows together.
     pub(super) fn plan_steps(&self, steps: usize, rows: usize, threads: &Threads) -> Plan {
         let alive = rows as f64 / steps.max(1) as f64;
         match self.forced {
@@ -150,8 +162,9 @@ impl<E: Element> PackedLayer<E> {
     /// what other plans cost; the results are the same to the bit.
     ///
     /// # Panics
-    /// If a layer with a step input is to be split by units.
+    /// If a layer with a step input is to be split by units, or there are no workers.
     pub fn force(&mut self, plan: Option<Plan>) {
+        assert!(plan.is_none_or(|plan| plan.workers > 0), "a plan has at least one worker");
         let by_units = plan.is_some_and(|plan| plan.split == Split::Units);
         assert!(!by_units || self.shape.extra == 0, "a step input needs whole states: split by columns");
         self.forced = plan;

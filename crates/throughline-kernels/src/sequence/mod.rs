@@ -30,10 +30,18 @@ use core::ops::Range;
 
 use throughline_simd::Lane;
 
+use crate::cells::Cell;
 use crate::threads::Worker;
 
 /// Rows that a step or a product takes at a time; see [`crate::gemm::RowGroup`].
 const GROUP: usize = crate::gemm::accumulate::GROUP;
+
+/// Whether the map of phase `index` may change slot `slot`: the first phase all of them, since some take no hidden term, a
+/// later one its own. What it may not change others may be reading.
+#[inline(always)]
+fn maps<C: Cell>(index: usize, slot: usize) -> bool {
+    index == 0 || C::PHASES[index].slots.contains(&slot)
+}
 
 /// A worker's share of the hidden units of a layer.
 #[derive(Clone, Copy)]
@@ -52,8 +60,12 @@ impl<'a> Share<'a> {
         Share { part: worker.index, parts: worker.count, worker: Some(worker) }
     }
 
-    /// Its units of `hidden`, in whole blocks of `block`.
-    fn units(&self, block: usize, hidden: usize) -> Range<usize> {
+    /// Its units of `hidden`, in whole blocks.
+    fn units(&self, block: impl Fn() -> usize, hidden: usize) -> Range<usize> {
+        if self.parts == 1 {
+            return 0..hidden;
+        }
+        let block = block();
         let blocks = hidden.div_ceil(block);
         let cut = |part: usize| hidden.min(part * blocks / self.parts * block);
         cut(self.part)..cut(self.part + 1)

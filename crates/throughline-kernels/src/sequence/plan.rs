@@ -29,7 +29,8 @@ pub struct Plan {
     pub workers: usize,
     /// What each of them computes.
     pub split: Split,
-    /// What the time loop is thought to cost each worker, in cycles.
+    /// What a forward pass is thought to cost each worker, in cycles; NaN where there was no choice. Backward costs about twice that either way; there
+    /// directions go one after the other, and each chunk of steps has a plan of its own.
     pub cycles: f64,
 }
 
@@ -49,70 +50,68 @@ const PIPES: f64 = 2.0;
 
 impl Plan {
     /// Every way to share out `steps` steps of `alive` rows each (on average) of a layer on `threads` threads, one worker
-    /// first.
-    pub fn candidates<E: Element>(
+    /// first. A layer with a step input always runs whole sequences: the hook needs whole states.
+    pub(super) fn candidates<E: Element>(
         shape: &LayerShape,
         isa: Isa,
         steps: usize,
         alive: f64,
         threads: &Threads,
-    ) -> [Plan; 3] {
-        let of = |workers: usize, split: Split| {
-            let cycles = time_loop::<E>(shape, isa, steps as f64, alive, workers as f64, split);
-            Plan { workers, split, cycles: cycles + if workers > 1 { FORK } else { 0.0 } }
-        };
+    ) -> impl Iterator<Item = Plan> {
         let all = threads.count();
-        [of(1, Split::Columns), of(all, Split::Columns), of(all, Split::Units)]
+        let several = (all > 1).then_some((all, Split::Columns));
+        let by_units = (all > 1 && shape.extra == 0).then_some((all, Split::Units));
+        [Some((1, Split::Columns)), several, by_units].into_iter().flatten().map(move |(workers, split)| {
+            let cycles = forward_pass::<E>(shape, isa, steps as f64, alive, workers as f64, split);
+            Plan { workers, split, cycles: cycles + if workers > 1 { FORK } else { 0.0 } }
+        })
     }
 
-    /// The cheapest of the [`candidates`](Self::candidates). A layer with a step input always runs whole sequences: the hook
-    /// needs whole states.
-    pub fn choose<E: Element>(shape: &LayerShape, isa: Isa, steps: usize, alive: f64, threads: &Threads) -> Plan {
+    /// The cheapest of the [`candidates`](Self::candidates). A single thread has no choice, and nothing is counted for it.
+    pub(super) fn choose<E: Element>(
+        shape: &LayerShape,
+        isa: Isa,
+        steps: usize,
+        alive: f64,
+        threads: &Threads,
+    ) -> Plan {
         if threads.count() == 1 {
-            return Plan { workers: 1, split: Split::Columns, cycles: 0.0 };
+            return Plan { workers: 1, split: Split::Columns, cycles: f64::NAN };
         }
-        let mut best: Option<Plan> = None;
-        for plan in Self::candidates::<E>(shape, isa, steps, alive, threads) {
-            let possible = plan.split == Split::Columns || shape.extra == 0;
-            if possible && best.is_none_or(|best| plan.cycles < best.cycles) {
-                best = Some(plan);
-            }
-        }
-        best.expect("one worker is always possible")
+        let plans = Self::candidates::<E>(shape, isa, steps, alive, threads);
+        plans.min_by(|a, b| a.cycles.total_cmp(&b.cycles)).expect("one worker is always possible")
     }
 }
 
-fn time_loop<E: Element>(
-    shape: &LayerShape,
-    isa: Isa,
-    steps: f64,
-    alive: f64,
-    workers: f64,
-    split: Split,
-) -> f64 {
+/// Cycles of each worker.
+fn forward_pass<E: Element>(shape: &LayerShape, isa: Isa, steps: f64, alive: f64, workers: f64, split: Split) -> f64 {
     let (hidden, directions) = (shape.hidden as f64, shape.directions as f64);
     let width = E::dispatch(isa, Width) as f64;
     let weights = shape.cell.gates() as f64 * hidden * hidden;
+    let input_weights = shape.cell.gates() as f64 * hidden * (shape.input + shape.extra) as f64;
     // Rows of one worker's step, its share of the weights, and the directions that it runs one after the other.
     let (rows, share, in_turn) = match split {
         Split::Columns => {
             let parts = (workers / directions).max(1.0);
-            ((alive / parts).ceil(), 1.0, (directions / workers).max(1.0))
+            (libm::ceil(alive / parts), 1.0, (directions / workers).max(1.0))
         }
         Split::Units => {
-            let blocks = (shape.hidden as f64 / (4.0 * width)).ceil();
-            (alive, (blocks / workers).ceil() / blocks, directions)
+            let blocks = libm::ceil(hidden / (4.0 * width));
+            (alive, libm::ceil(blocks / workers) / blocks, directions)
         }
     };
     let bytes = weights * share * size_of::<E>() as f64;
     // A chain of a single row of four vectors waits for each multiply-add: a quarter of the speed.
     let efficiency = (rows / 2.0).clamp(0.5, 1.0);
     let arithmetic = rows * weights * share / (PIPES * width * efficiency);
+    // The products with the input take the rows of many steps at a time.
+    let of_input = rows * input_weights * share / (PIPES * width);
     let all_bytes = if split == Split::Columns && workers < directions { bytes * directions } else { bytes };
     let arrival = if all_bytes <= CORE_CACHE { CORE_CACHE_BYTES } else { SHARED_CACHE_BYTES };
     let map = rows * hidden * share * MAP / width;
-    let meetings = if split == Split::Units && workers > 1.0 { shape.cell.phases().len() as f64 * MEETING } else { 0.0 };
-    steps * in_turn * (arithmetic.max(bytes / arrival) + map + meetings)
+    let meetings =
+        if split == Split::Units && workers > 1.0 { shape.cell.phases().len() as f64 * MEETING } else { 0.0 };
+    steps * in_turn * (of_input + arithmetic.max(bytes / arrival) + map + meetings)
 }
 
 #[cfg(test)]

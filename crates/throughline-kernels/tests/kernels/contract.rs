@@ -14,7 +14,7 @@ const SUM_TOLERANCE_F64: f64 = 1e-12;
 /// Layers that reach every corner of the engine: tails of vectors, more columns and rows than a group, a chunk or a block
 /// of outer products holds, chains long enough to be blocked, and more steps than backward takes at a time.
 fn setups(cell: CellKind) -> Vec<Setup> {
-    let many: Vec<usize> = (0..60).map(|b| b * 7 % 11).collect();
+    let many: Vec<usize> = (0..200).map(|b| b * 7 % 5).collect();
     vec![
         Setup { directions: 2, resets: true, ..Setup::new(cell, 5, 17, &[3, 0, 5, 1, 5, 2]) },
         Setup { directions: 2, bias: false, ..Setup::new(cell, 16, 4, &[1, 9, 4]) },
@@ -22,7 +22,8 @@ fn setups(cell: CellKind) -> Vec<Setup> {
         Setup { bias: false, ..Setup::new(cell, 20, 33, &[2, 4, 4]) },
         Setup::new(cell, 165, 20, &[2, 1, 3, 2, 1, 2, 1, 3]),
         Setup { resets: true, ..Setup::new(cell, 1, 163, &[2, 1, 2, 2, 2, 1, 1, 2]) },
-        Setup { directions: 2, resets: true, ..Setup::new(cell, 2, 5, &[1700, 1, 900]) },
+        Setup { directions: 2, resets: true, ..Setup::new(cell, 2, 5, &[1100, 1, 1000]) },
+        Setup { directions: 2, resets: true, ..Setup::new(cell, 3, 70, &[700, 3, 10, 700]) },
     ]
 }
 

@@ -145,7 +145,7 @@ fn check_against_oracle(cell: CellKind) {
 
 /// Also over more columns than the driver takes at a time.
 fn check_every_cpu(cell: CellKind) {
-    let many: Vec<usize> = (0..60).map(|b| b % 5).collect();
+    let many: Vec<usize> = (0..200).map(|b| b % 3).collect();
     let wide = Setup { extra: 9, directions: 2, resets: true, ..Setup::new(cell, 5, 19, &many) };
     for setup in setups(cell).iter().chain([&wide]) {
         let problem = Problem::<f32>::new(setup);

@@ -352,8 +352,10 @@ fn documented(config: &RecurrentConfig, steps: usize, batch: usize, k: usize) ->
     let RecurrentConfig { cell, hidden, layers, .. } = *config;
     let c = usize::from(cell.has_cell_state());
     let below = if config.dropout > 0.0 { 2 } else { 1 } * (layers - 1);
-    let of_segment = below + layers * (cell.slots() + c) + cell.slots() + (layers - 1).min(2);
-    4 * batch * hidden * (steps + k * of_segment + (steps.div_ceil(k) + 1) * layers * (1 + c))
+    let of_segment = below + layers * (cell.slots() + c) + (layers - 1).min(2);
+    let slots = cell.slots() * hidden;
+    let slot_gradients = slots * (batch * k).min((393_216 / slots).clamp(256, 2_048));
+    4 * (slot_gradients + batch * hidden * (steps + k * of_segment + (steps.div_ceil(k) + 1) * layers * (1 + c)))
 }
 
 /// Bytes beside those: scratch of a thread, state gradients, the shape of a window.

@@ -14,16 +14,16 @@ use super::{Sizes, products};
 use crate::arguments::{BenchArguments, BenchMode};
 
 /// A stack with its data.
-struct Layer {
-    machine: Machine,
-    train: bool,
+pub struct Layer {
+    pub machine: Machine,
+    pub train: bool,
     recurrent: Recurrent,
     layout: Layout,
     parameters: Vec<f32>,
     gradients: Vec<f32>,
-    packed: PackedRecurrent<f32>,
+    pub packed: PackedRecurrent<f32>,
     workspace: RecurrentWorkspace<f32>,
-    batch: Ragged,
+    pub batch: Ragged,
     x: Vec<f32>,
     dy: Vec<f32>,
     dx: Vec<f32>,
@@ -49,7 +49,7 @@ pub fn report(arguments: &BenchArguments) -> Result<String> {
 }
 
 impl Layer {
-    fn new(arguments: &BenchArguments, sizes: &Sizes) -> Result<Self> {
+    pub fn new(arguments: &BenchArguments, sizes: &Sizes) -> Result<Self> {
         let (machine, config) = (Machine::new(arguments)?, sizes.config);
         let train = arguments.mode == BenchMode::Train;
         let batch = Ragged::new(&sizes.lengths);
@@ -78,9 +78,8 @@ impl Layer {
         })
     }
 
-    /// What one run computes; its gradients begin at 0.
+    /// What one run computes.
     fn write(&mut self, sizes: &Sizes, path: &Path) -> Result<()> {
-        self.gradients.fill(0.0);
         self.once();
         let (batch, config) = (&self.batch, &sizes.config);
         let (rows, output) = (batch.rows(), config.output());
@@ -111,6 +110,8 @@ impl Subject<1> for Layer {
         let (threads, train) = (&machine.threads, *train);
         let begun = Instant::now();
         if train {
+            // Part of every training step: gradients add up until they are cleared.
+            gradients.fill(0.0);
             recurrent.pack(threads, layout, parameters, packed);
         }
         let context = Context { threads, packed, parameters, layout };

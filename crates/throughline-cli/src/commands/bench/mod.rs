@@ -1,10 +1,12 @@
 //! `throughline bench`: times what there is to time on this machine, with random data.
 //!
 //! - [`layer`]: a recurrent stack over a whole batch;
+//! - [`explain`]: how its work is shared out, and whether another way would be faster;
 //! - [`step`]: one streaming step;
 //! - [`model`]: a whole training step;
 //! - [`maths`]: the elementwise functions.
 
+mod explain;
 mod file;
 mod layer;
 mod maths;
@@ -28,7 +30,11 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
     let report = match (arguments.maths, arguments.model, arguments.mode) {
         (true, _, _) => maths::report(arguments)?,
         (_, Some(model), _) => model::report(arguments, model)?,
+        (_, _, BenchMode::Step) if arguments.explain => {
+            bail!("--explain: expected --mode forward or train, found step, which runs on one thread and has no plan")
+        }
         (_, _, BenchMode::Step) => step::report(arguments)?,
+        (_, _, BenchMode::Forward | BenchMode::Train) if arguments.explain => explain::report(arguments)?,
         (_, _, BenchMode::Forward | BenchMode::Train) => layer::report(arguments)?,
     };
     Ok(say_line(&report)?)

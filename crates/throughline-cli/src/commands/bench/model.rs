@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use throughline::kernels::buffer::Buffer;
 use throughline::kernels::ops::embedding;
 use throughline::kernels::ops::linear::{Linear, LinearGradients};
-use throughline::kernels::ops::reduce::sum_of_squares;
+use throughline::kernels::ops::reduce::{clear, sum_of_squares};
 use throughline::kernels::ops::softmax_head::SoftmaxHead;
 use throughline::kernels::optim::clipping_factor;
 use throughline::kernels::random::Stream;
@@ -168,7 +168,7 @@ impl Training {
     fn update(&mut self) {
         let Self { machine, lesson, parameters, gradients, optimiser, learning_rate, clip_norm, loss, .. } = self;
         let (isa, threads) = (machine.isa, &machine.threads);
-        gradients.fill(0.0);
+        clear(threads, gradients);
         *loss = lesson.learn(threads, parameters, gradients);
         let factor = match *clip_norm {
             Some(limit) => clipping_factor(sum_of_squares(isa, threads, gradients).sqrt(), limit),

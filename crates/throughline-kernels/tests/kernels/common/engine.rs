@@ -1,8 +1,8 @@
 //! What the engine makes of a problem.
 
 use throughline_kernels::sequence::{
-    BackwardStates, InitialStates, LayerGradients, PackedLayer, Plan, Ragged, Record, Scratch, SlotGradients, StepInput,
-    Tape, backward, forward,
+    BackwardStates, InitialStates, LayerGradients, PackedLayer, Plan, Ragged, Record, Scratch, SlotGradients,
+    StepInput, Tape, backward, forward,
 };
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa};
@@ -168,7 +168,7 @@ impl<E: Element> Problem<E> {
         let (mut dh, mut dc) = (self.pack_states(&batch, |s| &s.dh_n), self.pack_states(&batch, |s| &s.dc_n));
         let (mut restart_h, mut restart_c) = (dirty(states.0.len()), dirty(states.1.len()));
         let mut dx = dirty(x.len());
-        let mut slot_gradients = SlotGradients::of_every_row();
+        let mut slot_gradients = if self.chunked { SlotGradients::default() } else { SlotGradients::of_every_row() };
         let mut layer_gradients: Vec<LayerGradients<'_, E>> = gradients
             .iter_mut()
             .map(|p| LayerGradients {
@@ -221,7 +221,7 @@ impl<E: Element> Problem<E> {
                     solution.slots.extend_from_slice(tape.slot(direction, slot, row));
                 }
                 solution.c.extend(tape.cell_state(direction, row).into_iter().flatten());
-                solution.d_slots.extend_from_slice(slot_gradients.row(&shape, direction, row).unwrap());
+                solution.d_slots.extend(slot_gradients.row(&shape, direction, row).into_iter().flatten());
             });
         }
         solutions

@@ -83,6 +83,8 @@ pub struct Problem<E> {
     /// `[D, H]`, or empty.
     pub restart_c: Vec<E>,
     pub sequences: Vec<Sequence<E>>,
+    /// Whether backward keeps slot gradients for a chunk of steps only; they are then not in the solution.
+    pub chunked: bool,
     /// How threads share the work; `None` as the engine thinks best.
     pub split: Option<Split>,
 }
@@ -152,6 +154,7 @@ impl<E: Copy> Problem<E> {
                 .collect(),
             restart_h: all(&self.restart_h),
             restart_c: all(&self.restart_c),
+            chunked: self.chunked,
             split: self.split,
             sequences: self
                 .sequences
@@ -216,6 +219,7 @@ impl<E: Element> Problem<E> {
                     bias_hh: numbers.draw(bias, 0.5),
                 })
                 .collect(),
+            chunked: false,
             split: None,
             restart_h: numbers.draw(state, 1.0),
             restart_c: numbers.draw(cell_state, 1.0),

@@ -315,7 +315,7 @@ fn the_environment_chooses_the_instruction_set() {
 #[test]
 fn what_cannot_be_run_is_refused() {
     let folder = Folder::new();
-    folder.run(&with(STEP, &["--explain"])).refused(&["--explain", "expected", "found step"]);
+    folder.run(&["bench", "--mode", "step", "--explain"]).refused(&["--explain", "expected", "found step"]);
     for options in [&["--threads", "2"][..], &["--bidirectional"], &["--time", "3"], &["--lengths", "1..3"]] {
         folder.run(&with(STEP, options)).refused(&["--mode step", "expected", &format!("found {}", options[0])]);
     }

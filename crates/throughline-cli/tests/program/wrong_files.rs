@@ -56,7 +56,8 @@ fn any_file_missing_cut_off_or_not_even_text() {
             }
         }
     }
-    refused("config.toml", &[], |bytes| bytes[..bytes.len() / 2].to_vec());
+    // Between a key and its value: cut at the end of a line it would be a shorter recipe, and as good as any.
+    refused("config.toml", &[], |bytes| bytes.split(|&byte| byte == b'=').next().unwrap().to_vec());
     refused("config.toml", &["encoding: expected UTF-8"], |_| vec![0xFF; 4096]);
 }
 

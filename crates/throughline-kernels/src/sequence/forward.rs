@@ -121,7 +121,8 @@ pub fn forward<E: Element>(
     let pass = Pass { shape, layer, batch, x, initial, y: Disjoint::new(y), c: Disjoint::new(c_n), tapes, step_input };
     match plan.split {
         Split::Columns => {
-            let parts = workers.div_ceil(shape.directions);
+            // No more columns at a time than a group has rows: what a chunk starts is then still near when its step comes.
+            let parts = workers.div_ceil(shape.directions).max(batch.batch().div_ceil(GROUP));
             let scratch = &mut scratch[..workers];
             threads.for_each(shape.directions * parts, scratch, |task, scratch| {
                 let (index, part) = (task % shape.directions, task / shape.directions);

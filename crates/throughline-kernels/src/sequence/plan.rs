@@ -42,7 +42,7 @@ const SHARED_CACHE_BYTES: f64 = 7.0;
 /// Cycles that a unit of a row spends in the cell's map, times the vector width.
 const MAP: f64 = 110.0;
 /// Cycles until all workers have met, on average: they are never equally fast.
-const MEETING: f64 = 1_500.0;
+const MEETING: f64 = 2_500.0;
 /// Cycles of waking the other workers and waiting for the last.
 const FORK: f64 = 8_000.0;
 /// Multiply-adds of a vector that a cycle does.

@@ -3,7 +3,7 @@
 
     python3 benchmarks/run.py                 everything, about an hour
     python3 benchmarks/run.py --quick         less of everything, about 8 minutes
-    python3 benchmarks/run.py --only a,h      some shapes; also steps, ragged, models, maths
+    python3 benchmarks/run.py --only a,h      some shapes; also steps, ragged, models (or one by name), maths
 
 Needs Python 3.11 and cargo. The first run makes benchmarks/.venv and installs requirements.txt there (PyTorch is
 large); the program is built unless --throughline names it. The shapes stand in shapes.py, the peers in peers/.
@@ -56,7 +56,7 @@ subnormal numbers as 0."""
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer shapes, cells and rounds")
-    names = [layer.name for layer in shapes.LAYERS] + SECTIONS
+    names = [layer.name for layer in shapes.LAYERS] + SECTIONS + shapes.MODELS
     parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(names)}")
     parser.add_argument("--cells", nargs="+", choices=CELLS)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
@@ -276,7 +276,9 @@ def ragged_and_dense(settings, layer, common):
 
 
 def models(options, settings, record, versions):
-    if not chosen(options, "models"):
+    all_models = shapes.QUICK_MODELS if options.quick else shapes.MODELS
+    wanted = all_models if chosen(options, "models") else [name for name in shapes.MODELS if chosen(options, name)]
+    if not wanted:
         return
     names = ["PyTorch oneDNN", "PyTorch native", "padded oneDNN", "padded native"]
     columns = ["model", "threads", "ratio (range)", "best peer", "Throughline ms", "peak"]
@@ -290,7 +292,6 @@ learns from one batch again and again.
 The classifier reads sequences of 50 to 200 steps: PyTorch sorted and packed; and padded, the directions as two modules,
 because the reverse one of a bidirectional module begins on padding."""
     record.section("Whole training steps", text, columns, [*columns[1:3], *columns[4:]])
-    wanted = shapes.QUICK_MODELS if options.quick else shapes.MODELS
     for model, threads in product(wanted, options.threads):
 
         def commands(path):

@@ -129,8 +129,8 @@ impl Lane for Avx2 {
     type Vector = __m256;
     type Mask = __m256;
     const WIDTH: usize = 8;
-    // Up to 12 accumulators in 16 registers.
-    const TILE_ROWS: [usize; 4] = [12, 6, 4, 3];
+    // Accumulators, broadcast rows and one vector of b in 16 registers.
+    const TILE_ROWS: [usize; 4] = [12, 4, 3, 3];
 
     #[inline]
     fn enter<K: Kernel<f32>>(self, kernel: K) -> K::Output {

@@ -196,18 +196,17 @@ fn product<E: Element>(
         let first = task % chunks * CHUNK;
         let end = rows.min(first + CHUNK);
         for first in (first..end).step_by(GROUP) {
-            let mut group = RowGroup::default();
+            let mut group = init.map_or_else(RowGroup::default, |init| RowGroup::from_init(&init[columns.clone()]));
             for row in first..end.min(first + GROUP) {
                 // SAFETY: these columns of these rows belong to this task alone.
                 let out = unsafe { out.part(row * out_width + columns.start..row * out_width + columns.end) };
-                match init {
-                    Some(init) => out.copy_from_slice(&init[columns.clone()]),
-                    None => out.fill(E::ZERO),
+                if init.is_none() {
+                    out.fill(E::ZERO);
                 }
                 group.push(a[row * a_width..][..a_width].as_ptr(), out.as_mut_ptr());
             }
-            // SAFETY: each `a` is a_width elements, the depth of the panels; each `out` is as many elements as the panels
-            // have columns, and belongs to this task alone.
+            // SAFETY: each `a` is a_width elements, the depth of the panels; each `out`, and the init, is as many elements as
+            // the panels have columns; `out` belongs to this task alone.
             unsafe { accumulate(isa, panels, 0..panels.count(), 0..a_width, &group) };
         }
     });

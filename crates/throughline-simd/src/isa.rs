@@ -57,7 +57,12 @@ impl core::fmt::Display for NoSuchIsa {
             f.write_str(if index == 0 { "" } else { ", " })?;
             f.write_str(isa.name().as_str())?;
         }
-        f.write_str("), found another; change the environment variable or unset it")
+        f.write_str("), found ")?;
+        #[cfg(feature = "std")]
+        write!(f, "{:?}", std::env::var_os("THROUGHLINE_ISA").unwrap_or_default())?;
+        #[cfg(not(feature = "std"))]
+        f.write_str("another")?;
+        f.write_str("; change the environment variable or unset it")
     }
 }
 

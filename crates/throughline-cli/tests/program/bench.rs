@@ -309,7 +309,7 @@ fn the_environment_chooses_the_instruction_set() {
         json_lines(&Folder::new().run_in_environment(&with(TINY, SHORT), "THROUGHLINE_ISA", "scalar").succeeded());
     assert_eq!(row[0]["isa"], "scalar");
     let refused = Folder::new().run_in_environment(&with(TINY, SHORT), "THROUGHLINE_ISA", "mmx");
-    refused.refused(&["THROUGHLINE_ISA", "expected", "scalar"]);
+    refused.refused(&["THROUGHLINE_ISA", "expected", "scalar", "found \"mmx\""]);
 }
 
 #[test]

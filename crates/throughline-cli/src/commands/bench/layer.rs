@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use throughline::kernels::ops::reduce;
 use throughline::nn::recurrent::{Context, PackedRecurrent, RecurrentWorkspace};
 use throughline::prelude::*;
 
@@ -111,7 +112,7 @@ impl Subject<1> for Layer {
         let begun = Instant::now();
         if train {
             // Part of every training step: gradients add up until they are cleared.
-            gradients.fill(0.0);
+            reduce::clear(threads, gradients);
             recurrent.pack(threads, layout, parameters, packed);
         }
         let context = Context { threads, packed, parameters, layout };

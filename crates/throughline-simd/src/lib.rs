@@ -68,6 +68,9 @@ pub trait Kernel<E: Element> {
     fn run<L: Lane<Element = E>>(self, lane: L) -> Self::Output;
 }
 
+/// The most elements a vector has.
+pub const MOST_WIDTH: usize = 16;
+
 /// `WIDTH` elements computed side by side.
 ///
 /// The provided methods are the elementwise maths of the engine; see the module `maths` for their error bounds.
@@ -78,7 +81,7 @@ pub trait Lane: Copy + Send + Sync + 'static {
     type Vector: Copy;
     /// `WIDTH` truth values.
     type Mask: Copy;
-    /// Elements in a vector; at most 16, a power of two.
+    /// Elements in a vector; at most [`MOST_WIDTH`], a power of two.
     const WIDTH: usize;
     /// Rows of a product tile of one, two, three and four vectors whose accumulators stay in registers; at most 12, 12, 8, 6.
     const TILE_ROWS: [usize; 4];
@@ -141,6 +144,27 @@ pub trait Lane: Copy + Send + Sync + 'static {
     /// `if mask { a } else { b }`
     fn select(self, mask: Self::Mask, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
+    /// The first halves of `a` and `b`, their elements by turns (a0 b0 a1 b1 ...), and the second halves likewise.
+    fn interleave(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
+
+    /// The transpose of a square: element j of the i-th of the first `WIDTH` rows becomes element i of the j-th.
+    #[inline(always)]
+    fn transpose(self, rows: &mut [Self::Vector; MOST_WIDTH]) {
+        // Interleaving row i with row i + WIDTH / 2 moves the highest bit of the row's number behind those of the column's;
+        // after as many turns as there are bits the two have changed places.
+        let half = Self::WIDTH / 2;
+        let mut stage = 1;
+        while stage < Self::WIDTH {
+            let from = *rows;
+            for i in 0..half {
+                let [first, second] = self.interleave(from[i], from[i + half]);
+                rows[2 * i] = first;
+                rows[2 * i + 1] = second;
+            }
+            stage *= 2;
+        }
+    }
+
     /// e^x.
     fn exp(self, x: Self::Vector) -> Self::Vector;
     /// The hyperbolic tangent.
@@ -172,5 +196,50 @@ pub trait Lane: Copy + Send + Sync + 'static {
     fn flush_below(self, threshold: Self::Element, x: Self::Vector) -> Self::Vector {
         let tiny = self.less(self.abs(x), self.splat(threshold));
         self.select(tiny, self.splat(Self::Element::ZERO), x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Transposes the square of numbers `row · WIDTH + column`.
+    struct Transposed<E>(core::marker::PhantomData<E>);
+
+    impl<E: Element> Kernel<E> for Transposed<E> {
+        type Output = (usize, Vec<E>);
+        #[inline(always)]
+        fn run<L: Lane<Element = E>>(self, lane: L) -> (usize, Vec<E>) {
+            let mut square: Vec<E> = (0..L::WIDTH * L::WIDTH).map(|x| E::from_f64(x as f64)).collect();
+            let mut rows = [lane.splat(E::ZERO); MOST_WIDTH];
+            // SAFETY: every row of the square has WIDTH elements.
+            unsafe {
+                for (row, square) in rows.iter_mut().zip(square.chunks(L::WIDTH)) {
+                    *row = lane.load(square.as_ptr());
+                }
+                lane.transpose(&mut rows);
+                for (row, square) in rows.iter().zip(square.chunks_mut(L::WIDTH)) {
+                    lane.store(square.as_mut_ptr(), *row);
+                }
+            }
+            (L::WIDTH, square)
+        }
+    }
+
+    fn check<E: Element>(isa: Isa) {
+        let (width, square) = E::dispatch(isa, Transposed(core::marker::PhantomData));
+        for (row, square) in square.chunks(width).enumerate() {
+            for (column, x) in square.iter().enumerate() {
+                assert_eq!(x.to_f64(), (column * width + row) as f64, "{isa:?}: row {row}, column {column}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_square_is_transposed_on_every_lane() {
+        for isa in Isa::available() {
+            check::<f32>(isa);
+            check::<f64>(isa);
+        }
     }
 }

@@ -95,6 +95,11 @@ impl Lane for Neon {
         select(mask: Mask, a: Vector, b: Vector) -> Vector = vbslq_f32(mask, a, b);
     }
     #[inline(always)]
+    fn interleave(self, a: float32x4_t, b: float32x4_t) -> [float32x4_t; 2] {
+        // SAFETY: the value `self` is the proof that the CPU has the instructions.
+        unsafe { [vzip1q_f32(a, b), vzip2q_f32(a, b)] }
+    }
+    #[inline(always)]
     fn exp(self, x: float32x4_t) -> float32x4_t {
         maths::exp(self, x)
     }

@@ -120,6 +120,10 @@ macro_rules! lane {
             fn select(self, mask: Self::Mask, a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 core::array::from_fn(|i| if mask[i] { a[i] } else { b[i] })
             }
+            #[inline(always)]
+            fn interleave(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2] {
+                [[a[0], b[0], a[1], b[1]], [a[2], b[2], a[3], b[3]]]
+            }
             $($functions)*
         }
     };

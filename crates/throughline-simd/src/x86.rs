@@ -188,6 +188,15 @@ impl Lane for Avx2 {
         less(a: Vector, b: Vector) -> Mask = _mm256_cmp_ps::<_CMP_LT_OQ>(a, b);
         select(mask: Mask, a: Vector, b: Vector) -> Vector = _mm256_blendv_ps(b, a, mask);
     }
+    #[inline(always)]
+    fn interleave(self, a: __m256, b: __m256) -> [__m256; 2] {
+        // SAFETY: the value `self` is the proof that the CPU has the instructions.
+        unsafe {
+            // Within each half of a register; the halves then change places.
+            let (even, odd) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            [_mm256_permute2f128_ps::<0x20>(even, odd), _mm256_permute2f128_ps::<0x31>(even, odd)]
+        }
+    }
     chains!("avx2,fma", "ymm");
     #[inline(always)]
     fn exp(self, x: __m256) -> __m256 {
@@ -280,6 +289,16 @@ impl Lane for Avx512 {
             _mm512_andnot_ps(_mm512_set1_ps(-0.0), magnitude), _mm512_and_ps(_mm512_set1_ps(-0.0), sign));
         less(a: Vector, b: Vector) -> Mask = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b);
         select(mask: Mask, a: Vector, b: Vector) -> Vector = _mm512_mask_blend_ps(mask, b, a);
+    }
+    #[inline(always)]
+    fn interleave(self, a: __m512, b: __m512) -> [__m512; 2] {
+        // SAFETY: the value `self` is the proof that the CPU has the instructions.
+        unsafe {
+            // Indices from 16 on choose from b.
+            let first = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+            let second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+            [_mm512_permutex2var_ps(a, first, b), _mm512_permutex2var_ps(a, second, b)]
+        }
     }
     chains!("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", "zmm");
     #[inline(always)]

@@ -15,5 +15,5 @@ pub mod panels;
 mod tile;
 
 pub use accumulate::{RowGroup, accumulate};
-pub use outer::{add_columns, add_outer_products};
+pub use outer::{OuterProducts, add_outer_products};
 pub use panels::Panels;

@@ -3,10 +3,13 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use throughline_simd::{Element, Isa, Kernel, Lane};
+use throughline_simd::{Element, Isa, Kernel, Lane, MOST_WIDTH};
 
 use super::tile::MOST_VECTORS as PANEL_VECTORS;
 use crate::buffer::Buffer;
+
+/// Squares whose memory is asked for ahead of time: the rows of weights are too far apart for the processor to guess.
+const AHEAD: usize = 2;
 
 /// A matrix [k, columns] cut into panels, each stored k-major, so that a tile reads memory straight on.
 ///
@@ -69,30 +72,7 @@ impl<E: Element> Panels<E> {
         if depth > 0 {
             assert!(w.len() >= (group_columns.len() * units - 1) * stride + depth, "the weights cover the panels");
         }
-        const LINE: usize = 16;
-        let width = self.width;
-        self.fill(|k, first_unit, group, count, panel, step| {
-            // Sixteen columns of the weights at a time: one line of each row is read whole, and the writes go side by side.
-            for (block, panel) in k.clone().step_by(LINE).zip(panel.chunks_mut(LINE * step)) {
-                let depth = LINE.min(k.end - block);
-                if count == width && depth == LINE {
-                    for unit in 0..count {
-                        let row = &w[(group * units + first_unit + unit) * stride + block..][..LINE];
-                        for k in 0..LINE {
-                            // The last vector of a block ends where `panel` does, `width` after its first element.
-                            panel[k * step + unit] = row[k];
-                        }
-                    }
-                } else {
-                    for k in 0..depth {
-                        for unit in 0..width {
-                            let at = (group * units + first_unit + unit) * stride + block + k;
-                            panel[k * step + unit] = if unit < count { w[at] } else { E::ZERO };
-                        }
-                    }
-                }
-            }
-        });
+        E::dispatch(isa, Pack { panels: self, w, stride, transposed: true });
     }
 
     /// Packs `k -> w[k · stride + n]` for n in `0..columns`: a matrix as it stands.
@@ -103,13 +83,7 @@ impl<E: Element> Panels<E> {
         if depth > 0 {
             assert!(w.len() >= (depth - 1) * stride + columns, "the weights cover the panels");
         }
-        let width = self.width;
-        self.fill(|k, first_unit, _, count, panel, step| {
-            for (k, slot) in k.zip(panel.chunks_mut(step)) {
-                slot[..count].copy_from_slice(&w[k * stride + first_unit..][..count]);
-                slot[count..width].fill(E::ZERO);
-            }
-        });
+        E::dispatch(isa, Pack { panels: self, w, stride, transposed: false });
     }
 
     fn reshape(&mut self, isa: Isa, depth: usize, units: usize, group_columns: &[usize]) {
@@ -134,31 +108,6 @@ impl<E: Element> Panels<E> {
         }
         let vectors = units.div_ceil(self.width) * group_columns.len();
         self.data.at_least(vectors * self.width * depth);
-    }
-
-    /// Calls `fill(k, first unit, group, count of units, memory from the vector's first element, elements from k to k + 1)`
-    /// for every vector of every panel, in blocks of k that keep the written lines in the nearest cache.
-    fn fill(&mut self, mut fill: impl FnMut(Range<usize>, usize, usize, usize, &mut [E], usize)) {
-        const BLOCK: usize = 64;
-        let (depth, width, units, groups) = (self.depth, self.width, self.units, self.group_columns.len());
-        let blocks_per_panel = PANEL_VECTORS / groups;
-        for (index, first) in (0..units).step_by(blocks_per_panel * width).enumerate() {
-            let blocks = (units - first).div_ceil(width).min(blocks_per_panel);
-            let step = blocks * groups * width;
-            let start = index * blocks_per_panel * groups * width * depth;
-            let panel = &mut self.data[start..start + step * depth];
-            for k in (0..depth).step_by(BLOCK) {
-                let k = k..depth.min(k + BLOCK);
-                for block in 0..blocks {
-                    let unit = first + block * width;
-                    for group in 0..groups {
-                        let offset = (block * groups + group) * width;
-                        let memory = &mut panel[k.start * step + offset..k.end * step];
-                        fill(k.clone(), unit, group, width.min(units - unit), memory, step);
-                    }
-                }
-            }
-        }
     }
 
     /// How many panels there are.
@@ -192,6 +141,59 @@ impl<E: Element> Panels<E> {
 
     pub(super) fn width(&self) -> usize {
         self.width
+    }
+}
+
+/// Fills the panels from `w`, square by square: WIDTH terms of the chains by one vector of columns.
+struct Pack<'a, E> {
+    panels: &'a mut Panels<E>,
+    w: &'a [E],
+    stride: usize,
+    transposed: bool,
+}
+
+impl<E: Element> Kernel<E> for Pack<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        let Self { panels: Panels { data, depth, units, group_columns, places, .. }, w, stride, transposed } = self;
+        let (depth, units, groups) = (*depth, *units, group_columns.len());
+        let units_per_panel = PANEL_VECTORS / groups * L::WIDTH;
+        for (index, place) in places.iter().enumerate() {
+            let step = place.vectors * L::WIDTH;
+            let panel = &mut data[place.start..][..step * depth];
+            for k in (0..depth).step_by(L::WIDTH) {
+                let terms = L::WIDTH.min(depth - k);
+                for v in 0..place.vectors {
+                    let (unit, count) = (index * units_per_panel + v / groups * L::WIDTH, place.counts[v]);
+                    let column = v % groups * units + unit;
+                    let mut rows = [lane.splat(E::ZERO); MOST_WIDTH];
+                    // SAFETY: `pack` and `pack_transposed` have checked that `w` covers the panels' terms and columns; the
+                    // panel has `depth` rows of `step` elements, of which v · WIDTH .. are this vector.
+                    unsafe {
+                        if transposed {
+                            let from = w.as_ptr().add(column * stride + k);
+                            for i in 0..count {
+                                let row = from.add(i * stride);
+                                lane.prefetch(row.wrapping_add(AHEAD * L::WIDTH));
+                                rows[i] = lane.load_first(row, terms);
+                            }
+                            lane.transpose(&mut rows);
+                        } else {
+                            for i in 0..terms {
+                                let row = w.as_ptr().add((k + i) * stride + column);
+                                lane.prefetch(row.wrapping_add(L::WIDTH * stride));
+                                rows[i] = lane.load_first(row, count);
+                            }
+                        }
+                        for i in 0..terms {
+                            lane.store(panel.as_mut_ptr().add((k + i) * step + v * L::WIDTH), rows[i]);
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use throughline_simd::{Element, Isa};
 use super::pieces::for_each_task;
 use crate::disjoint::Disjoint;
 use crate::gemm::accumulate::GROUP;
-use crate::gemm::{Panels, RowGroup, accumulate, add_columns, add_outer_products};
+use crate::gemm::{OuterProducts, Panels, RowGroup, accumulate, add_outer_products};
 use crate::sequence::Scratch;
 use crate::threads::Threads;
 
@@ -140,25 +140,24 @@ impl<E: Element> Linear<E> {
         if rows == 0 {
             return;
         }
-        let has_bias = !bias.is_empty();
         let (weight, bias) = (Disjoint::new(weight), Disjoint::new(bias));
         let parts = output.div_ceil(OUTPUTS).max(threads.count()).min(output);
         threads.for_each(parts, scratch, |part, scratch| {
             let outputs = part * output / parts..(part + 1) * output / parts;
-            // SAFETY: the parts of the outputs do not overlap. Row n of dy is read up to output `outputs.end` <= O, row n of
-            // x is I elements, and the part of the weight is `outputs` rows of I.
-            unsafe {
-                let weight = weight.part(outputs.start * input..outputs.end * input);
-                let (dy, x) = ((dy.as_ptr(), output), |n: usize| x[n * input..][..input].as_ptr());
-                let gathered = &mut scratch.gathered;
-                let out = weight.as_mut_ptr();
-                add_outer_products(self.isa, rows, dy, outputs.clone(), &x, input, out, input, gathered);
-            }
-            if has_bias {
-                // SAFETY: the parts of the outputs do not overlap.
-                let bias = unsafe { bias.part(outputs.clone()) };
-                add_columns(self.isa, &dy[outputs.start..], output, rows, bias);
-            }
+            let products = OuterProducts {
+                rows,
+                a: dy.as_ptr(),
+                a_stride: output,
+                b: &|n| x[n * input..][..input].as_ptr(),
+                columns: input,
+                out: weight.at(outputs.start * input),
+                out_stride: input,
+                sums: if bias.length() > 0 { bias.at(outputs.start) } else { core::ptr::null_mut() },
+                outputs,
+            };
+            // SAFETY: row n of dy is read up to output `outputs.end` <= O, row n of x is I elements; the rows of the weight and
+            // the elements of the bias that belong to `outputs` are this part's alone.
+            unsafe { add_outer_products(self.isa, products, &mut scratch.gathered) };
         });
     }
 

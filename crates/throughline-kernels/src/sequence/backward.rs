@@ -27,7 +27,7 @@ use super::{GROUP, Share, load, store};
 use crate::buffer::Buffer;
 use crate::cells::{Backward, Cell, MAX_SLOTS, Operand, TINY_GRADIENT, with_cell};
 use crate::disjoint::Disjoint;
-use crate::gemm::{RowGroup, accumulate, add_columns, add_outer_products};
+use crate::gemm::{OuterProducts, RowGroup, accumulate, add_outer_products};
 use crate::list::List;
 use crate::threads::{Threads, Worker};
 
@@ -476,8 +476,9 @@ impl<E: Element> ThroughTime<'_, E> {
         let units = first + self.units.start..first + self.units.end;
         // SAFETY: these units of this column belong to this worker alone; they are different arrays.
         let (carried, restart) = unsafe { (carried.part(units.clone()), restart.part(units)) };
-        add_columns(self.pass.layer.isa, carried, carried.len(), 1, restart);
-        carried.fill(E::ZERO);
+        for (restart, carried) in restart.iter_mut().zip(carried) {
+            *restart = *restart + core::mem::take(carried);
+        }
     }
 
     fn back_through_hook(
@@ -734,35 +735,22 @@ impl<E: Element> Products<'_, E> {
             Factor::Extra => (extra, memory.weight_ih.at(row_start * (input + extra) + input), input + extra, None),
             Factor::Operand(_) => (hidden, memory.weight_hh.at(row_start * hidden), hidden, Some(memory.bias_hh)),
         };
-        let a = (self.d_slots(self.rows.start, slot_start), width);
+        let bias = bias.filter(|bias| bias.length() > 0);
+        let products = OuterProducts {
+            rows: self.rows.len(),
+            a: self.d_slots(self.rows.start, slot_start),
+            a_stride: width,
+            outputs,
+            b: &factor,
+            columns,
+            out,
+            out_stride: stride,
+            sums: bias.map_or(core::ptr::null_mut(), |bias| bias.at(row_start)),
+        };
         // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot; all
-        // workers have met since they were written; the factors are slices of at least `columns` elements; the rows of the
-        // gradient belong to this task alone.
-        unsafe {
-            add_outer_products(
-                pass.layer.isa,
-                self.rows.len(),
-                a,
-                outputs.clone(),
-                &factor,
-                columns,
-                out,
-                stride,
-                scratch,
-            );
-        }
-        if let Some(bias) = bias.filter(|bias| bias.length() > 0) {
-            let elements = (self.rows.len() - 1) * width + outputs.len();
-            // SAFETY: the slot gradients of the chunk's rows are finished, and nobody writes them before all workers meet
-            // again; these elements of the bias belong to this task alone.
-            let (out, d_slots) = unsafe {
-                (
-                    bias.part(row_start..row_start + outputs.len()),
-                    core::slice::from_raw_parts(self.d_slots(self.rows.start, slot_start + outputs.start), elements),
-                )
-            };
-            add_columns(pass.layer.isa, d_slots, width, self.rows.len(), out);
-        }
+        // workers have met since they were written, and nobody writes them before all meet again; the factors are slices of at
+        // least `columns` elements; the rows of the gradient and the elements of the bias belong to this task alone.
+        unsafe { add_outer_products(pass.layer.isa, products, scratch) };
     }
 
     /// dx of packed rows `rows`: one chain over the gates of every direction in turn, each going on where the last ended.

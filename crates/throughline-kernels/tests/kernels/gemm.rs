@@ -3,7 +3,7 @@
 use crate::common::Numbers;
 use throughline_kernels::Isa;
 use throughline_kernels::buffer::Buffer;
-use throughline_kernels::gemm::{Panels, RowGroup, accumulate, add_columns, add_outer_products};
+use throughline_kernels::gemm::{OuterProducts, Panels, RowGroup, accumulate, add_outer_products};
 use throughline_testkit::assert_same_bits;
 
 /// Around the widths of vectors and panels.
@@ -129,7 +129,7 @@ fn panels_are_packed_anew() {
 fn outer_products_are_chains_over_the_rows() {
     let mut scratch = Buffer::default();
     for isa in Isa::available() {
-        for rows in [0, 1, 5, 191, 192, 193, 400] {
+        for rows in [0, 1, 5, 255, 256, 257, 600] {
             for columns in [1, 4, 17, 64, 70] {
                 for (outputs, stride) in [(0..1, columns), (2..9, columns + 3), (5..5, columns), (3..73, columns)] {
                     let mut numbers = Numbers::new((rows + columns) as u64);
@@ -139,51 +139,37 @@ fn outer_products_are_chains_over_the_rows() {
                     // The rows of b, in an order of their own.
                     let place = |n: usize| (rows - 1 - n) * columns;
                     let before: Vec<f32> = numbers.draw(outputs.len() * stride, 1.0);
-                    let mut out = before.clone();
-                    // SAFETY: a has `rows` rows of more than outputs.end elements, b's rows have `columns`, `out` has
-                    // outputs.len() rows of `stride` >= `columns`.
-                    unsafe {
-                        add_outer_products(
-                            isa,
-                            rows,
-                            (a.as_ptr(), a_stride),
-                            outputs.clone(),
-                            &|n| b[place(n)..].as_ptr(),
-                            columns,
-                            out.as_mut_ptr(),
-                            stride,
-                            &mut scratch,
-                        );
-                    }
-                    let mut want = before;
-                    for (m, want) in outputs.clone().zip(want.chunks_mut(stride)) {
+                    let sums_before: Vec<f32> = numbers.draw(outputs.len(), 1.0);
+                    let mut want = before.clone();
+                    let mut want_sums = sums_before.clone();
+                    for (m, (want, sum)) in outputs.clone().zip(want.chunks_mut(stride).zip(&mut want_sums)) {
                         let a: Vec<f32> = (0..rows).map(|n| a[n * a_stride + m]).collect();
                         for (column, want) in want.iter_mut().take(columns).enumerate() {
                             *want = chain(*want, &a, |n| b[place(n) + column]);
                         }
+                        a.iter().for_each(|a| *sum += a);
                     }
-                    assert_same_bits(&format!("{rows} rows, {outputs:?} by {columns} on {isa:?}"), &out, &want);
+                    for with_sums in [false, true] {
+                        let (mut out, mut sums) = (before.clone(), sums_before.clone());
+                        let products = OuterProducts {
+                            rows,
+                            a: a.as_ptr(),
+                            a_stride,
+                            outputs: outputs.clone(),
+                            b: &|n| b[place(n)..].as_ptr(),
+                            columns,
+                            out: out.as_mut_ptr(),
+                            out_stride: stride,
+                            sums: if with_sums { sums.as_mut_ptr() } else { core::ptr::null_mut() },
+                        };
+                        // SAFETY: a has `rows` rows of more than outputs.end elements, b's rows have `columns`, `out` has
+                        // outputs.len() rows of `stride` >= `columns`, and there are as many sums.
+                        unsafe { add_outer_products(isa, products, &mut scratch) };
+                        let case = format!("{rows} rows, {outputs:?} by {columns} on {isa:?}");
+                        assert_same_bits(&case, &out, &want);
+                        assert_same_bits(&case, &sums, if with_sums { &want_sums } else { &sums_before });
+                    }
                 }
-            }
-        }
-    }
-}
-
-#[test]
-fn column_sums_are_added_row_by_row() {
-    for isa in Isa::available() {
-        for rows in [0, 1, 2, 9] {
-            for columns in [0, 1, 7, 8, 16, 32, 127, 128, 129, 300] {
-                let stride = columns + 5;
-                let mut numbers = Numbers::new((rows + columns) as u64);
-                let a: Vec<f32> = numbers.draw(rows * stride, 1.0);
-                let mut out: Vec<f32> = numbers.draw(columns, 1.0);
-                let mut want = out.clone();
-                for row in a.chunks(stride) {
-                    want.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
-                }
-                add_columns(isa, &a, stride, rows, &mut out);
-                assert_same_bits(&format!("{rows} rows of {columns} on {isa:?}"), &out, &want);
             }
         }
     }

@@ -8,7 +8,8 @@ use throughline_simd::{Element, Isa, Kernel, Lane, MOST_WIDTH};
 use super::tile::MOST_VECTORS as PANEL_VECTORS;
 use crate::buffer::Buffer;
 
-/// Squares whose memory is asked for ahead of time: the rows of weights are too far apart for the processor to guess.
+/// Squares whose memory is asked for ahead of time, as that of the next square to be written is: rows of weights are too far
+/// apart for the processor to guess.
 const AHEAD: usize = 2;
 
 /// A matrix [k, columns] cut into panels, each stored k-major, so that a tile reads memory straight on.
@@ -188,7 +189,9 @@ impl<E: Element> Kernel<E> for Pack<'_, E> {
                             }
                         }
                         for i in 0..terms {
-                            lane.store(panel.as_mut_ptr().add((k + i) * step + v * L::WIDTH), rows[i]);
+                            let to = panel.as_mut_ptr().add((k + i) * step + v * L::WIDTH);
+                            lane.prefetch(to.wrapping_add(L::WIDTH * step));
+                            lane.store(to, rows[i]);
                         }
                     }
                 }

@@ -14,7 +14,7 @@ use crate::gemm::{OuterProducts, Panels, RowGroup, accumulate, add_outer_product
 use crate::sequence::Scratch;
 use crate::threads::Threads;
 
-/// Rows that make one task of a product.
+/// The most rows of one task of a product.
 const CHUNK: usize = 96;
 /// Weights of a segment: at most 512 KiB of f32, which stay in a core's cache while all chunks of rows pass.
 const SEGMENT: usize = 1 << 17;
@@ -192,8 +192,7 @@ fn product<E: Element>(
     // A thread that takes the next task mostly stays with the segment that is in its cache.
     for_each_task(threads, chunks * segments.len(), |task| {
         let Segment { columns, panels } = &segments[task / chunks];
-        let first = task % chunks * CHUNK;
-        let end = rows.min(first + CHUNK);
+        let (first, end) = (task % chunks * rows / chunks, (task % chunks + 1) * rows / chunks);
         for first in (first..end).step_by(GROUP) {
             let mut group = init.map_or_else(RowGroup::default, |init| RowGroup::from_init(&init[columns.clone()]));
             for row in first..end.min(first + GROUP) {

@@ -14,9 +14,9 @@ use crate::buffer::Buffer;
 use crate::sequence::Scratch;
 use crate::threads::Threads;
 
-/// Logits of a block, 8 MiB of f32, as long as a block has more than [`ROWS`] rows.
+/// The most logits of a block, 8 MiB of f32, unless [`ROWS`] rows have more.
 const LOGITS: usize = 1 << 21;
-/// A block has a multiple of this many rows.
+/// Rows that a block may always have.
 const ROWS: usize = 96;
 
 /// Memory of the head. Grows to what the largest call needed and is kept between calls.
@@ -42,7 +42,7 @@ impl<E: Element> SoftmaxHead<E> {
     /// # Panics
     /// If a length does not fit or a target is neither below O nor [`IGNORED`](super::IGNORED).
     pub fn evaluate(&mut self, threads: &Threads, linear: &Linear<E>, x: &[E], targets: &[u32]) -> Classified {
-        self.evaluate_in_blocks(threads, linear, x, targets, block_rows(linear))
+        self.evaluate_in_blocks(threads, linear, x, targets, block_rows(linear, targets.len()))
     }
 
     /// Cross-entropy of `linear(x)` and its gradients, all times `scale` (1 / count for the gradient of the mean).
@@ -69,7 +69,8 @@ impl<E: Element> SoftmaxHead<E> {
         gradients: LinearGradients<'_, E>,
         scratch: &mut [Scratch<E>],
     ) -> Classified {
-        self.train_in_blocks(threads, linear, x, targets, scale, dx, gradients, scratch, block_rows(linear))
+        let block = block_rows(linear, targets.len());
+        self.train_in_blocks(threads, linear, x, targets, scale, dx, gradients, scratch, block)
     }
 
     fn evaluate_in_blocks(
@@ -126,8 +127,10 @@ impl<E: Element> SoftmaxHead<E> {
     }
 }
 
-fn block_rows<E: Element>(linear: &Linear<E>) -> usize {
-    (LOGITS / linear.output() / ROWS).max(1) * ROWS
+/// Rows of a block when `rows` are cut into blocks as even as they go: each reads all weights and adds to all gradients.
+fn block_rows<E: Element>(linear: &Linear<E>, rows: usize) -> usize {
+    let most = (LOGITS / linear.output()).max(ROWS);
+    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
 }
 
 #[cfg(test)]
@@ -165,7 +168,7 @@ mod tests {
             bias: vec![E::ONE; classes],
         };
         let gradients = LinearGradients { weight: &mut run.weight, bias: &mut run.bias };
-        let block = block.unwrap_or(block_rows(&linear));
+        let block = block.unwrap_or(block_rows(&linear, rows));
         let scratch = &mut scratch;
         run.total = head.train_in_blocks(threads, &linear, &x, &targets, 0.01, &mut run.dx, gradients, scratch, block);
         let evaluated = head.evaluate_in_blocks(threads, &linear, &x, &targets, block);

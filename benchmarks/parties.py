@@ -2,10 +2,12 @@
 all of them when it slows down."""
 
 import json
+import math
 import os
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -23,6 +25,13 @@ LEAST_ROUNDS = 3
 # rounds that follow. One round may have been somebody else's.
 HOPELESS = 2.0
 HOPELESS_ROUNDS = 2
+# A peer that does not answer for so many seconds is killed, and its row has failed.
+PATIENCE = 600
+# What must be in an answer, numbers above 0: of a peer that is ready, of one that has measured, and of ours.
+READY = {"version": str, "problems": list}
+TIMED = {"median_s": float, "peak_rss_mib": float}
+OURS = TIMED | {"peak_share": float, "rows": int, "isa": str}
+OUR_STEP = OURS | {"bandwidth_share": float}
 
 
 class Failure(Exception):
@@ -40,6 +49,8 @@ class Settings:
     seconds: float
     # A row that takes longer is cut to fewer rounds.
     row_seconds: float
+    # The instruction sets that our program says it ran on.
+    isa: set = field(default_factory=set)
 
 
 @dataclass
@@ -66,14 +77,17 @@ class Row:
 class Ours:
     """`throughline bench` with some options; each measurement is a process of its own, which starts at once."""
 
-    def __init__(self, settings, options):
-        self.program = settings.throughline
+    def __init__(self, settings, options, kinds=OURS):
+        self.program, self.isa = settings.throughline, settings.isa
+        self.kinds = kinds
         self.options = [str(option) for option in options]
         self.runs = LEAST_RUNS
 
     def bench(self, *more):
         name = f"throughline bench {' '.join(self.options)}"
-        return answer_of(name, [self.program, "bench", *self.options, "--json", *more])
+        figures = answer_of(name, [self.program, "bench", *self.options, "--json", *more], self.kinds)
+        self.isa.add(figures["isa"])
+        return figures
 
     def write(self, path):
         """Writes the file for the peers and finds out how many runs fit into a measurement."""
@@ -91,7 +105,8 @@ class Peer:
 
     def __init__(self, settings, command, threads):
         self.name = command.name
-        self.errors = tempfile.TemporaryFile("w+")
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")
+        self.silent = False
         arguments = [str(settings.python), str(PEERS / command.script), *map(str, command.options)]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         # In a session of its own, so that Ctrl-C reaches only this program, which then closes the peer's input.
@@ -102,29 +117,44 @@ class Peer:
                 stdout=subprocess.PIPE,
                 stderr=self.errors,
                 text=True,
+                errors="replace",
                 env=environment,
                 start_new_session=True,
             )
         except OSError as error:
             raise Failure(f"{self.name} cannot be started: {error}") from error
 
-    def answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise self.ended()
-        return figures_of(self.name, line)
+    def ready(self):
+        return self.answer("", READY)
 
     def measure(self, seconds):
+        return self.answer(f"{seconds}\n", TIMED)
+
+    def answer(self, question, kinds):
+        """Its next line after `question`."""
+        patience = threading.Timer(PATIENCE, self.give_up)
+        patience.start()
         try:
-            self.process.stdin.write(f"{seconds}\n")
+            self.process.stdin.write(question)
             self.process.stdin.flush()
+            line = self.process.stdout.readline()
+            if not line.endswith("\n"):
+                raise self.ended()
         except OSError as error:
             raise self.ended() from error
-        return self.answer()
+        finally:
+            patience.cancel()
+        return figures_of(self.name, line, kinds)
+
+    def give_up(self):
+        self.silent = True
+        self.process.kill()
 
     def ended(self):
         """Why it is not there any more: it may have ended between its turns."""
         status = self.process.wait()
+        if self.silent:
+            return Failure(f"{self.name} did not answer for {PATIENCE / 60:.0f} minutes")
         self.errors.seek(0)
         return Failure(f"{self.name} ended with status {status}: {last_line(self.errors.read())}")
 
@@ -135,22 +165,34 @@ class Peer:
         self.errors.close()
 
 
-def answer_of(name, command):
-    """The figures that a command prints."""
+def answer_of(name, command, kinds, patience=None):
+    """The figures that a command prints, of these kinds, in `patience` seconds if they are limited."""
+    command = [*map(str, command)]
     try:
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=patience)
+    except subprocess.TimeoutExpired as error:
+        raise Failure(f"{name} did not answer for {patience / 60:.0f} minutes") from error
     except OSError as error:
         raise Failure(f"{name} cannot be started: {error}") from error
     if done.returncode != 0:
         raise Failure(f"{name} ended with status {done.returncode}: {last_line(done.stderr)}")
-    return figures_of(name, done.stdout)
+    return figures_of(name, done.stdout, kinds)
 
 
-def figures_of(name, text):
+def figures_of(name, text, kinds):
+    """The answer `text` as a dict that holds what `kinds` says."""
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise Failure(f"{name}: expected figures as JSON, found {text.strip()[:80]!r}") from error
+        figures = json.loads(text)
+    except (ValueError, RecursionError):
+        figures = None
+    if not isinstance(figures, dict):
+        raise Failure(f"{name}: expected figures as JSON, found {text.strip()[:80]!r}")
+    for key, kind in kinds.items():
+        value = figures.get(key)
+        if not isinstance(value, kind) or (kind in (int, float) and not 0 < value < math.inf):
+            above = " above 0" if kind in (int, float) else ""
+            raise Failure(f"{name}: expected as {key} {kind.__name__}{above}, found {value!r:.80}")
+    return figures
 
 
 def last_line(text):
@@ -160,7 +202,7 @@ def last_line(text):
 def medians(results):
     """The median of every number over the rounds."""
     last = results[-1]
-    numbers = [name for name, value in last.items() if isinstance(value, float)]
+    numbers = [name for name in last if all(isinstance(result.get(name), float) for result in results)]
     return last | {name: statistics.median(result[name] for result in results) for name in numbers}
 
 
@@ -182,18 +224,18 @@ def rounds_of(settings, parties):
     return results
 
 
-def compare(settings, options, commands, threads, versions):
+def compare(settings, options, commands, threads, versions, kinds=OURS):
     """Throughline with `options` against the peers that `commands` makes from the file it wrote. Every peer's result is
-    checked against ours before anything is timed; `versions` collects who they are."""
+    checked against ours before anything is timed; `versions` collects who they are, `kinds` is what we answer."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         path = str(Path(folder) / "written.safetensors")
-        ours = Ours(settings, [*options, "--threads", threads])
+        ours = Ours(settings, [*options, "--threads", threads], kinds)
         first = ours.write(path)
         ours.prepare(settings.seconds, first)
         peers = [running.enter_context(closing(Peer(settings, command, threads))) for command in commands(path)]
         problems = []
         for peer in peers:
-            ready = peer.answer()
+            ready = peer.ready()
             versions.add(ready["version"])
             if found := ready["problems"]:
                 more = f" and {len(found) - 1} more" if len(found) > 1 else ""

@@ -3,6 +3,7 @@
 import datetime
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -33,23 +34,48 @@ def revision():
     return f"{commit} with changes that are not committed" if output_of("git", "status", "--porcelain") else commit
 
 
+def free_name(path):
+    """`path`, or with a number where there is such a record: an old one is never changed."""
+    number = 2
+    free = path
+    while os.path.lexists(free):
+        free = path.with_stem(f"{path.stem}-{number}")
+        number += 1
+    return free
+
+
+def tell(text, stream):
+    """Prints for whoever reads along; when nobody does any more, the run goes on without."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class Record:
-    """Lines go to the terminal and to a temporary file, which takes its name at the end, however the run ends."""
+    """Lines go to a temporary file of this process, which takes its name at the end, however the run ends; and to the
+    terminal."""
 
     def __init__(self, path):
-        self.path = Path(path)
+        self.wanted = Path(path)
+        self.path = free_name(self.wanted)
         # Before there is a file of this run in the repository.
         self.revision = revision()
-        self.temporary = self.path.with_name(f".{self.path.name}.part")
+        self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = self.temporary.open("w")
+        self.file = self.temporary.open("x", encoding="utf-8")
         self.failures = 0
 
-    def head(self, command, method):
+    def head(self, command, method, program):
+        """`program`: which one is measured, None if this run has built it."""
         self.lines(f"# Speed, {datetime.date.today()}", "", *machine())
         load = ", ".join(f"{load:.2f}" for load in os.getloadavg())
-        self.lines(f"- Load averages at the start: {load}", f"- Revision: {self.revision}")
-        self.lines(f"- Compiler: {output_of('rustc', '--version')}", "", f"    {command}", "", method)
+        self.lines(f"- Load averages at the start: {load}")
+        if program is None:
+            self.lines(f"- Revision: {self.revision}", f"- Compiler: {output_of('rustc', '--version')}")
+        else:
+            self.lines(f"- Revision of the scripts: {self.revision}", f"- Program: {program}, given with --throughline")
+        self.lines("", f"    {command}", "", method)
 
     def section(self, title, text, columns, numbers):
         """Begins a table; the columns in `numbers` are set to the right."""
@@ -66,11 +92,23 @@ class Record:
         self.row(*cells, f"**{reason}**", *[""] * (columns - len(cells) - 1))
 
     def lines(self, *lines):
-        for line in lines:
-            print(line, flush=True)
-            self.file.write(line + "\n")
+        text = "\n".join(lines)
+        self.file.write(text + "\n")
         self.file.flush()
+        tell(text, sys.stdout)
 
     def finish(self):
+        """Gives the record its name, or the next free one if that was given away during the run."""
         self.file.close()
-        os.replace(self.temporary, self.path)
+        while True:
+            try:
+                os.link(self.temporary, self.path)
+                break
+            except FileExistsError:
+                tell(f"{self.path} was made by somebody else during the run and is left alone", sys.stderr)
+                self.path = free_name(self.wanted)
+        self.temporary.unlink()
+
+    def discard(self):
+        self.file.close()
+        self.temporary.unlink()

@@ -11,6 +11,8 @@ large); the program is built unless --throughline names it. The shapes stand in 
 
 import argparse
 import datetime
+import hashlib
+import math
 import os
 import shlex
 import signal
@@ -23,8 +25,8 @@ from itertools import product
 from pathlib import Path
 
 import shapes
-from parties import Failure, Ours, PeerCommand, Settings, alternate, answer_of, compare
-from record import Record
+from parties import OUR_STEP, PATIENCE, Failure, Ours, PeerCommand, Settings, alternate, answer_of, compare
+from record import Record, tell
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -33,6 +35,7 @@ MODES = ["forward", "train"]
 SECTIONS = ["steps", "ragged", "models", "maths"]
 MILLISECOND, MICROSECOND = 1e-3, 1e-6
 SWITCH = {"on": "oneDNN", "off": "native"}
+RATES = {f"{function}_per_ns": float for function in ["exp", "tanh", "sigmoid"]}
 
 METHOD = """\
 The parties run by turns, round after round; a figure of a round is the median of the runs that fit into {seconds} s (at
@@ -48,9 +51,33 @@ compared, tensor by tensor: max |a - b| must be at most 1e-4 max(1, max |b|), of
 
 Throughline is a process for each measurement; peers live as long as their row and sleep while others run. *Peak* is the
 share of what fused multiply-adds reach on the same threads, measured between the runs. *MiB* is the most memory a
-process held while it was timed (for the peers with Python and their libraries): ours, then the peers in their order.
+process held: ours, from its start to its end, then the peers in their order, while they were timed (with Python and
+their libraries).
 PyTorch runs eagerly, without torch.compile, with oneDNN and without ("native"). ONNX Runtime has no training. Both take
 subnormal numbers as 0."""
+
+
+def positive(kind):
+    """What reads a number of this kind above 0 for argparse."""
+    name = {int: "whole number", float: "finite number"}[kind]
+
+    def read(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"expected a {name} above 0, found {text!r}")
+        return value
+
+    return read
+
+
+def program(text):
+    path = os.path.realpath(text)
+    if not (os.path.isfile(path) and os.access(path, os.R_OK | os.X_OK)):
+        raise argparse.ArgumentTypeError(f"expected an executable file that can be read, found {text!r}")
+    return Path(path)
 
 
 def parse_options():
@@ -60,38 +87,49 @@ def parse_options():
     parser.add_argument("--only", metavar="NAME,...", help=f"of {', '.join(names)}")
     parser.add_argument("--cells", nargs="+", choices=CELLS)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--pairs", type=int, help="rounds [default: 5, quick 3]")
-    parser.add_argument("--seconds", type=float, help="of each measurement in a round [default: 0.5, quick 0.3]")
-    parser.add_argument("--throughline", type=Path, help="the program, built with --release [default: build it]")
+    parser.add_argument("--threads", nargs="+", type=positive(int), default=[1, 2])
+    parser.add_argument("--pairs", type=positive(int), help="rounds [default: 5, quick 3]")
+    seconds_help = "of each measurement in a round [default: 0.5, quick 0.3]"
+    parser.add_argument("--seconds", type=positive(float), help=seconds_help)
+    parser.add_argument("--throughline", type=program, help="the program, built with --release [default: build it]")
     default = HERE / "records" / f"{datetime.date.today()}-speed.md"
     parser.add_argument("--out", type=Path, default=default, help="the record [default: records/DATE-speed.md]")
     options = parser.parse_args()
-    options.only = options.only.split(",") if options.only else None
-    unknown = [name for name in options.only or [] if name not in names]
-    if unknown:
-        parser.error(f"--only: expected some of {', '.join(names)}, found {', '.join(unknown)}")
-    if options.out.exists() and options.out != default:
+    if options.pairs is None:
+        options.pairs = 3 if options.quick else 5
+    if options.seconds is None:
+        options.seconds = 0.3 if options.quick else 0.5
+    if options.only is not None:
+        options.only = options.only.split(",")
+        unknown = [name for name in options.only if name not in names]
+        if unknown:
+            found = ", ".join(map(repr, unknown))
+            parser.error(f"--only: expected some of {', '.join(names)}, found {found}")
+    if os.path.lexists(options.out) and options.out != default:
         parser.error(f"--out: {options.out} exists; records are not overwritten, give another name")
+    try:
+        Record(options.out).discard()
+    except OSError as error:
+        parser.error(f"--out: no record can be written there: {error}")
     return options
 
 
 def main():
     options = parse_options()
-    # `timeout` and the like end a run as Ctrl-C does: what was measured is kept.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_at_signals()
     settings = Settings(
-        throughline=options.throughline or build(),
+        throughline=build() if options.throughline is None else options.throughline,
         python=environment(),
-        rounds=options.pairs or (3 if options.quick else 5),
-        seconds=options.seconds or (0.3 if options.quick else 0.5),
+        rounds=options.pairs,
+        seconds=options.seconds,
         row_seconds=10 if options.quick else 30,
     )
-    record = Record(free_name(options.out))
+    given = None if options.throughline is None else identity(options.throughline)
+    record = Record(options.out)
     command = f"python3 benchmarks/run.py {shlex.join(sys.argv[1:])}".rstrip()
     versions, cut_short = set(), None
     try:
-        record.head(command, METHOD.format(seconds=settings.seconds, rounds=settings.rounds))
+        record.head(command, METHOD.format(seconds=settings.seconds, rounds=settings.rounds), given)
         for table in (layers, steps, ragged, models, maths):
             table(options, settings, record, versions)
     except KeyboardInterrupt:
@@ -100,15 +138,31 @@ def main():
         cut_short = f"Ended by an error, {type(error).__name__}"
         raise
     finally:
-        finish(record, versions, cut_short)
-    print(f"\nwritten to {record.path}", file=sys.stderr)
+        finish(record, versions, settings.isa, cut_short)
+    tell(f"\nwritten to {record.path}", sys.stderr)
     sys.exit(130 if cut_short else min(record.failures, 1))
 
 
-def finish(record, versions, cut_short):
+def end_at_signals():
+    """`timeout`, a terminal that is closed and the like end a run as Ctrl-C does: what was measured is kept. They may
+    send more than one signal: the first counts. What is ignored, as under nohup, stays so."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+
+    def interrupt(*_):
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in numbers:
+        signal.signal(number, interrupt)
+
+
+def finish(record, versions, isa, cut_short):
     """Ends the record; `cut_short` is why before its end, if it is."""
     try:
-        record.lines("", f"Peers: {', '.join(sorted(versions)) or 'none'}.")
+        took_part = {"Throughline": isa, "Peers": versions}
+        record.lines("", *(f"{who}: {', '.join(sorted(found)) or 'none'}." for who, found in took_part.items()))
         if cut_short:
             record.lines("", f"**{cut_short}: the tables end with what was measured until then.**")
         if record.failures:
@@ -123,26 +177,23 @@ def build():
     return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "throughline"
 
 
+def identity(path):
+    """Where in the repository a program lies, or for one from elsewhere what it is."""
+    if path.is_relative_to(ROOT):
+        return path.relative_to(ROOT)
+    return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
 def environment():
     """The Python that has what requirements.txt names; installed when that file has changed since."""
     folder, wanted = HERE / ".venv", (HERE / "requirements.txt").read_text()
     python, installed = folder / "bin" / "python", folder / "installed.txt"
     if not installed.exists() or installed.read_text() != wanted:
-        print(f"installing benchmarks/requirements.txt into {folder}", file=sys.stderr)
+        tell(f"installing benchmarks/requirements.txt into {folder}", sys.stderr)
         venv.create(folder, with_pip=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", HERE / "requirements.txt"], check=True)
         installed.write_text(wanted)
     return python
-
-
-def free_name(path):
-    """`path`, or with a number where there is such a record: an old one is never changed."""
-    number = 2
-    free = path
-    while free.exists():
-        free = path.with_stem(f"{path.stem}-{number}")
-        number += 1
-    return free
 
 
 def chosen(options, name, quick=True):
@@ -238,7 +289,7 @@ many bytes over and over."""
 
         about = [step.title(), cell]
         try:
-            row = compare(settings, ["--cell", cell, *step.options()], commands, 1, versions)
+            row = compare(settings, ["--cell", cell, *step.options()], commands, 1, versions, OUR_STEP)
         except Failure as failure:
             record.failed(len(columns), failure, *about)
             continue
@@ -270,8 +321,8 @@ batch over that of the dense one: at 1 raggedness costs nothing."""
 
 
 def ragged_and_dense(settings, layer, common):
-    drawn = Ours(settings, [*common, *layer.options()]).bench("--runs", 3, "--warm-up", 0)["lengths"]
-    dense = replace(layer, time=round(statistics.mean(drawn)), lengths=None)
+    drawn = Ours(settings, [*common, *layer.options()]).bench("--runs", 3, "--warm-up", 0)
+    dense = replace(layer, time=round(drawn["rows"] / layer.batch), lengths=None)
     return alternate(settings, [*common, *layer.options()], [*common, *dense.options()])
 
 
@@ -319,18 +370,19 @@ Elements a nanosecond over 4096 numbers that stay in the cache, one thread. The 
 times."""
     record.section("Elementary functions", text, columns, columns[1:])
     ours, theirs = [], []
+    torch = [settings.python, HERE / "peers" / "torch_maths.py"]
     try:
         for _ in range(settings.rounds):
-            ours.append(answer_of("throughline bench --maths", [settings.throughline, "bench", "--maths", "--json"]))
-            theirs.append(answer_of("PyTorch", [settings.python, HERE / "peers" / "torch_maths.py"]))
+            ours.append(Ours(settings, ["--maths"], RATES | {"isa": str}).bench())
+            theirs.append(answer_of("PyTorch", torch, RATES | {"version": str}, PATIENCE))
     except Failure as failure:
         record.failed(len(columns), failure, "all")
         return
     versions.add(theirs[0]["version"])
-    for name in ["exp", "tanh", "sigmoid"]:
-        rates = [[figures[f"{name}_per_ns"] for figures in side] for side in (ours, theirs)]
+    for rate in RATES:
+        rates = [[figures[rate] for figures in side] for side in (ours, theirs)]
         ratios = [a / b for a, b in zip(*rates)]
-        record.row(name, spread(ratios), *(f"{statistics.median(side):.2f}" for side in rates))
+        record.row(rate.removesuffix("_per_ns"), spread(ratios), *(f"{statistics.median(side):.2f}" for side in rates))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::disjoint::Disjoint;
 
+/// More threads than any machine runs at a time. Of twice as many (with Linux's usual limit of mappings) one gets no memory for
+/// its signal stack once it has started, which ends the process instead of being refused.
+#[cfg(feature = "parallel")]
+const MOST: usize = 1 << 13;
+
 /// A number of threads to compute with. With more than one it owns them; no global pool is touched.
 #[derive(Debug)]
 pub struct Threads {
@@ -22,7 +27,7 @@ pub struct Threads {
     team: Option<team::Team>,
 }
 
-/// The operating system gives no more threads.
+/// So many threads are not to be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     count: usize,
@@ -31,7 +36,7 @@ pub struct Refused {
 
 impl core::fmt::Display for Refused {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "the system does not give {} threads ({}): use fewer", self.count, self.reason)
+        write!(f, "{} threads are not to be had ({}): use fewer", self.count, self.reason)
     }
 }
 
@@ -82,7 +87,7 @@ impl Threads {
     /// [`try_new`](Self::try_new) for a number of threads that the system is known to give.
     ///
     /// # Panics
-    /// If `count` is 0 or the operating system refuses a thread.
+    /// If `count` is 0 or [`try_new`](Self::try_new) refuses.
     pub fn new(count: usize) -> Self {
         Self::try_new(count).unwrap_or_else(|refused| panic!("{refused}"))
     }
@@ -90,7 +95,7 @@ impl Threads {
     /// `count` threads, the calling one among them. Without the feature `parallel` this is always one.
     ///
     /// # Errors
-    /// If the operating system refuses a thread.
+    /// If the operating system refuses a thread, or `count` is above 8,192.
     ///
     /// # Panics
     /// If `count` is 0.
@@ -98,6 +103,9 @@ impl Threads {
         assert!(count >= 1, "a computation needs at least one thread");
         #[cfg(feature = "parallel")]
         {
+            if count > MOST {
+                return Err(Refused { count, reason: alloc::format!("at most {MOST} are asked for") });
+            }
             let team = (count > 1)
                 .then(|| team::Team::new(count))
                 .transpose()
@@ -204,6 +212,16 @@ mod tests {
             let mut items = alloc::vec![1u64; 37];
             threads.for_each_mut(&mut items, |item| *item += 1);
             assert_eq!(items, [2; 37]);
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "parallel")]
+    fn a_count_beyond_all_machines_is_refused() {
+        for count in [MOST + 1, usize::MAX] {
+            let refused = Threads::try_new(count).expect_err("nobody has so many");
+            let message = format!("{count} threads are not to be had (at most 8192 are asked for): use fewer");
+            assert_eq!(refused.to_string(), message);
         }
     }
 

@@ -72,7 +72,7 @@ impl Checkpointing {
 #[derive(Debug, Default)]
 pub(crate) struct Segments {
     pub(crate) checkpointing: Checkpointing,
-    /// Where a segment of the next pass begins in any case, if it has more than one.
+    /// Where a segment of the next pass that keeps a tape begins in any case, if it has more than one.
     pub(crate) extra_cut: usize,
     /// The first step of every segment, then T; empty before the first pass.
     cuts: Vec<usize>,
@@ -82,8 +82,11 @@ pub(crate) struct Segments {
 impl Segments {
     /// Cuts a pass of `steps` steps. One that keeps no tape stays whole.
     pub(crate) fn cut(&mut self, steps: usize, keeps_tape: bool) {
-        let extra_cut = core::mem::take(&mut self.extra_cut);
-        let length = if keeps_tape { self.checkpointing } else { Checkpointing::Off }.segment(steps);
+        let (checkpointing, extra_cut) = match keeps_tape {
+            true => (self.checkpointing, core::mem::take(&mut self.extra_cut)),
+            false => (Checkpointing::Off, 0),
+        };
+        let length = checkpointing.segment(steps);
         self.cuts.clear();
         self.cuts.extend((0..steps.max(1)).step_by(length));
         if length < steps
@@ -156,5 +159,14 @@ mod tests {
         let mut segments = Segments { checkpointing: Checkpointing::Auto, ..Segments::default() };
         segments.cut(9, false);
         assert_eq!(segments.cuts, [0, 9]);
+    }
+
+    #[test]
+    fn an_extra_cut_waits_for_a_pass_with_a_tape_and_is_made_once() {
+        let mut segments = Segments { checkpointing: Checkpointing::every(3), extra_cut: 4, ..Segments::default() };
+        for (keeps_tape, cuts) in [(false, &[0, 8][..]), (true, &[0, 3, 4, 6, 8]), (true, &[0, 3, 6, 8])] {
+            segments.cut(8, keeps_tape);
+            assert_eq!(segments.cuts, cuts);
+        }
     }
 }

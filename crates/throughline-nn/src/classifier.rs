@@ -8,7 +8,7 @@ use throughline_kernels::ops::cross_entropy::{Classified, RowLoss, cross_entropy
 use throughline_kernels::ops::embedding;
 use throughline_kernels::sequence::Ragged;
 
-use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace, dropout};
+use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace, dropout, mean_scale};
 use crate::recurrent::{Pass, place_of};
 
 /// Some sequences to classify, with the memory to hold them ready for the stack.
@@ -77,7 +77,8 @@ impl Network {
         logits
     }
 
-    /// The loss of `sequences` and how many are classified rightly. `targets` holds a class for each.
+    /// The loss of `sequences` and how many are classified rightly. `targets` holds a class for each, or
+    /// [`IGNORED`](throughline_kernels::ops::IGNORED).
     ///
     /// # Panics
     /// If a token or target is out of range.
@@ -97,8 +98,8 @@ impl Network {
         Classified::of(targets, losses)
     }
 
-    /// The mean loss of `sequences` with its gradients: adds to `gradients` and returns what
-    /// [`evaluate_classifier`](Self::evaluate_classifier) does.
+    /// The loss of `sequences`, and the gradients of its mean over the targets that are not ignored: adds to `gradients` and
+    /// returns what [`evaluate_classifier`](Self::evaluate_classifier) does.
     ///
     /// # Panics
     /// If a token or target is out of range, or `weights` were packed for inference only.
@@ -119,7 +120,7 @@ impl Network {
         let logits = &mut workspace.logits[..count * head.output()];
         let losses = &mut workspace.losses;
         losses.resize(targets.len(), RowLoss::default());
-        let scale = 1.0 / count.max(1) as f64;
+        let scale = mean_scale(targets);
         softmax_cross_entropy(isa, threads, logits, head.output(), targets, scale, losses);
         let output = self.config().recurrent.output();
         let features = &workspace.features[..count * output];

@@ -5,7 +5,7 @@ use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_kernels::ops::embedding;
 use throughline_kernels::sequence::Ragged;
 
-use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace, dropout};
+use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace, dropout, mean_scale};
 use crate::recurrent::{Pass, States, place_of};
 
 /// A window of parallel streams.
@@ -15,7 +15,7 @@ pub struct Window<'a> {
     pub batch: &'a Ragged,
     /// `[T, B]`
     pub inputs: &'a [u32],
-    /// `[T, B]`: the unit that follows each input.
+    /// `[T, B]`: the unit that follows each input, or [`IGNORED`](throughline_kernels::ops::IGNORED).
     pub targets: &'a [u32],
     /// The loss is taken from this step on; the steps before it only carry gradients back.
     pub first_scored: usize,
@@ -82,8 +82,9 @@ impl Network {
         workspace.softmax_head.evaluate(weights.threads, &weights.packed.head, features, &window.targets[first..])
     }
 
-    /// The mean loss of a window's scored steps with its gradients: adds to `gradients`. The states inside the window are
-    /// to be had from [`Recurrent::states_after`](crate::recurrent::Recurrent::states_after) afterwards.
+    /// The loss of a window's scored steps, and the gradients of its mean over the targets that are not ignored: adds to
+    /// `gradients`. The states inside the window are to be had from
+    /// [`Recurrent::states_after`](crate::recurrent::Recurrent::states_after) afterwards.
     ///
     /// # Panics
     /// If a token is not below V, a length does not fit, or `weights` were packed for inference only.
@@ -107,7 +108,7 @@ impl Network {
             &weights.packed.head,
             &workspace.features[first * output..rows * output],
             &window.targets[first..],
-            1.0 / (rows - first).max(1) as f64,
+            mean_scale(&window.targets[first..]),
             &mut d_features[first * output..],
             self.head_gradients(gradients),
             &mut workspace.scratch,

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
-use throughline_kernels::ops::cross_entropy::RowLoss;
+use throughline_kernels::ops::cross_entropy::{IGNORED, RowLoss};
 use throughline_kernels::ops::dropout::Dropout;
 use throughline_kernels::ops::linear::{Linear, LinearGradients};
 use throughline_kernels::ops::softmax_head::SoftmaxHead;
@@ -209,6 +209,12 @@ impl Network {
             layout: self.layout(),
         }
     }
+}
+
+/// What the gradient of every row's loss is scaled by for that of the mean, which is over the rows that are not ignored.
+pub(crate) fn mean_scale(targets: &[u32]) -> f64 {
+    let scored = targets.iter().filter(|&&target| target != IGNORED).count();
+    1.0 / scored.max(1) as f64
 }
 
 /// The dropout of a pass at a site, if there is one.

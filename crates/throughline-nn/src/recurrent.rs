@@ -151,8 +151,9 @@ pub struct RecurrentWorkspace<E> {
     layers: Vec<LayerMemory<E>>,
     bidirectional: bool,
     segments: Segments,
-    /// The segment that the tapes are of.
-    taped: usize,
+    /// The segment that the tapes are of. `None` where there is nothing to go back through: before a forward pass that
+    /// keeps a tape, and where a panic has ended one, or its repetition, half-way.
+    taped: Option<usize>,
     slot_gradients: SlotGradients<E>,
     /// Gradients of the outputs of two neighbouring layers.
     d_outputs: [Buffer<E>; 2],
@@ -303,7 +304,7 @@ impl Recurrent {
             layers: (0..self.config.layers).map(|_| LayerMemory::default()).collect(),
             bidirectional: self.config.bidirectional,
             segments: Segments::default(),
-            taped: 0,
+            taped: None,
             slot_gradients: SlotGradients::default(),
             d_outputs: Default::default(),
             scratch: Scratch::for_threads(threads),
@@ -325,6 +326,7 @@ impl Recurrent {
         workspace: &mut RecurrentWorkspace<E>,
     ) {
         let keeps_tape = pass != Pass::Inference;
+        workspace.taped = None;
         workspace.segments.cut(batch.steps(), keeps_tape);
         let count = workspace.segments.count();
         for (layer, memory) in workspace.layers.iter_mut().enumerate() {
@@ -338,7 +340,7 @@ impl Recurrent {
         for segment in 0..count {
             self.run_segment(context, batch, x, pass, segment, keeps_tape && segment + 1 == count, workspace);
         }
-        workspace.taped = count - 1;
+        workspace.taped = keeps_tape.then_some(count - 1);
     }
 
     /// Runs all layers over one segment, from the states at its start to those at its end.
@@ -394,7 +396,7 @@ impl Recurrent {
     /// [`state_gradients`](Self::state_gradients).
     ///
     /// # Panics
-    /// If the arguments are not those of the forward pass.
+    /// If the arguments are not those of the forward pass, or it kept no tape or did not finish.
     #[allow(clippy::too_many_arguments)]
     pub fn backward<E: Element>(
         &self,
@@ -410,18 +412,20 @@ impl Recurrent {
         workspace: &mut RecurrentWorkspace<E>,
     ) {
         let rows = batch.rows();
-        assert_eq!(workspace.segments.steps(), batch.steps(), "run forward on this batch first");
+        let taped = workspace.taped.is_some();
+        assert!(taped, "no finished forward pass has kept a tape in this workspace: run forward on this batch first");
+        let steps = workspace.segments.steps();
+        assert_eq!(steps, batch.steps(), "the last forward pass had other steps: run forward on this batch first");
         assert!(dy.is_none_or(|dy| dy.len() == rows * self.config.output()), "dy is [N, D·H]");
         assert!(dx.as_ref().is_none_or(|dx| dx.len() == rows * self.config.input), "dx is [N, I]");
         for (layer, memory) in workspace.layers.iter_mut().enumerate() {
             self.leave(layer, batch, d_last, memory);
         }
         for segment in (0..workspace.segments.count()).rev() {
-            if segment != workspace.taped {
-                // Whoever catches a panic in between does not find the tapes valid.
-                workspace.taped = usize::MAX;
+            if workspace.taped != Some(segment) {
+                workspace.taped = None;
                 self.run_segment(context, batch, x, pass, segment, true, workspace);
-                workspace.taped = segment;
+                workspace.taped = Some(segment);
             }
             let given = given || segment > 0;
             let dx = dx.as_deref_mut();
@@ -780,8 +784,9 @@ impl<E: Element> RecurrentWorkspace<E> {
         self.segments.checkpointing = checkpointing;
     }
 
-    /// Has the next forward pass keep the states after `steps` steps for [`Recurrent::states_after`], whatever the
-    /// checkpointing. Without checkpointing all are kept; with it those after every k-th step, the last ones and these.
+    /// Has the next forward pass that keeps a tape, and no later one, keep the states after `steps` steps for
+    /// [`Recurrent::states_after`], whatever the checkpointing; the last request counts. Without checkpointing all are kept;
+    /// with it those after every k-th step, the last ones and these. A [`Pass::Inference`] in between changes nothing.
     pub fn keep_states_after(&mut self, steps: usize) {
         self.segments.extra_cut = steps;
     }

@@ -20,21 +20,25 @@ impl Default for Sampling {
 }
 
 /// Chooses an index of `logits`; `uniform` is a random number in [0, 1). `forbidden` is never chosen unless it is the only
-/// index. Ties go to the lower index.
+/// index. Ties go to the lower index. NaN is chosen only where there is nothing else, and an infinite logit that is the
+/// largest always.
 ///
 /// # Panics
 /// If there are no logits.
 pub fn sample(logits: &[f32], sampling: &Sampling, uniform: f64, forbidden: Option<usize>) -> usize {
     assert!(!logits.is_empty(), "there is nothing to choose from");
     let mut ranked: Vec<usize> = (0..logits.len()).filter(|&i| logits.len() == 1 || Some(i) != forbidden).collect();
-    ranked.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
-    if sampling.temperature <= 0.0 {
+    let is_nan = |i: usize| logits[i].is_nan();
+    ranked.sort_by(|&a, &b| is_nan(a).cmp(&is_nan(b)).then(logits[b].total_cmp(&logits[a])));
+    let best = f64::from(logits[ranked[0]]);
+    // Differences from a best that is not finite say nothing.
+    if sampling.temperature <= 0.0 || !best.is_finite() {
         return ranked[0];
     }
+    ranked.retain(|&i| !is_nan(i));
     if sampling.top_k > 0 {
         ranked.truncate(sampling.top_k);
     }
-    let best = f64::from(logits[ranked[0]]);
     let weight = |i: usize| libm::exp((f64::from(logits[i]) - best) / sampling.temperature);
     let mut weights: Vec<f64> = ranked.iter().map(|&i| weight(i)).collect();
     let total: f64 = weights.iter().sum();
@@ -70,6 +74,30 @@ mod tests {
         let half = Sampling { top_p: 0.5, ..Sampling::default() };
         assert_eq!(sample(&LOGITS, &half, 0.9999, None), 1);
         assert_eq!(sample(&LOGITS, &Sampling::default(), 0.9999, None), 3);
+    }
+
+    #[test]
+    fn broken_logits() {
+        let (nan, infinity) = (f32::NAN, f32::INFINITY);
+        let ways = [
+            Sampling::default(),
+            Sampling { temperature: 0.0, ..Sampling::default() },
+            Sampling { top_k: 2, ..Sampling::default() },
+            Sampling { top_p: 0.9, ..Sampling::default() },
+        ];
+        for sampling in &ways {
+            for uniform in [0.0, 0.5, 0.9999] {
+                let choose = |logits: &[f32], forbidden| sample(logits, sampling, uniform, forbidden);
+                for nan in [nan, -nan] {
+                    assert_eq!(choose(&[nan, -50.0, 2.0, nan], None), 2, "{sampling:?}");
+                    assert_eq!(choose(&[nan, -infinity, nan], None), 1, "{sampling:?}");
+                    assert_eq!(choose(&[nan, infinity, 3.0, infinity], None), 1, "{sampling:?}");
+                    assert_eq!(choose(&[nan, nan, nan], Some(0)), 1, "{sampling:?}");
+                }
+                assert_eq!(choose(&[1.0, infinity, 3.0], Some(1)), choose(&[1.0, 0.0, 3.0], Some(1)), "{sampling:?}");
+                assert_eq!(choose(&[-infinity; 3], None), 0, "{sampling:?}");
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use throughline_simd::{Element, Lane};
 
-use super::{Backward, Cell, Forward, Operand, Phase, tanh_slope};
+use super::{Backward, Cell, Forward, Operand, Phase, one, tanh_slope};
 
 const PHASES: &[Phase] = &[Phase { first_gate: 0, slots: &[0], operand: Operand::Hidden }];
 
@@ -50,11 +50,13 @@ impl Cell for RnnRelu {
         unit.h = unit.slots[0];
     }
 
-    /// a = max(0, p), so dp = dh where a > 0 and 0 elsewhere (at p = 0 too, as usual).
+    /// a = max(0, p), so dp = dh where a > 0 and 0 where not (at p = 0 too, as usual). Where a is NaN neither holds, and dp
+    /// is a: a 0 would hide that the run is broken.
     #[inline(always)]
     fn backward<L: Lane>(lane: L, _: usize, unit: &mut Backward<L::Vector>) {
-        let zero = lane.splat(L::Element::ZERO);
-        unit.d[0] = lane.select(lane.less(zero, unit.slots[0]), unit.dh, zero);
+        let (zero, a) = (lane.splat(L::Element::ZERO), unit.slots[0]);
+        let closed = lane.select(lane.less(a, lane.splat(one::<L>())), zero, a);
+        unit.d[0] = lane.select(lane.less(zero, a), unit.dh, closed);
         unit.dh = zero;
     }
 }

@@ -93,6 +93,14 @@ pub fn forward<E: Element>(
     step_input: Option<&dyn StepInput<E>>,
 ) {
     let shape = layer.shape;
+    // First of all: a tape of an earlier pass must not outlast one that panics.
+    let mut tape = match record {
+        Record::Nothing => None,
+        Record::Tape(tape) => {
+            tape.prepare(shape, batch.rows());
+            Some(tape)
+        }
+    };
     let states = shape.directions * batch.batch() * shape.hidden;
     assert_eq!(x.len(), batch.rows() * shape.input, "x is [N, I]");
     assert_eq!(y.len(), batch.rows() * shape.output(), "y is [N, D·H]");
@@ -103,15 +111,8 @@ pub fn forward<E: Element>(
         assert_eq!(c_n.len(), states, "c_n is [D, B, H]");
         c_n.copy_from_slice(initial.c);
     }
-    let tape = match record {
-        Record::Nothing => None,
-        Record::Tape(tape) => {
-            tape.prepare(shape, batch.rows());
-            Some(tape)
-        }
-    };
     let mut tapes = [None, None];
-    if let Some(tape) = tape {
+    if let Some(tape) = &mut tape {
         for (memory, direction) in tapes.iter_mut().zip(&mut tape.directions) {
             *memory = Some(TapeMemory::new(direction));
         }
@@ -145,6 +146,9 @@ pub fn forward<E: Element>(
         }
     }
     last_states(&shape, batch, initial.h, y, h_n);
+    if let Some(tape) = tape {
+        tape.complete(shape, batch.rows());
+    }
 }
 
 /// What all tasks of a pass have in common.

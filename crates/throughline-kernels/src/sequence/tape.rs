@@ -46,10 +46,10 @@ impl<E: Element> Tape<E> {
         Self { keep_pre_activations: true, ..Self::default() }
     }
 
-    /// Makes room for `rows` rows of a layer; allocates only when it never held as many.
+    /// Makes room for `rows` rows of a layer; allocates only when it never held as many. The tape holds nothing until
+    /// [`complete`](Self::complete) says so: whoever catches a panic in between finds it empty.
     pub(crate) fn prepare(&mut self, shape: LayerShape, rows: usize) {
-        self.shape = Some(shape);
-        self.rows = rows;
+        self.invalidate();
         self.directions.resize_with(shape.directions, DirectionTape::default);
         for tape in &mut self.directions {
             tape.slots.at_least(rows * shape.slot_width());
@@ -61,6 +61,12 @@ impl<E: Element> Tape<E> {
                 tape.pre_activations.at_least(rows * shape.slot_width());
             }
         }
+    }
+
+    /// All of `rows` rows of a layer is written.
+    pub(crate) fn complete(&mut self, shape: LayerShape, rows: usize) {
+        self.shape = Some(shape);
+        self.rows = rows;
     }
 
     /// Forgets what it holds: its layer has run without it.

@@ -6,6 +6,8 @@ use crate::common::{Numbers, Problem, Setup};
 use throughline_kernels::cells::{CellKind, TINY_STATE};
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa, for_each_cell};
+use throughline_testkit::assert_same_bits;
+use throughline_testkit::gradient::Bits;
 
 /// Parameter gradients of a batch against the sum over its sequences or chunks: the rows are added in another order.
 const SUM_TOLERANCE_F32: f64 = 1e-5;
@@ -133,6 +135,34 @@ fn check_tiny_gradients(cell: CellKind) {
         assert!(t < STEPS - 9 || dh.iter().any(|&x| x != 0.0), "the gradient fades away, but not at once");
     }
     assert!(dh.iter().chain(&dc).all(|&x| x == 0.0), "every trace of the gradient is gone: {dh:?}, {dc:?}");
+}
+
+/// The derivative of relu hides no NaN, and is +0 where the unit is closed: the same bits on every instruction set.
+#[test]
+fn a_broken_activation_of_relu_has_a_broken_gradient() {
+    fn check<E: Element + Bits>() {
+        let mut problem = Problem::<E>::new(&Setup::new(CellKind::RnnRelu, 3, 37, &[1; 9]));
+        for unit in [0, 5, 16, 36] {
+            problem.parameters[0].bias_ih[unit] = E::from_f64(f64::NAN);
+        }
+        let want = problem.solve(Isa::SCALAR, Threads::ONE, None);
+        for isa in Isa::available() {
+            let got = problem.solve(isa, Threads::ONE, None);
+            for (got, want) in got.sequences.iter().zip(&want.sequences) {
+                assert_same_bits(&format!("activations on {isa:?}"), &got.slots, &want.slots);
+                assert_same_bits(&format!("gradients on {isa:?}"), &got.d_slots, &want.d_slots);
+                for (&a, &d) in got.slots.iter().zip(&got.d_slots) {
+                    let (a, d) = (a.to_f64(), d.to_f64());
+                    assert_eq!(a.is_nan(), d.is_nan(), "{isa:?}: {d} where the activation is {a}");
+                    assert!(a != 0.0 || d.to_bits() == 0, "{isa:?}: {d} where the activation is {a}");
+                }
+            }
+        }
+        let closed = want.sequences.iter().flat_map(|sequence| &sequence.slots).filter(|a| a.to_f64() == 0.0).count();
+        assert!(closed > 9, "{closed} closed units");
+    }
+    check::<f32>();
+    check::<f64>();
 }
 
 macro_rules! stamp {

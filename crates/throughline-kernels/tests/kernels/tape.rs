@@ -1,9 +1,11 @@
 //! The tape shows what its documentation says: every gate, before and after the cell's map.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use crate::common::{Problem, Setup};
 use throughline_kernels::Isa;
 use throughline_kernels::cells::CellKind;
-use throughline_kernels::sequence::{InitialStates, Record, Scratch, Tape, forward};
+use throughline_kernels::sequence::{InitialStates, Ragged, Record, Scratch, StepAt, StepInput, Tape, forward};
 use throughline_kernels::threads::Threads;
 use throughline_testkit::{assert_close, assert_same_bits};
 
@@ -86,4 +88,41 @@ fn check(cell: CellKind) {
 #[test]
 fn every_gate_is_shown() {
     CellKind::ALL.iter().for_each(|&cell| check(cell));
+}
+
+/// Zeros, until the step it panics at.
+struct PanicsAt(usize);
+
+impl StepInput<f32> for PanicsAt {
+    fn forward(&self, at: StepAt, _: &[f32], extra: &mut [f32]) {
+        assert!(at.time < self.0, "no further than step {}", self.0);
+        extra.fill(0.0);
+    }
+
+    fn backward(&self, _: StepAt, _: &[f32], _: &[f32], _: &[f32], _: &mut [f32]) {}
+}
+
+/// Whoever catches a panic of forward does not go back through rows of an earlier pass or through half of this one's.
+#[test]
+fn a_forward_pass_that_panics_leaves_an_empty_tape() {
+    let (input, hidden, steps) = (3, 5, 6);
+    let setup = Setup { extra: 1, ..Setup::new(CellKind::GruAfter, input, hidden, &[steps]) };
+    let problem = Problem::<f32>::new(&setup);
+    let layer = problem.packed_layer(Isa::detect(), Threads::ONE, true);
+    let (batch, sequence) = (Ragged::even(steps, 1), &problem.sequences[0]);
+    let initial = InitialStates { h: &sequence.h0, c: &[], restart_h: &[], restart_c: &[] };
+    let mut tape = Tape::new();
+    let mut run = |x: &[f32], panics_at: usize| {
+        let (mut y, mut h_n) = (vec![0.0; steps * hidden], vec![0.0; hidden]);
+        let finished = catch_unwind(AssertUnwindSafe(|| {
+            let (record, hook) = (Record::Tape(&mut tape), &PanicsAt(panics_at));
+            let scratch = &mut Scratch::for_threads(Threads::ONE);
+            forward(&layer, Threads::ONE, &batch, x, &initial, &mut y, &mut h_n, &mut [], record, scratch, Some(hook));
+        }));
+        (finished.is_ok(), tape.rows())
+    };
+    for (x, panics_at) in [(&sequence.x[..], 3), (&sequence.x[input..], steps)] {
+        assert_eq!(run(&sequence.x, steps), (true, steps));
+        assert_eq!(run(x, panics_at), (false, 0));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
 use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use crate::common::{Model, Numbers, classifier, language_model};
@@ -269,6 +270,31 @@ fn an_inference_pass_leaves_nothing_to_go_back_through() {
     problem.solve(&mut workspace);
     problem.pass = Pass::Inference;
     problem.solve(&mut workspace);
+}
+
+/// Whoever catches a panic of forward finds nothing to go back through, not what an earlier pass or a part of this one left;
+/// the next forward pass sets it right.
+#[test]
+fn a_forward_pass_that_panics_leaves_nothing_to_go_back_through() {
+    let config = RecurrentConfig { layers: 2, ..RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN) };
+    let problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
+    for checkpointing in [Checkpointing::Off, Checkpointing::every(4)] {
+        let mut workspace = problem.workspace(checkpointing);
+        let want = problem.solve(&mut workspace);
+        // The first four steps' rows alone, so that checkpointing runs a segment before it finds out.
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            let x = &problem.x[..4 * 2 * INPUT];
+            problem.recurrent.forward(problem.context(), &problem.batch, x, None, problem.pass, &mut workspace);
+        }));
+        assert!(caught.is_err(), "x is too short");
+        let (mut dx, mut gradients) = (vec![0.0; problem.x.len()], problem.layout.zeros());
+        let caught = catch_unwind(AssertUnwindSafe(|| problem.backward(&mut dx, &mut gradients, &mut workspace)));
+        let message = *caught.expect_err("there is no tape").downcast::<&str>().expect("a message");
+        assert!(message.contains("no finished forward pass has kept a tape"), "{message}");
+        assert!(gradients.iter().all(|&x| x == 0.0));
+        let got = problem.solve(&mut workspace);
+        assert_same_solution(&format!("{checkpointing:?}"), &problem.layout, &got, &want, 0.0);
+    }
 }
 
 /// Whole models with every kind of dropout learn the same, whatever the checkpointing.

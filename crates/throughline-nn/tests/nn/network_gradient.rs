@@ -5,7 +5,7 @@ use throughline_kernels::Element;
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::for_each_cell;
-use throughline_kernels::ops::cross_entropy::Classified;
+use throughline_kernels::ops::cross_entropy::{Classified, IGNORED};
 use throughline_kernels::random::{Philox, Purpose};
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::classifier::Sequences;
@@ -165,6 +165,35 @@ fn check_gradients(cell: CellKind) {
         let name = format!("classifier of {}, bidirectional {bidirectional}", cell.name());
         check_gradient(&name, config.clone(), &Texts::new(&config, &[2, 0, 3, 1]));
     }
+}
+
+/// The gradient is that of the mean which is returned: over the targets that count.
+#[test]
+fn ignored_targets() {
+    fn check(name: &str, config: ModelConfig, ignore: impl Fn(usize) -> Box<dyn Exercise<f64>>) {
+        check_gradient(&format!("{name} with ignored targets"), config.clone(), &*ignore(3));
+        let mut model = Model::<f64>::new(config, DROPOUTS, 1, 4, 0.7);
+        let mut gradients = model.network.layout().zeros();
+        let learnt = ignore(1).learn(&mut model, training(), &mut gradients);
+        assert_eq!((learnt.loss.count, learnt.loss.mean()), (0, 0.0), "{name} without a target");
+        assert!(gradients.iter().all(|&x| x == 0.0), "{name} without a target");
+    }
+    // One target in so many does not count.
+    let ignore = |targets: &mut [u32], every: usize| targets.iter_mut().step_by(every).for_each(|x| *x = IGNORED);
+    for first_scored in [0, 1] {
+        let config = crate::common::language_model(stack(CellKind::Lstm, 3, 4, false), 6, false);
+        check("language model", config.clone(), |every| {
+            let mut streams = Streams::new(&config, 4, 2, first_scored, false);
+            ignore(&mut streams.targets, every);
+            Box::new(streams)
+        });
+    }
+    let config = crate::common::classifier(stack(CellKind::GruAfter, 3, 4, true), 6, 3);
+    check("classifier", config.clone(), |every| {
+        let mut texts = Texts::new(&config, &[2, 0, 3, 1]);
+        ignore(&mut texts.classes, every);
+        Box::new(texts)
+    });
 }
 
 fn check_threads(cell: CellKind) {

@@ -26,7 +26,10 @@ Examples:
   throughline generate lm-1 --prompt \"fn \" --length 300
   echo \"what a fine film\" | throughline predict classify-1
   throughline eval classify-1 --data test.tsv --json
-  throughline bench --cell gru --mode train --json";
+  throughline bench --cell gru --mode train --json
+
+Environment:
+  THROUGHLINE_ISA   the instruction set to compute with: scalar, neon, avx2 or avx512 [default: the widest there is]";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
@@ -138,7 +141,7 @@ pub struct BenchArguments {
     #[arg(long, value_enum, default_value_t = BenchCell::Lstm)]
     pub cell: BenchCell,
     /// forward: inference, weights packed outside the timing. train: pack, forward, full backward. step: one streaming
-    /// step on one thread, the states carried from step to step.
+    /// step on one thread, the states carried from step to step; its bandwidth is beside that of a plain reading loop.
     #[arg(long, value_enum, default_value_t = BenchMode::Train, conflicts_with = "model")]
     pub mode: BenchMode,
     /// Time a whole training step of this model; sizes that are given take the place of the model's.
@@ -173,7 +176,7 @@ pub struct BenchArguments {
     pub bidirectional: bool,
     /// Lengths drawn uniformly from MIN to MAX, both included, or the length of each sequence, instead of --time for
     /// all.
-    #[arg(long, value_name = "MIN..MAX|N,N,...", value_parser = lengths)]
+    #[arg(long, value_name = "MIN..MAX|N,N,...", value_parser = lengths, conflicts_with = "time")]
     pub lengths: Option<BenchLengths>,
     /// Tokens V that a model knows [default: the model's].
     #[arg(long, value_parser = size, requires = "model")]
@@ -181,15 +184,17 @@ pub struct BenchArguments {
     /// Threads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: u16,
-    /// Timed runs, at least 3 [default: as many as fit into about two seconds].
+    /// Timed runs, at least 3, of as many repetitions as the clock needs; with --assert rounds [default: 3 to 200, as fit
+    /// into about two seconds; 7 rounds].
     #[arg(long, value_parser = clap::value_parser!(u32).range(3..=100_000))]
     pub runs: Option<u32>,
     /// Time that untimed runs take at least before that; there is always one.
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 300, conflicts_with = "explain")]
     #[arg(value_parser = clap::value_parser!(u32).range(..=60_000))]
     pub warm_up: u32,
     /// Run once before the timing, and write inputs, parameters and results to a safetensors file that others can check
-    /// theirs against; the peak memory then includes the file.
+    /// theirs against; the peak memory then includes the file. A regular file of that name is replaced, anything else
+    /// refused.
     #[arg(long, value_name = "FILE")]
     pub write: Option<PathBuf>,
     /// Write one JSON object.

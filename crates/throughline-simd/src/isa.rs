@@ -73,7 +73,8 @@ impl Isa {
     pub const SCALAR: Isa = Isa(Proof::Scalar);
 
     /// The widest instruction set of this CPU, or the one that the environment variable `THROUGHLINE_ISA` names (`scalar`,
-    /// `neon`, `avx2`, `avx512`), so that tests and measurements can take another path. Without `std` the widest.
+    /// `neon`, `avx2`, `avx512`), so that tests and measurements can take another path; an empty variable names none.
+    /// Without `std` the widest.
     ///
     /// # Panics
     /// Where [`try_detect`](Self::try_detect) has an error.
@@ -87,7 +88,7 @@ impl Isa {
     /// If the variable names no instruction set that this CPU has.
     pub fn try_detect() -> Result<Isa, NoSuchIsa> {
         #[cfg(feature = "std")]
-        if let Some(wanted) = std::env::var_os("THROUGHLINE_ISA") {
+        if let Some(wanted) = std::env::var_os("THROUGHLINE_ISA").filter(|wanted| !wanted.is_empty()) {
             return Isa::available().find(|isa| wanted == isa.name().as_str()).ok_or(NoSuchIsa(()));
         }
         Ok(Isa::available().last().expect("scalar code is always available"))

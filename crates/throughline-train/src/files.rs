@@ -21,6 +21,28 @@ pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Checks that a name from outside may be given to [`write_atomically`] or [`replace`]: there is a regular file or nothing.
+/// Anything else (a device, a pipe, a link) would not be written to, but lose its name to a new file.
+///
+/// # Errors
+/// [`Error::File`] if something else is there, [`Error::Io`] if that cannot be told.
+pub fn check_replaceable(path: &Path) -> Result<()> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io(path, "look up")(error)),
+    };
+    if kind.is_file() {
+        return Ok(());
+    }
+    let found = match (kind.is_dir(), kind.is_symlink()) {
+        (true, _) => "a folder",
+        (_, true) => "a symbolic link",
+        _ => "a device, a pipe or the like",
+    };
+    Err(Error::file(path, "file to write", "a regular file, which is replaced, or a new name", found))
+}
+
 /// Puts `bytes` in the place of the file at `path`, in one step (see [`replace`]).
 ///
 /// # Errors
@@ -114,6 +136,27 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(matches!(write_atomically(&path, b"new"), Err(Error::Io { .. })));
         assert_eq!(folder.entries(), ["taken"]);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn only_regular_files_and_new_names_are_replaceable() {
+        let folder = TestFolder::new();
+        write_atomically(&folder.join("file"), b"").unwrap();
+        std::os::unix::fs::symlink("file", folder.join("link")).unwrap();
+        std::os::unix::fs::symlink("nothing", folder.join("dangling")).unwrap();
+        for name in ["file", "new", "missing/new"] {
+            check_replaceable(&folder.join(name)).unwrap();
+        }
+        for (path, found) in [
+            (folder.join("link"), "a symbolic link"),
+            (folder.join("dangling"), "a symbolic link"),
+            (folder.join("."), "a folder"),
+            (PathBuf::from("/dev/null"), "a device"),
+        ] {
+            let error = check_replaceable(&path).unwrap_err().to_string();
+            assert!(error.contains("a regular file") && error.contains(found), "{error}");
+        }
     }
 
     #[test]

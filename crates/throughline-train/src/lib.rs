@@ -23,7 +23,7 @@ mod trainer;
 pub use checkpoint::Progress;
 pub use digest::Digest;
 pub use error::{Error, Origin, RecipeError, Result};
-pub use files::{read_at_most, replace, write_atomically};
+pub use files::{check_replaceable, read_at_most, replace, write_atomically};
 pub use generate::generate;
 pub use lesson::{BUILT_IN, Evaluation, Lesson, Model, Place};
 pub use metrics::{MetricsLog, Part, Row};

@@ -292,6 +292,27 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::to_toml`].
     pub fn identity(&self) -> crate::Result<String> {
+        Ok(crate::Digest::of(self.deciding().to_toml()?.as_bytes()))
+    }
+
+    /// The keys that give this recipe another [`identity`](Self::identity) than `other`.
+    ///
+    /// # Errors
+    /// As [`Recipe::to_toml`], for either of them.
+    pub fn deciding_keys_unlike(&self, other: &Self) -> crate::Result<Vec<String>> {
+        self.check()?;
+        other.check()?;
+        let [ours, theirs] = [self, other].map(|recipe| recipe.deciding().to_table());
+        let mut keys = resolve::dotted_keys(&ours, "");
+        keys.retain(|key| match check::value_at(&ours, key) {
+            Some(toml::Value::Table(_)) => false,
+            value => value != check::value_at(&theirs, key),
+        });
+        Ok(keys)
+    }
+
+    /// This recipe with defaults for all that does not decide the numbers of the run.
+    fn deciding(&self) -> Self {
         let defaults = Self::default_for(self.task);
         let train = Train {
             epochs: defaults.train.epochs,
@@ -303,8 +324,7 @@ impl Recipe {
             ..self.train.clone()
         };
         let Self { seed, data, model, optimiser, schedule, .. } = self.clone();
-        let deciding = Self { seed, data, model, train, optimiser, schedule, ..defaults };
-        Ok(crate::Digest::of(deciding.to_toml()?.as_bytes()))
+        Self { seed, data, model, train, optimiser, schedule, ..defaults }
     }
 }
 

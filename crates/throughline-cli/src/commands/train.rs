@@ -41,7 +41,17 @@ pub fn run(arguments: TrainArguments) -> Result<()> {
                 );
             }
             let folder = RunFolder::open(Path::new(super::RUNS), run)?;
-            let recipe = Recipe::resolve(Some(&folder.config_toml()), &arguments.set, &[])?;
+            let config = folder.config_toml();
+            let recipe = Recipe::resolve(Some(&config), &arguments.set, &[])?;
+            let changed = recipe.deciding_keys_unlike(&Recipe::resolve(Some(&config), &[], &[])?)?;
+            if !changed.is_empty() {
+                bail!(
+                    "--set: {}: expected the value the run began with, as in {}, found another; leave it out, or start a \
+                     new run",
+                    changed.join(", "),
+                    config.display()
+                );
+            }
             let outcome = train::resume(&recipe, &folder, &stop, &mut |event| {
                 training.store(true, Ordering::Relaxed);
                 progress.show(&event);

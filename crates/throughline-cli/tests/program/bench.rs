@@ -9,6 +9,8 @@ use crate::folder::{Folder, json_lines};
 use crate::trained::with;
 
 const TINY: &[&str] = &["bench", "--time", "3", "--batch", "4", "--input", "5", "--hidden", "6", "--json"];
+/// Without a length.
+const SMALL: &[&str] = &["bench", "--batch", "4", "--input", "5", "--hidden", "6", "--json"];
 const STEP: &[&str] = &["bench", "--mode", "step", "--batch", "4", "--input", "5", "--hidden", "6", "--json"];
 /// As short as it can be.
 const SHORT: &[&str] = &["--runs", "3", "--warm-up", "0"];
@@ -21,6 +23,8 @@ fn check(row: &Value) {
     assert!(number(row, "runs") >= 3.0, "{row}");
     assert!(number(row, "median_s") > 0.0 && number(row, "median_s") <= number(row, "p90_s"), "{row}");
     assert!(number(row, "gflops") > 0.0, "{row}");
+    // So small a run is over before the clock has told it well.
+    assert!(number(row, "repeats") > 1.0, "{row}");
     assert!(number(row, "peak_share") > 0.0 && number(row, "peak_share") < 1.0, "{row}");
     assert!(!row["isa"].as_str().unwrap().is_empty(), "{row}");
     if cfg!(target_os = "linux") {
@@ -101,7 +105,9 @@ fn every_cell_and_mode() {
 
 #[test]
 fn directions_layers_threads_and_lengths() {
-    let row = bench(&["--bidirectional", "--layers", "2", "--threads", "2", "--lengths", "2..9", "--runs", "8"]);
+    let options = ["--bidirectional", "--layers", "2", "--threads", "2", "--lengths", "2..9", "--runs", "8"];
+    let row = bench_in(&Folder::new(), &with(SMALL, &options));
+    check(&row);
     assert_eq!((&row["runs"], &row["threads"]), (&8.into(), &2.into()));
     let lengths: Vec<u64> = row["lengths"].as_array().unwrap().iter().map(|length| length.as_u64().unwrap()).collect();
     assert!(lengths.len() == 4 && lengths.iter().all(|length| (2..=9).contains(length)), "{row}");
@@ -123,7 +129,7 @@ fn what_a_stack_computed_is_written() {
     let sizes = ["--bidirectional", "--layers", "2", "--lengths", "2,4,1,3", "--write", "a.safetensors"];
     for (cell, gates, mode) in [("lstm", 4, "train"), ("gru", 3, "train"), ("rnn", 1, "forward")] {
         let sizes = with(&sizes, &["--cell", cell, "--mode", mode]);
-        bench_in(&folder, &with(&with(TINY, &sizes), SHORT));
+        bench_in(&folder, &with(&with(SMALL, &sizes), SHORT));
         assert_eq!(folder.names(""), ["a.safetensors"]);
         let written = Written::read(&folder, "a.safetensors");
         written.has(&[
@@ -159,6 +165,7 @@ fn one_step_after_the_other() {
         let row = bench_in(&folder, &with(&with(STEP, &options), SHORT));
         check(&row);
         assert_eq!((&row["rows"], &row["threads"]), (&4.into(), &1.into()));
+        assert_eq!(row["repeats"], row["steps_per_run"]);
         for key in ["bytes", "read_gb_s", "bandwidth_share", "steps_per_run"] {
             assert!(number(&row, key) > 0.0, "{key} in {row}");
         }
@@ -269,9 +276,9 @@ fn elementwise_functions() {
 #[test]
 fn for_people() {
     let said = Folder::new().run(&with(&TINY[..TINY.len() - 1], &["--runs", "7"])).succeeded();
-    assert!(said.contains("median") && said.contains("7 runs") && said.contains("% of the peak"), "{said}");
+    assert!(said.contains("median") && said.contains("7 runs of ") && said.contains("% of the peak"), "{said}");
     let said = Folder::new().run(&with(&STEP[..STEP.len() - 1], SHORT)).succeeded();
-    assert!(said.contains("median") && said.contains("% of the bandwidth"), "{said}");
+    assert!(said.contains("median") && said.contains("% of the bandwidth of a plain reading loop"), "{said}");
     let said = Folder::new().run(&with(&["bench", "--maths"], SHORT)).succeeded();
     assert!(said.contains("exp") && said.contains("tanh") && said.contains("nanosecond"), "{said}");
 }
@@ -284,6 +291,34 @@ fn sizes_that_no_memory_holds_are_refused() {
     Folder::new().run(&["bench", "--layers", huge, "--hidden", "4096"]).refused(&["memory", "--layers"]);
     let model = ["bench", "--model", "word-lm", "--vocabulary", huge, "--hidden", "65536"];
     Folder::new().run(&model).refused(&["memory", "--vocabulary"]);
+    Folder::new().run(&["bench", "--explain", "--batch", huge, "--time", huge]).refused(&["memory", "--batch"]);
+}
+
+/// Whatever limit the process has, a run has its memory or is refused; nothing ends it in the middle.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_limit_of_the_address_space_is_kept() {
+    let (mut ran, mut refused) = (0, 0);
+    for options in [
+        &["--mode", "forward", "--input", "1024", "--hidden", "1024", "--time", "2"][..],
+        &["--mode", "train", "--hidden", "32", "--batch", "100", "--time", "300", "--threads", "2"],
+        &["--mode", "step", "--input", "1024", "--hidden", "1024", "--batch", "1"],
+        &["--model", "word-lm", "--hidden", "64", "--time", "3", "--write", "file"],
+        &["--mode", "train", "--input", "1024", "--hidden", "1024", "--time", "2", "--batch", "2", "--explain"],
+    ] {
+        let short = if options.contains(&"--explain") { &[][..] } else { SHORT };
+        for mib in [60, 120, 180, 240, 360] {
+            let limited = Folder::new().run_limited(&with(&with(&["bench"], options), short), mib);
+            match limited.code {
+                Some(0) => ran += 1,
+                _ => {
+                    limited.refused(&["GiB of address space", "ulimit -v", "--batch"]);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(ran > 5 && refused > 5, "{ran} ran, {refused} were refused");
 }
 
 #[test]
@@ -300,7 +335,10 @@ fn the_plan_is_explained() {
     assert!(chosen.iter().all(|line| line.starts_with("  * 2 workers by sequences")), "{chosen:?}");
     assert!(explain(&["--time", "2", "--batch", "1", "--hidden", "4", "--threads", "2"])[0].contains("one worker"));
     let asked = ["--explain", "--mode", "forward", "--time", "2", "--hidden", "4", "--assert", "--runs", "3"];
-    assert!(Folder::new().run(&with(&["bench"], &asked)).succeeded().contains("measured, the medians of 3 rounds"));
+    let said = Folder::new().run(&with(&["bench"], &asked));
+    // Both are said, also where another plan was faster this time.
+    assert!(said.out.contains("layer 0: ") && said.out.contains("measured, the medians of 3 rounds"), "{said:?}");
+    assert!(said.code == Some(0) || said.err.starts_with("error: --assert: expected a plan"), "{said:?}");
 }
 
 #[test]
@@ -308,6 +346,7 @@ fn the_environment_chooses_the_instruction_set() {
     let row =
         json_lines(&Folder::new().run_in_environment(&with(TINY, SHORT), "THROUGHLINE_ISA", "scalar").succeeded());
     assert_eq!(row[0]["isa"], "scalar");
+    Folder::new().run_in_environment(&with(TINY, SHORT), "THROUGHLINE_ISA", "").succeeded();
     let refused = Folder::new().run_in_environment(&with(TINY, SHORT), "THROUGHLINE_ISA", "mmx");
     refused.refused(&["THROUGHLINE_ISA", "expected", "scalar", "found \"mmx\""]);
 }
@@ -320,7 +359,27 @@ fn what_cannot_be_run_is_refused() {
         folder.run(&with(STEP, options)).refused(&["--mode step", "expected", &format!("found {}", options[0])]);
     }
     let uneven = ["bench", "--model", "char-lm", "--hidden", "8", "--lengths", "3,4"];
-    folder.run(&uneven).refused(&["--lengths", "expected", "[3, 4]", "--time"]);
+    folder.run(&uneven).refused(&["--lengths", "expected", "found 3 to 4", "--time"]);
+    folder.run(&["bench", "--explain", "--runs", "3"]).refused(&["--runs", "expected --assert"]);
     folder.run(&with(TINY, &["--write", "nowhere/file", "--runs", "3"])).refused(&["nowhere/file", "write"]);
     assert_eq!(folder.names(""), [""; 0]);
+}
+
+#[test]
+#[cfg(unix)]
+fn only_a_regular_file_is_replaced() {
+    let folder = Folder::with(&[("target", "old")]);
+    let write = |name: &str| folder.run(&with(&with(TINY, SHORT), &["--write", name]));
+    std::os::unix::fs::symlink("target", folder.join("link")).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
+    std::fs::create_dir(folder.join("folder")).unwrap();
+    for (name, found) in
+        [("link", "a symbolic link"), ("pipe", "a pipe"), ("folder", "a folder"), ("/dev/null", "a device")]
+    {
+        write(name).refused(&[name, "expected a regular file", found]);
+    }
+    assert_eq!(folder.names(""), ["folder", "link", "pipe", "target"]);
+    assert_eq!(folder.text("link"), "old");
+    write("target").succeeded();
+    assert!(Written::read(&folder, "target").shapes.contains_key("y"));
 }

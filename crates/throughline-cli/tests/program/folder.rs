@@ -72,6 +72,19 @@ impl Folder {
         Ran::to_the_end(self.command(arguments).env(name, value).spawn().unwrap())
     }
 
+    /// The same with so many MiB of address space.
+    #[cfg(target_os = "linux")]
+    pub fn run_limited(&self, arguments: &[&str], mib: usize) -> Ran {
+        let mut shell = Command::new("sh");
+        shell.args([
+            "-c",
+            &format!("ulimit -v {} && exec \"$0\" \"$@\"", mib * 1024),
+            env!("CARGO_BIN_EXE_throughline"),
+        ]);
+        shell.args(arguments).current_dir(&self.0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ran::to_the_end(shell.spawn().unwrap())
+    }
+
     pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Ran {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
         // A program that refuses to work may be gone before it has read all.

@@ -39,6 +39,7 @@ fn every_command_has_its_help() {
         }
         assert!(folder.run(&["--help"]).succeeded().contains(&format!("  {command} ")), "{command}");
     }
+    assert!(folder.run(&["--help"]).succeeded().contains("THROUGHLINE_ISA"));
     assert_eq!(folder.names(""), [""; 0], "asking for help leaves nothing behind");
 }
 
@@ -80,6 +81,8 @@ fn a_wrong_command_line_has_exit_code_2() {
         &["bench", "--maths", "--hidden", "10"],
         &["bench", "--maths", "--write", "file"],
         &["bench", "--threads", "1025"],
+        &["bench", "--time", "3", "--lengths", "1..3"],
+        &["bench", "--explain", "--warm-up", "0"],
     ] {
         let ran = folder.run(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}: {ran:?}");

@@ -201,9 +201,15 @@ fn checkpoints() {
         assert_eq!(folder.bytes("runs/lm-1/model.safetensors"), model);
     }
     let folder = language_model();
-    resume(&folder, &["--set", "model.hidden=17"]).refused(&["last.safetensors"]);
-    resume(&folder, &["--set", "optimiser.learning_rate=0.1"])
-        .refused(&["last.safetensors: recipe", "start a new run"]);
+    resume(&folder, &["--set", "model.hidden=17", "train.steps=60", "optimiser.learning_rate=0.1"]).refused(&[
+        "--set: model.hidden, optimiser.learning_rate: expected",
+        "config.toml",
+        "start a new run",
+    ]);
+    let config = folder.text("runs/lm-1/config.toml");
+    folder.write("runs/lm-1/config.toml", format!("seed = 9\n{}", config.replace("seed = 1\n", "")));
+    resume(&folder, &[]).refused(&["last.safetensors: recipe", "start a new run"]);
+    folder.write("runs/lm-1/config.toml", config);
     resume(&folder, &["--set", "model.hiden=17"]).refused(&["did you mean model.hidden?"]);
     for set in ["name=other", "runs_dir=other"] {
         let key = set.split('=').next().unwrap();

@@ -195,7 +195,7 @@ impl Check<'_> {
     }
 }
 
-fn value_at<'t>(table: &'t toml::Table, key: &str) -> Option<&'t toml::Value> {
+pub(super) fn value_at<'t>(table: &'t toml::Table, key: &str) -> Option<&'t toml::Value> {
     match key.split_once('.') {
         None => table.get(key),
         Some((section, rest)) => value_at(table.get(section)?.as_table()?, rest),

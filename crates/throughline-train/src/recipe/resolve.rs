@@ -484,5 +484,11 @@ momentum = 0.9
         for other in ["seed=2", "model.hidden=11", "train.batch=8", "data.limit=100", "optimiser.momentum=0.8"] {
             assert_ne!(identity(&[other]), identity(&[]), "{other}");
         }
+        let unlike = |sets: &[&str]| {
+            let (changed, begun) = (resolve(RECIPE, sets).unwrap(), resolve(RECIPE, &[]).unwrap());
+            changed.deciding_keys_unlike(&begun).unwrap()
+        };
+        assert_eq!(unlike(&same), [""; 0]);
+        assert_eq!(unlike(&["train.epochs=20", "model.hidden=11", "seed=2"]), ["seed", "model.hidden"]);
     }
 }

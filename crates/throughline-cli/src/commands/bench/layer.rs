@@ -10,6 +10,7 @@ use throughline::nn::recurrent::{Context, PackedRecurrent, RecurrentWorkspace};
 use throughline::prelude::*;
 
 use super::file::Record;
+use super::memory::{self, Needs};
 use super::timing::{Figures, Machine, Subject, measure};
 use super::{Sizes, products};
 use crate::arguments::{BenchArguments, BenchMode};
@@ -32,14 +33,13 @@ pub struct Layer {
 
 pub fn report(arguments: &BenchArguments) -> Result<String> {
     let sizes = Sizes::of_stack(arguments)?;
-    sizes.check_memory(0)?;
     let mut layer = Layer::new(arguments, &sizes)?;
     if let Some(path) = &arguments.write {
         layer.write(&sizes, path)?;
     }
-    let timed = measure(&mut layer, arguments);
+    let (timed, repeats) = measure(&mut layer, arguments);
     let passes = if layer.train { 3.0 } else { 1.0 };
-    let figures = Figures::of(&timed, products(&sizes.config, layer.batch.rows()) * passes);
+    let figures = Figures::of(&timed, repeats, products(&sizes.config, layer.batch.rows()) * passes);
     if !arguments.json {
         return Ok(figures.text(&layer.machine));
     }
@@ -50,9 +50,11 @@ pub fn report(arguments: &BenchArguments) -> Result<String> {
 }
 
 impl Layer {
+    /// Random weights and data of these sizes, if there is memory for them.
     pub fn new(arguments: &BenchArguments, sizes: &Sizes) -> Result<Self> {
-        let (machine, config) = (Machine::new(arguments)?, sizes.config);
         let train = arguments.mode == BenchMode::Train;
+        memory::check(sizes, &Needs { copies: 2, train, ..Needs::default() }, arguments)?;
+        let (machine, config) = (Machine::new(arguments)?, sizes.config);
         let batch = Ragged::new(&sizes.lengths);
         let mut random = Philox::new(1, Purpose::Benchmark, 1).stream();
         let mut noise = |count: usize| -> Vec<f32> { (0..count).map(|_| random.uniform() as f32 - 0.5).collect() };
@@ -81,7 +83,7 @@ impl Layer {
 
     /// What one run computes.
     fn write(&mut self, sizes: &Sizes, path: &Path) -> Result<()> {
-        self.once();
+        self.run(1);
         let (batch, config) = (&self.batch, &sizes.config);
         let (rows, output) = (batch.rows(), config.output());
         let mut last = States::default();
@@ -105,21 +107,23 @@ impl Layer {
 }
 
 impl Subject<1> for Layer {
-    fn once(&mut self) -> f64 {
+    fn run(&mut self, times: usize) -> f64 {
         let Self { machine, train, recurrent, layout, parameters, gradients, packed, workspace, batch, x, dy, dx } =
             self;
         let (threads, train) = (&machine.threads, *train);
         let begun = Instant::now();
-        if train {
-            // Part of every training step: gradients add up until they are cleared.
-            reduce::clear(threads, gradients);
-            recurrent.pack(threads, layout, parameters, packed);
-        }
-        let context = Context { threads, packed, parameters, layout };
-        let pass = if train { Pass::Traced } else { Pass::Inference };
-        recurrent.forward(context, batch, x, None, pass, workspace);
-        if train {
-            recurrent.backward(context, batch, x, false, pass, Some(dy), None, Some(dx), gradients, workspace);
+        for _ in 0..times {
+            if train {
+                // Part of every training step: gradients add up until they are cleared.
+                reduce::clear(threads, gradients);
+                recurrent.pack(threads, layout, parameters, packed);
+            }
+            let context = Context { threads, packed, parameters, layout };
+            let pass = if train { Pass::Traced } else { Pass::Inference };
+            recurrent.forward(context, batch, x, None, pass, workspace);
+            if train {
+                recurrent.backward(context, batch, x, false, pass, Some(dy), None, Some(dx), gradients, workspace);
+            }
         }
         begun.elapsed().as_secs_f64()
     }

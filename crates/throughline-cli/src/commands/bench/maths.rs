@@ -12,8 +12,6 @@ use crate::arguments::BenchArguments;
 
 /// Elements of the array: with the results 32 KiB.
 const ELEMENTS: usize = 4096;
-/// A run goes over the array so often that it is long enough for the clock: half a millisecond or more.
-const PASSES: usize = 512;
 
 struct Elementwise {
     isa: Isa,
@@ -23,13 +21,13 @@ struct Elementwise {
 }
 
 impl Subject<0> for Elementwise {
-    fn once(&mut self) -> f64 {
+    fn run(&mut self, times: usize) -> f64 {
         let begun = Instant::now();
-        for _ in 0..PASSES {
+        for _ in 0..times {
             peak::apply(self.isa, self.function, &self.x, &mut self.y);
             std::hint::black_box(&mut self.y);
         }
-        begun.elapsed().as_secs_f64() / PASSES as f64
+        begun.elapsed().as_secs_f64()
     }
 
     fn limits(&mut self) -> [f64; 0] {
@@ -45,7 +43,7 @@ pub fn report(arguments: &BenchArguments) -> Result<String> {
     let mut said = Vec::new();
     for function in Function::ALL {
         let mut subject = Elementwise { isa, function, x: x.clone(), y: vec![0.0; ELEMENTS] };
-        let timed = measure(&mut subject, arguments);
+        let (timed, _) = measure(&mut subject, arguments);
         let mut seconds: Vec<f64> = timed.iter().map(|timed| timed.seconds).collect();
         let rate = ELEMENTS as f64 / median(&mut seconds) / 1e9;
         object.insert(format!("{}_per_ns", function.name()), json!(rate));

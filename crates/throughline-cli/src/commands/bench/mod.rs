@@ -4,12 +4,15 @@
 //! - [`explain`]: how its work is shared out, and whether another way would be faster;
 //! - [`step`]: one streaming step;
 //! - [`model`]: a whole training step;
-//! - [`maths`]: the elementwise functions.
+//! - [`maths`]: the elementwise functions;
+//! - [`timing`]: how all of them are timed;
+//! - [`memory`]: whether there is memory for them.
 
 mod explain;
 mod file;
 mod layer;
 mod maths;
+mod memory;
 mod model;
 mod step;
 mod timing;
@@ -17,16 +20,16 @@ mod timing;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use throughline::prelude::*;
+use throughline::train::check_replaceable;
 
 use crate::arguments::{BenchArguments, BenchCell, BenchLengths, BenchMode};
 use crate::output::say_line;
 use file::Record;
 
-/// More memory, in bytes, is not asked for.
-const MOST_MEMORY: f64 = 64.0 * GIB;
-const GIB: f64 = (1_u64 << 30) as f64;
-
 pub fn run(arguments: &BenchArguments) -> Result<()> {
+    if let Some(path) = &arguments.write {
+        check_replaceable(path)?;
+    }
     let report = match (arguments.maths, arguments.model, arguments.mode) {
         (true, _, _) => maths::report(arguments)?,
         (_, Some(model), _) => model::report(arguments, model)?,
@@ -34,7 +37,7 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
             bail!("--explain: expected --mode forward or train, found step, which runs on one thread and has no plan")
         }
         (_, _, BenchMode::Step) => step::report(arguments)?,
-        (_, _, BenchMode::Forward | BenchMode::Train) if arguments.explain => explain::report(arguments)?,
+        (_, _, BenchMode::Forward | BenchMode::Train) if arguments.explain => return explain::run(arguments),
         (_, _, BenchMode::Forward | BenchMode::Train) => layer::report(arguments)?,
     };
     Ok(say_line(&report)?)
@@ -109,28 +112,6 @@ impl Sizes {
 
     fn rows(&self) -> usize {
         self.lengths.iter().sum()
-    }
-
-    /// Refuses sizes that no memory holds. Counts in floating point, which does not overflow, what there is at least:
-    /// input, output, gates and states of every layer, and all of them, as the weights, with their gradients; and
-    /// `others` parameters that are not the stack's.
-    fn check_memory(&self, others: usize) -> Result<()> {
-        let config = &self.config;
-        let (input, hidden, layers) = (config.input as f64, config.hidden as f64, config.layers as f64);
-        let (directions, gates) = (config.directions() as f64, config.cell.gates() as f64);
-        let activations = self.rows() as f64 * (input + layers * directions * hidden * (gates + 1.0));
-        let above = (layers - 1.0) * (directions + 1.0) * hidden;
-        let weights = directions * gates * hidden * (input + hidden + above) + others as f64;
-        let bytes = 2.0 * 4.0 * (activations + weights);
-        if bytes > MOST_MEMORY {
-            bail!(
-                "expected sizes that fit {} GiB of memory, found some that need {:.0} GiB or more; make --time \
-                 (--lengths), --batch, --input, --hidden, --layers or --vocabulary smaller",
-                MOST_MEMORY / GIB,
-                bytes / GIB
-            );
-        }
-        Ok(())
     }
 
     /// Says in a file what was run.

@@ -23,6 +23,7 @@ use throughline::nn::recurrent::{Context, PackedRecurrent, RecurrentWorkspace};
 use throughline::prelude::*;
 
 use super::file::Record;
+use super::memory::{self, Needs};
 use super::timing::{Figures, Machine, Subject, measure};
 use super::{Defaults, Sizes, products};
 use crate::arguments::{BenchArguments, BenchLengths, BenchModel};
@@ -64,9 +65,9 @@ impl Plan {
         Ok(Self { model, sizes, vocabulary, outputs, method, learning_rate, clip_norm })
     }
 
-    fn check(&self) -> Result<()> {
-        let config = &self.sizes.config;
-        self.sizes.check_memory(self.vocabulary * config.input + self.outputs * config.output())
+    fn check_memory(&self, arguments: &BenchArguments) -> Result<()> {
+        let (copies, vocabulary, outputs) = (2 + self.method.moments().len(), self.vocabulary, self.outputs);
+        memory::check(&self.sizes, &Needs { copies, train: true, vocabulary, outputs, others: 0 }, arguments)
     }
 
     /// Rows that the head reads.
@@ -88,16 +89,16 @@ impl Plan {
 
 pub fn report(arguments: &BenchArguments, model: BenchModel) -> Result<String> {
     let plan = Plan::new(arguments, model)?;
-    plan.check()?;
+    plan.check_memory(arguments)?;
     let mut training = Training::new(Machine::new(arguments)?, &plan)?;
     if let Some(path) = &arguments.write {
         training.write(&plan, path)?;
     }
-    let timed = measure(&mut training, arguments);
+    let (timed, repeats) = measure(&mut training, arguments);
     if !training.loss.is_finite() {
         bail!("expected a finite loss after {} updates, found {}", training.optimiser.updates(), training.loss);
     }
-    let figures = Figures::of(&timed, plan.operations());
+    let figures = Figures::of(&timed, repeats, plan.operations());
     if !arguments.json {
         return Ok(format!("{}: {}", plan.name(), figures.text(&training.machine)));
     }
@@ -204,11 +205,15 @@ impl Training {
 }
 
 impl Subject<1> for Training {
-    fn once(&mut self) -> f64 {
-        self.lesson.draw(&mut self.random);
-        let begun = Instant::now();
-        self.update();
-        begun.elapsed().as_secs_f64()
+    fn run(&mut self, times: usize) -> f64 {
+        let mut seconds = 0.0;
+        for _ in 0..times {
+            self.lesson.draw(&mut self.random);
+            let begun = Instant::now();
+            self.update();
+            seconds += begun.elapsed().as_secs_f64();
+        }
+        seconds
     }
 
     fn limits(&mut self) -> [f64; 1] {
@@ -255,8 +260,11 @@ impl LanguageModel {
     fn new(machine: &Machine, plan: &Plan) -> Result<Self> {
         let lengths = &plan.sizes.lengths;
         let (time, streams) = (lengths[0], lengths.len());
-        if lengths.iter().any(|&length| length != time) {
-            bail!("--lengths: expected one length for all streams of a language model, found {lengths:?}; use --time");
+        let [least, most] = [lengths.iter().min(), lengths.iter().max()].map(|length| length.expect("there is one"));
+        if least != most {
+            bail!(
+                "--lengths: expected one length for all streams of a language model, found {least} to {most}; use --time"
+            );
         }
         let engine = Engine::new(machine, plan, Task::Lm)?;
         let tokens = || vec![0; time * streams];

@@ -1,4 +1,5 @@
-//! Timing: warm up, then run by run, each between two looks at what the machine can do at that moment.
+//! Timing: warm up, then block by block, each between two looks at what the machine can do at that moment. A block is one
+//! run, or as many as the clock can tell well.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +7,19 @@ use serde_json::{Map, Value, json};
 use throughline::kernels::peak;
 use throughline::prelude::*;
 
+use super::memory::kib;
 use crate::arguments::BenchArguments;
 
 /// Time that the timed runs take about, unless their number is given.
 const TIMED: f64 = 2.0;
 /// The fewest and the most runs then.
 const RUNS: (usize, usize) = (3, 200);
+/// What the clock can tell well; the runs of a block take at least so long together.
+const BLOCK: Duration = Duration::from_micros(200);
+/// A run that seems to take less, in seconds, is looked at so often before it is judged, and runs once untimed before each
+/// block.
+const SHORT: f64 = 20e-3;
+const LOOKS: usize = 5;
 /// How long a limit of the machine is measured before and after each run.
 pub const BURST: Duration = Duration::from_millis(5);
 
@@ -35,53 +43,65 @@ impl Machine {
     }
 }
 
-/// Something to time against `K` limits of the machine.
+/// Something to time beside `K` measures of the machine.
 pub trait Subject<const K: usize> {
-    /// Runs it once; the seconds that count.
-    fn once(&mut self) -> f64;
+    /// Runs it so many times; the seconds of all of them that count.
+    fn run(&mut self, times: usize) -> f64;
 
-    /// What the machine can do at most, at this moment.
+    /// What the machine does at this moment: the first is the peak, the most multiply-adds that it can do. Another need not
+    /// be a limit: a plain reading loop reads less than a product that asks for its weights ahead.
     fn limits(&mut self) -> [f64; K];
 }
 
-/// One timed run, and the means of the limits before and after it.
+/// One timed block, and the means of the limits before and after it.
 pub struct Timed<const K: usize> {
+    /// Of one run.
     pub seconds: f64,
     pub limits: [f64; K],
 }
 
-/// Times `subject` as the arguments ask.
-pub fn measure<const K: usize>(subject: &mut impl Subject<K>, arguments: &BenchArguments) -> Vec<Timed<K>> {
+/// Times `subject` as the arguments ask; the blocks, and how many runs each has.
+pub fn measure<const K: usize>(subject: &mut impl Subject<K>, arguments: &BenchArguments) -> (Vec<Timed<K>>, usize) {
     let (begun, warm_up) = (Instant::now(), Duration::from_millis(u64::from(arguments.warm_up)));
-    let mut last;
-    loop {
-        let started = Instant::now();
-        subject.once();
-        last = started.elapsed().as_secs_f64();
-        if begun.elapsed() >= warm_up {
-            break;
-        }
+    // The fastest decides how many runs a block has: the first is cold, and any may have been interrupted.
+    let (mut block, mut untimed) = (subject.run(1), 1);
+    while begun.elapsed() < warm_up || (block < SHORT && untimed < LOOKS) {
+        block = block.min(subject.run(1));
+        untimed += 1;
+    }
+    let mut repeats = 1;
+    // Twice the time, because a core that has been idle is slow at first.
+    while block < 2.0 * BLOCK.as_secs_f64() {
+        repeats *= 2;
+        block = subject.run(repeats).min(subject.run(repeats));
     }
     let runs = match arguments.runs {
         Some(runs) => runs as usize,
-        None => ((TIMED / last) as usize).clamp(RUNS.0, RUNS.1),
+        None => ((TIMED / block) as usize).clamp(RUNS.0, RUNS.1),
     };
     let mut timed = Vec::with_capacity(runs);
     let mut before = subject.limits();
     for _ in 0..runs {
-        let seconds = subject.once();
+        if block < SHORT {
+            // What measures the limits leaves a short run cold.
+            subject.run(1);
+        }
+        let seconds = subject.run(repeats) / repeats as f64;
         let after = subject.limits();
         timed.push(Timed { seconds, limits: std::array::from_fn(|k| (before[k] + after[k]) / 2.0) });
         before = after;
     }
-    timed
+    (timed, repeats)
 }
 
 /// What the timed runs come to.
 pub struct Figures {
     pub median_s: f64,
     pub p90_s: f64,
+    /// Timed blocks.
     pub runs: usize,
+    /// Runs of a block.
+    pub repeats: usize,
     /// Operations a second, in units of 10^9.
     pub gflops: f64,
     /// The share of the peak, the first of the limits: the median over the runs, each beside its own.
@@ -89,23 +109,24 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Of runs of `operations` operations each.
-    pub fn of<const K: usize>(timed: &[Timed<K>], operations: f64) -> Self {
+    /// Of blocks of `repeats` runs of `operations` operations each.
+    pub fn of<const K: usize>(timed: &[Timed<K>], repeats: usize, operations: f64) -> Self {
         let mut seconds: Vec<f64> = timed.iter().map(|timed| timed.seconds).collect();
         let median_s = median(&mut seconds);
         let p90_s = seconds[(seconds.len() * 9).div_ceil(10) - 1];
         let mut shares: Vec<f64> = timed.iter().map(|timed| operations / timed.seconds / timed.limits[0]).collect();
         let (gflops, peak_share) = (operations / median_s / 1e9, median(&mut shares));
-        Self { median_s, p90_s, runs: timed.len(), gflops, peak_share }
+        Self { median_s, p90_s, runs: timed.len(), repeats, gflops, peak_share }
     }
 
     /// As JSON, with what was computed with.
     pub fn json(&self, machine: &Machine) -> Map<String, Value> {
-        let Self { median_s, p90_s, runs, gflops, peak_share } = self;
+        let Self { median_s, p90_s, runs, repeats, gflops, peak_share } = self;
         let object = json!({
             "median_s": median_s,
             "p90_s": p90_s,
             "runs": runs,
+            "repeats": repeats,
             "gflops": gflops,
             "peak_share": peak_share,
             "peak_rss_mib": peak_rss_mib(),
@@ -120,10 +141,11 @@ impl Figures {
     pub fn text(&self, machine: &Machine) -> String {
         let (isa, threads) = (machine.isa.name().as_str(), machine.threads.count());
         format!(
-            "median {}, 90 % below {}, {} runs; {:.1} GFLOP/s, {:.0} % of the peak; {isa}, {threads} threads",
+            "median {}, 90 % below {}, {} runs{}; {:.1} GFLOP/s, {:.0} % of the peak; {isa}, {threads} threads",
             time(self.median_s),
             time(self.p90_s),
             self.runs,
+            if self.repeats > 1 { format!(" of {} each", self.repeats) } else { String::new() },
             self.gflops,
             self.peak_share * 100.0
         )
@@ -143,8 +165,5 @@ pub fn median(values: &mut [f64]) -> f64 {
 
 /// The most memory this process has held, in MiB; `None` where the system does not tell.
 fn peak_rss_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024.0)
+    kib("/proc/self/status", "VmHWM:").map(|bytes| bytes / (1 << 20) as f64)
 }

@@ -39,12 +39,15 @@ const CORE_CACHE: f64 = 1.25e6;
 /// Bytes a cycle that arrive from a core's own cache, and from the one that all share.
 const CORE_CACHE_BYTES: f64 = 32.0;
 const SHARED_CACHE_BYTES: f64 = 7.0;
-/// Cycles that a unit of a row spends in the cell's map, times the vector width.
-const MAP: f64 = 110.0;
+/// Cycles that a unit of a row spends in the cell's map for each gate, times the vector width: an exponential and its share of
+/// the rest.
+const MAP: f64 = 27.0;
+/// Cycles of a step beside all that: going from row to row, product to product.
+const STEP: f64 = 200.0;
 /// Cycles until all workers have met, on average: they are never equally fast.
 const MEETING: f64 = 2_500.0;
 /// Cycles of waking the other workers and waiting for the last.
-const FORK: f64 = 8_000.0;
+const FORK: f64 = 14_000.0;
 /// Multiply-adds of a vector that a cycle does.
 const PIPES: f64 = 2.0;
 
@@ -108,10 +111,10 @@ fn forward_pass<E: Element>(shape: &LayerShape, isa: Isa, steps: f64, alive: f64
     let of_input = rows * input_weights * share / (PIPES * width);
     let all_bytes = if split == Split::Columns && workers < directions { bytes * directions } else { bytes };
     let arrival = if all_bytes <= CORE_CACHE { CORE_CACHE_BYTES } else { SHARED_CACHE_BYTES };
-    let map = rows * hidden * share * MAP / width;
+    let map = rows * hidden * share * shape.cell.gates() as f64 * MAP / width;
     let meetings =
         if split == Split::Units && workers > 1.0 { shape.cell.phases().len() as f64 * MEETING } else { 0.0 };
-    steps * in_turn * (of_input + arithmetic.max(bytes / arrival) + map + meetings)
+    steps * in_turn * (of_input + arithmetic.max(bytes / arrival) + map + STEP + meetings)
 }
 
 #[cfg(test)]
@@ -128,6 +131,7 @@ mod tests {
     fn small_problems_stay_on_one_core() {
         assert_eq!(choose(CellKind::Lstm, 4, 1, 3, 2, 2).workers, 1);
         assert_eq!(choose(CellKind::RnnTanh, 16, 1, 1, 1, 4).workers, 1);
+        assert_eq!(choose(CellKind::RnnTanh, 8, 1, 100, 2, 2).workers, 1);
     }
 
     #[test]

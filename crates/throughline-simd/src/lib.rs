@@ -96,6 +96,13 @@ pub trait Lane: Copy + Send + Sync + 'static {
         let _ = at;
     }
 
+    /// Asks for the memory at `at`, which need not be valid, to come into the nearest cache to be written: no other core
+    /// keeps a copy that would have to be taken back later. Changes nothing else.
+    #[inline(always)]
+    fn prefetch_to_write(self, at: *const Self::Element) {
+        let _ = at;
+    }
+
     /// All elements `x`.
     fn splat(self, x: Self::Element) -> Self::Vector;
     /// Reads `WIDTH` elements; no alignment is needed.

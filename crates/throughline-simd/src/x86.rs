@@ -15,6 +15,13 @@ macro_rules! has {
     }};
 }
 
+/// Every CPU with AVX2 has the instruction; where it does nothing, nothing happens.
+#[inline(always)]
+fn prefetch_to_write(at: *const f32) {
+    // SAFETY: a prefetch of any address is allowed, and neither reads nor writes.
+    unsafe { core::arch::asm!("prefetchw [{at}]", at = in(reg) at, options(nostack, preserves_flags, readonly)) }
+}
+
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx2(());
@@ -146,6 +153,10 @@ impl Lane for Avx2 {
         // SAFETY: a prefetch of any address is allowed and reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
+    #[inline(always)]
+    fn prefetch_to_write(self, at: *const f32) {
+        prefetch_to_write(at);
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -247,6 +258,10 @@ impl Lane for Avx512 {
     fn prefetch(self, at: *const f32) {
         // SAFETY: a prefetch of any address is allowed and reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_to_write(self, at: *const f32) {
+        prefetch_to_write(at);
     }
 
     #[inline(always)]

@@ -138,7 +138,7 @@ impl<E: Element> OuterProducts<'_, E> {
                             tile.out[m] = out.wrapping_add(m * self.out_stride);
                             for v in 0..vectors {
                                 let next = tile.out[m].wrapping_add(tile.rows * self.out_stride + tile.columns[v]);
-                                lane.prefetch(next);
+                                lane.prefetch_to_write(next);
                             }
                         }
                         // SAFETY: the packed a holds `depth` rows of the block's outputs and the packed b `depth` rows of

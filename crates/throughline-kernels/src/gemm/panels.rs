@@ -190,7 +190,7 @@ impl<E: Element> Kernel<E> for Pack<'_, E> {
                         }
                         for i in 0..terms {
                             let to = panel.as_mut_ptr().add((k + i) * step + v * L::WIDTH);
-                            lane.prefetch(to.wrapping_add(L::WIDTH * step));
+                            lane.prefetch_to_write(to.wrapping_add(L::WIDTH * step));
                             lane.store(to, rows[i]);
                         }
                     }

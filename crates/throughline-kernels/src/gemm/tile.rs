@@ -130,14 +130,28 @@ impl<E: Element> Tile<E> {
                 } else {
                     lane.prefetch(ahead.wrapping_add(i * L::WIDTH));
                 }
-                let mut x = [lane.splat(E::ZERO); M];
-                for m in 0..M {
-                    x[m] = lane.splat(*a[m].add(i * a_step));
-                }
-                for v in 0..V {
-                    let w = lane.load(b.add(v * L::WIDTH));
+                // The fewer of the two factors stay in registers beside the sums, the others come one by one.
+                if M <= V {
+                    let mut x = [lane.splat(E::ZERO); M];
                     for m in 0..M {
-                        sums[m][v] = lane.fma(x[m], w, sums[m][v]);
+                        x[m] = lane.splat(*a[m].add(i * a_step));
+                    }
+                    for v in 0..V {
+                        let w = lane.load(b.add(v * L::WIDTH));
+                        for m in 0..M {
+                            sums[m][v] = lane.fma(x[m], w, sums[m][v]);
+                        }
+                    }
+                } else {
+                    let mut w = [lane.splat(E::ZERO); V];
+                    for v in 0..V {
+                        w[v] = lane.load(b.add(v * L::WIDTH));
+                    }
+                    for m in 0..M {
+                        let x = lane.splat(*a[m].add(i * a_step));
+                        for v in 0..V {
+                            sums[m][v] = lane.fma(x, w[v], sums[m][v]);
+                        }
                     }
                 }
                 b = b.wrapping_add(b_step);

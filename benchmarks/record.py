@@ -103,11 +103,16 @@ class Record:
         while True:
             try:
                 os.link(self.temporary, self.path)
+                self.temporary.unlink()
                 break
             except FileExistsError:
                 tell(f"{self.path} was made by somebody else during the run and is left alone", sys.stderr)
                 self.path = free_name(self.wanted)
-        self.temporary.unlink()
+            except OSError:
+                # A file system without links: between the look and the renaming somebody may still take the name.
+                self.path = free_name(self.wanted)
+                self.temporary.rename(self.path)
+                break
 
     def discard(self):
         self.file.close()

@@ -15,7 +15,7 @@ macro_rules! has {
     }};
 }
 
-/// Every CPU with AVX2 has the instruction; where it does nothing, nothing happens.
+/// No CPU with AVX2 refuses the instruction; the oldest of them take it for one that does nothing.
 #[inline(always)]
 fn prefetch_to_write(at: *const f32) {
     // SAFETY: a prefetch of any address is allowed, and neither reads nor writes.

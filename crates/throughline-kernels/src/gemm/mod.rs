@@ -6,7 +6,7 @@
 //!
 //! - [`panels`]: the packed right-hand side, made once per optimiser step;
 //! - [`accumulate()`]: rows times panels (input products, step products, their transposes);
-//! - [`outer`]: sums of outer products over rows (weight gradients);
+//! - [`outer`]: sums of outer products over rows (gradients of weights and biases);
 //! - `tile`: the one micro-kernel under both.
 
 pub(crate) mod accumulate;

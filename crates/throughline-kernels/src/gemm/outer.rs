@@ -14,7 +14,7 @@ const DEPTH: usize = 256;
 /// Rows from which memory is asked for ahead of time: they are too far apart for the processor to guess.
 const AHEAD: usize = 24;
 
-/// Vectors of outputs whose factors are packed together; they hold whole tiles, whatever the instruction set.
+/// Vectors of outputs whose factors are packed together; they hold whole tiles of four vectors, whatever the instruction set.
 const BLOCK: usize = 3;
 
 /// `out[m - outputs.start][j] += sum over n < rows of a[n][m] · b(n)[j]` for m in `outputs`, j < `columns`, and
@@ -49,8 +49,8 @@ pub struct OuterProducts<'a, E> {
 
 /// Adds up `products`.
 ///
-/// `scratch` is any buffer; it grows to 256 · (columns + 3 vectors), columns rounded up to whole vectors, or, where there are
-/// fewer columns than a vector has elements, also to (rows + 64) · (columns + 1).
+/// `scratch` is any buffer; it grows to 256 · (columns + 3 vectors), columns rounded up to whole vectors, whatever the rows, or,
+/// where there are fewer columns than a vector has elements, also to 320 · (columns + 1).
 ///
 /// # Safety
 /// The memory is as [`OuterProducts`] says.
@@ -132,13 +132,19 @@ impl<E: Element> OuterProducts<'_, E> {
                         let of_tile = row_tile(block.len(), limit, index);
                         tile.rows = of_tile.len();
                         let a = packed_a[of_tile.start..].as_ptr();
-                        let out = self.out.wrapping_add((start - outputs.start + of_tile.start) * self.out_stride);
+                        let block_out = self.out.wrapping_add((start - outputs.start) * self.out_stride);
+                        let out = block_out.wrapping_add(of_tile.start * self.out_stride);
+                        // The next tile is below this one, or at the top of the next panel.
+                        let next = if of_tile.end < block.len() {
+                            block_out.wrapping_add(of_tile.end * self.out_stride)
+                        } else {
+                            block_out.wrapping_add(vectors * L::WIDTH)
+                        };
                         for m in 0..tile.rows {
                             tile.a[m] = a.wrapping_add(m);
                             tile.out[m] = out.wrapping_add(m * self.out_stride);
                             for v in 0..vectors {
-                                let next = tile.out[m].wrapping_add(tile.rows * self.out_stride + tile.columns[v]);
-                                lane.prefetch_to_write(next);
+                                lane.prefetch_to_write(next.wrapping_add(m * self.out_stride + tile.columns[v]));
                             }
                         }
                         // SAFETY: the packed a holds `depth` rows of the block's outputs and the packed b `depth` rows of
@@ -224,52 +230,59 @@ impl<E: Element> OuterProducts<'_, E> {
         if whole == 0 {
             return 0;
         }
-        let (rows, columns) = (self.rows, self.columns + usize::from(!self.sums.is_null()));
-        let packed = scratch.at_least((rows + VECTORS * L::WIDTH) * columns);
-        let (factor, gathered) = packed.split_at_mut(rows * columns);
-        for (n, factor) in factor.chunks_mut(columns).enumerate() {
-            factor.fill(E::ONE);
-            // SAFETY: the caller vouches for `columns` elements of b(n).
-            factor[..self.columns].copy_from_slice(unsafe { core::slice::from_raw_parts((self.b)(n), self.columns) });
+        let columns = self.columns + usize::from(!self.sums.is_null());
+        if columns == 0 {
+            return whole;
         }
-        for first in (0..whole).step_by(VECTORS * L::WIDTH) {
-            let width = (whole - first).min(VECTORS * L::WIDTH);
-            for (j, gathered) in gathered.chunks_mut(width).take(columns).enumerate() {
-                for (m, sum) in gathered.iter_mut().enumerate() {
-                    // SAFETY: the caller vouches for `out` and the sums; output first + m and column j are inside them.
-                    *sum = unsafe { *self.sum(first + m, j) };
+        let packed = scratch.at_least((DEPTH + VECTORS * L::WIDTH) * columns);
+        let (factor, gathered) = packed.split_at_mut(DEPTH * columns);
+        for start in (0..self.rows).step_by(DEPTH) {
+            let rows = start..self.rows.min(start + DEPTH);
+            for (row, factor) in rows.clone().zip(factor.chunks_mut(columns)) {
+                factor.fill(E::ONE);
+                // SAFETY: the caller vouches for `columns` elements of b(row).
+                let source = unsafe { core::slice::from_raw_parts((self.b)(row), self.columns) };
+                factor[..self.columns].copy_from_slice(source);
+            }
+            for first in (0..whole).step_by(VECTORS * L::WIDTH) {
+                let width = (whole - first).min(VECTORS * L::WIDTH);
+                for (j, gathered) in gathered.chunks_mut(width).take(columns).enumerate() {
+                    for (m, sum) in gathered.iter_mut().enumerate() {
+                        // SAFETY: the caller vouches for `out` and the sums; output first + m and column j are inside them.
+                        *sum = unsafe { *self.sum(first + m, j) };
+                    }
                 }
-            }
-            let mut tile = Tile {
-                vectors: width / L::WIDTH,
-                a_step: columns,
-                b: self.a.wrapping_add(self.outputs.start + first),
-                b_step: self.a_stride,
-                k: rows,
-                ahead: factor.as_ptr(),
-                counts: [L::WIDTH; VECTORS],
-                ..Tile::EMPTY
-            };
-            for v in 0..VECTORS {
-                tile.columns[v] = v * L::WIDTH;
-            }
-            let limit = L::TILE_ROWS[tile.vectors - 1];
-            let start = gathered.as_mut_ptr();
-            for index in 0..columns.div_ceil(limit) {
-                let of_tile = row_tile(columns, limit, index);
-                tile.rows = of_tile.len();
-                for (i, j) in of_tile.enumerate() {
-                    tile.a[i] = factor.as_ptr().wrapping_add(j);
-                    tile.out[i] = start.wrapping_add(j * width);
+                let mut tile = Tile {
+                    vectors: width / L::WIDTH,
+                    a_step: columns,
+                    b: self.a.wrapping_add(start * self.a_stride + self.outputs.start + first),
+                    b_step: self.a_stride,
+                    k: rows.len(),
+                    ahead: factor.as_ptr(),
+                    counts: [L::WIDTH; VECTORS],
+                    ..Tile::EMPTY
+                };
+                for v in 0..VECTORS {
+                    tile.columns[v] = v * L::WIDTH;
                 }
-                // SAFETY: the factor holds `columns` elements of each of the rows; the caller vouches for whole vectors of `a`
-                // up to output `outputs.start + whole`; what was gathered is `columns` rows of `width`.
-                lane.enter(&tile);
-            }
-            for (j, gathered) in gathered.chunks(width).take(columns).enumerate() {
-                for (m, sum) in gathered.iter().enumerate() {
-                    // SAFETY: as where they were read.
-                    unsafe { *self.sum(first + m, j) = *sum };
+                let limit = L::TILE_ROWS[tile.vectors - 1];
+                let sums = gathered.as_mut_ptr();
+                for index in 0..columns.div_ceil(limit) {
+                    let of_tile = row_tile(columns, limit, index);
+                    tile.rows = of_tile.len();
+                    for (i, j) in of_tile.enumerate() {
+                        tile.a[i] = factor.as_ptr().wrapping_add(j);
+                        tile.out[i] = sums.wrapping_add(j * width);
+                    }
+                    // SAFETY: the factor holds `columns` elements of each of the rows; the caller vouches for whole vectors of
+                    // `a` up to output `outputs.start + whole`; what was gathered is `columns` rows of `width`.
+                    lane.enter(&tile);
+                }
+                for (j, gathered) in gathered.chunks(width).take(columns).enumerate() {
+                    for (m, sum) in gathered.iter().enumerate() {
+                        // SAFETY: as where they were read.
+                        unsafe { *self.sum(first + m, j) = *sum };
+                    }
                 }
             }
         }

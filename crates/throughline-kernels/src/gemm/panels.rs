@@ -70,9 +70,7 @@ impl<E: Element> Panels<E> {
         group_columns: &[usize],
     ) {
         self.reshape(isa, depth, units, group_columns);
-        if depth > 0 {
-            assert!(w.len() >= (group_columns.len() * units - 1) * stride + depth, "the weights cover the panels");
-        }
+        check_covered(w.len(), group_columns.len() * units, stride, depth);
         E::dispatch(isa, Pack { panels: self, w, stride, transposed: true });
     }
 
@@ -81,9 +79,7 @@ impl<E: Element> Panels<E> {
     /// Allocates only when the shape has grown.
     pub fn pack(&mut self, isa: Isa, w: &[E], stride: usize, depth: usize, columns: usize) {
         self.reshape(isa, depth, columns, &[0]);
-        if depth > 0 {
-            assert!(w.len() >= (depth - 1) * stride + columns, "the weights cover the panels");
-        }
+        check_covered(w.len(), depth, stride, columns);
         E::dispatch(isa, Pack { panels: self, w, stride, transposed: false });
     }
 
@@ -107,8 +103,8 @@ impl<E: Element> Panels<E> {
             }
             self.places.push(Place { start, vectors: blocks * groups, columns, counts });
         }
-        let vectors = units.div_ceil(self.width) * group_columns.len();
-        self.data.at_least(vectors * self.width * depth);
+        let columns = units.div_ceil(self.width) * group_columns.len() * self.width;
+        self.data.at_least(columns.checked_mul(depth).expect("panels have no more elements than can be counted"));
     }
 
     /// How many panels there are.
@@ -143,6 +139,13 @@ impl<E: Element> Panels<E> {
     pub(super) fn width(&self) -> usize {
         self.width
     }
+}
+
+/// Panics unless `rows` rows of `columns` elements, `stride` apart, lie within `length` elements.
+fn check_covered(length: usize, rows: usize, stride: usize, columns: usize) {
+    let end = rows.saturating_sub(1).checked_mul(stride).and_then(|start| start.checked_add(columns));
+    let covered = rows == 0 || columns == 0 || end.is_some_and(|end| end <= length);
+    assert!(covered, "the weights cover the panels: {rows} rows of {columns}, {stride} apart, in {length}");
 }
 
 /// Fills the panels from `w`, square by square: WIDTH terms of the chains by one vector of columns.

@@ -83,9 +83,10 @@ impl<E: Element> SoftmaxHead<E> {
     ) -> Classified {
         let (input, classes, isa) = (linear.input(), linear.output(), linear.isa());
         self.begin(linear, x, targets);
+        let logits = self.logits.at_least(targets.len().min(most_rows(linear).max(block)) * classes);
         let blocks = x.chunks(block * input).zip(targets.chunks(block)).zip(self.rows.chunks_mut(block));
         for ((x, targets), rows) in blocks {
-            let logits = self.logits.at_least(targets.len() * classes);
+            let logits = &mut logits[..targets.len() * classes];
             linear.forward(threads, x, logits);
             cross_entropy(isa, threads, logits, classes, targets, rows);
         }
@@ -108,9 +109,10 @@ impl<E: Element> SoftmaxHead<E> {
         let (input, classes, isa) = (linear.input(), linear.output(), linear.isa());
         self.begin(linear, x, targets);
         assert_eq!(dx.len(), x.len(), "dx is [N, I]");
+        let logits = self.logits.at_least(targets.len().min(most_rows(linear).max(block)) * classes);
         let blocks = x.chunks(block * input).zip(dx.chunks_mut(block * input));
         for (((x, dx), targets), rows) in blocks.zip(targets.chunks(block)).zip(self.rows.chunks_mut(block)) {
-            let logits = self.logits.at_least(targets.len() * classes);
+            let logits = &mut logits[..targets.len() * classes];
             linear.forward(threads, x, logits);
             softmax_cross_entropy(isa, threads, logits, classes, targets, scale, rows);
             linear.input_gradient(threads, logits, dx);
@@ -129,8 +131,12 @@ impl<E: Element> SoftmaxHead<E> {
 
 /// Rows of a block when `rows` are cut into blocks as even as they go: each reads all weights and adds to all gradients.
 fn block_rows<E: Element>(linear: &Linear<E>, rows: usize) -> usize {
-    let most = (LOGITS / linear.output()).max(ROWS);
-    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
+    rows.div_ceil(rows.div_ceil(most_rows(linear)).max(1)).max(1)
+}
+
+/// The most rows that a block may have.
+fn most_rows<E: Element>(linear: &Linear<E>) -> usize {
+    (LOGITS / linear.output()).max(ROWS)
 }
 
 #[cfg(test)]
@@ -190,6 +196,24 @@ mod tests {
                 assert_same_bits("db", &got.bias, &want.bias);
             }
         });
+    }
+
+    #[test]
+    fn blocks_are_even_and_bounded() {
+        let linear = |classes| Linear::<f32>::new(Isa::SCALAR, 1, classes, false);
+        for (classes, most) in [(2, LOGITS / 2), (10_000, 209), (LOGITS, ROWS)] {
+            let linear = linear(classes);
+            for rows in [0, 1, most - 1, most, most + 1, 2 * most, 2 * most + 1, 5 * most - 3] {
+                let block = block_rows(&linear, rows);
+                assert!((1..=most).contains(&block), "{block} of {rows} rows");
+                let blocks = rows.div_ceil(block);
+                assert_eq!(blocks, rows.div_ceil(most), "no more blocks of {rows} rows than need be");
+                assert!(
+                    block * blocks < rows + blocks.max(1) || rows == 0,
+                    "{blocks} blocks of {block} for {rows} rows"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Checkpointing in time: the same bits as without, and memory that grows with the square root of T.
+//! Checkpointing in time: the same outputs and gradients as without, but for rounding in those of parameters, and memory that grows with the square root of T.
 
 use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
 use std::cell::Cell;

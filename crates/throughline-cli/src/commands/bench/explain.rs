@@ -32,11 +32,17 @@ pub fn run(arguments: &BenchArguments) -> Result<()> {
         let rounds = arguments.runs.map_or(ROUNDS, |runs| runs as usize);
         let (text, share) = compare(&mut layer, rounds);
         say(&text)?;
-        if share > TOLERANCE {
-            bail!(
-                "--assert: expected a plan that takes at most {TOLERANCE} times the time of the best, found {share:.2} times"
-            );
-        }
+        judge(share)?;
+    }
+    Ok(())
+}
+
+/// `share`: the time of the chosen plan over that of the best.
+fn judge(share: f64) -> Result<()> {
+    if share > TOLERANCE {
+        bail!(
+            "--assert: expected a plan that takes at most {TOLERANCE} times the time of the best, found {share:.2} times"
+        );
     }
     Ok(())
 }
@@ -116,5 +122,16 @@ fn name(plan: &Plan) -> String {
         (1, _) => "one worker".to_owned(),
         (workers, Split::Columns) => format!("{workers} workers by sequences"),
         (workers, Split::Units) => format!("{workers} workers by hidden units"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+
+    #[test]
+    fn a_plan_may_be_a_little_slower_than_the_best() {
+        assert!(judge(1.0).is_ok() && judge(1.1).is_ok());
+        assert!(judge(1.2).unwrap_err().to_string().contains("found 1.20 times"));
     }
 }

@@ -86,38 +86,50 @@ fn bytes(sizes: &Sizes, needs: &Needs, threads: usize, writes: bool) -> f64 {
     numbers += rows * (2.0 * input + (layers + 1.0) * output + ROW) + 3.0 * states + SEQUENCE * batch;
     if needs.train {
         let tape = layers * directions * (slots + cells) * hidden;
+        // As `Chunks` of the backward pass cuts them.
         let chunk = f64::max((3 << 17) as f64, 256.0 * slots * hidden) + batch * slots * hidden;
         numbers += rows * (tape + 4.0 * output) + chunk + 3.0 * states;
     }
-    // Logits are held for a block of rows at a time.
+    // Logits are held for a block of rows at a time, as in `SoftmaxHead`.
     numbers += (rows * outputs).min(f64::max((4 << 20) as f64, 128.0 * outputs));
-    // What each thread keeps; a product with few columns also packs its rows.
-    let few_columns = if input.min(output) < LANES { LANES * rows } else { 0.0 };
-    let of_thread = 256.0 * slots * hidden + 512.0 * (input.max(output) + 4.0 * LANES) + few_columns;
+    // What each thread keeps: slots of a chunk of the forward pass, packed factors of weight gradients.
+    let of_thread = 256.0 * slots * hidden + 512.0 * (input.max(output) + 4.0 * LANES);
     numbers += threads as f64 * of_thread + batch * slots * hidden + layers * directions * LAYER + others;
     if writes {
-        // The file's bytes, and beside them those of its largest tensor, which is no larger.
-        let file = 3.0 * parameters + rows * (2.0 * (input + output) + 4.0) + states + others;
+        // The file's bytes, and beside them those of its largest tensor, which is no larger. Tokens and targets of a model are
+        // written padded, as 64-bit numbers.
+        let longest = sizes.lengths.iter().copied().max().unwrap_or(0) as f64;
+        let padded = if needs.outputs > 0 { 6.0 * batch * longest } else { 0.0 };
+        let file = 3.0 * parameters + rows * (2.0 * (input + output) + 4.0) + padded + states + others;
         numbers += 2.0 * file + parameters;
     }
     size_of::<f32>() as f64 * numbers + PROGRAM
 }
 
-/// The bytes that can be had, and of what: the machine's free memory, or the addresses that the process may still take.
+/// The bytes that can be had, and of what: the machine's free memory, what the control group still allows (that is how a
+/// container is bounded), or the addresses that the process may still take.
 fn free(threads: usize) -> (f64, &'static str) {
-    let memory = match kib("/proc/meminfo", "MemAvailable:") {
+    let memory = match bytes_of("/proc/meminfo", "MemAvailable:") {
         Some(bytes) => (bytes, "free memory"),
         None => (MOST, "memory that are never exceeded"),
     };
-    let addresses = address_space().zip(kib("/proc/self/status", "VmSize:")).map(|(limit, taken)| {
+    let group = number("/sys/fs/cgroup/memory.max").zip(number("/sys/fs/cgroup/memory.current"));
+    let group = group.map(|(limit, taken)| ((limit - taken).max(0.0), "memory that the control group leaves"));
+    let addresses = address_space().zip(bytes_of("/proc/self/status", "VmSize:")).map(|(limit, taken)| {
         let left = limit - taken - (threads - 1) as f64 * THREAD;
         (left.max(0.0), "address space that the limit of the process (ulimit -v) leaves")
     });
-    addresses.filter(|addresses| addresses.0 < memory.0).unwrap_or(memory)
+    let bounds = [Some(memory), group, addresses].into_iter().flatten();
+    bounds.min_by(|a, b| a.0.total_cmp(&b.0)).expect("memory is a bound")
+}
+
+/// The number that a file holds.
+fn number(path: &str) -> Option<f64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// The bytes that a line `KEY NUMBER kB` of a file of Linux tells.
-pub fn kib(path: &str, key: &str) -> Option<f64> {
+pub fn bytes_of(path: &str, key: &str) -> Option<f64> {
     let text = fs::read_to_string(path).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

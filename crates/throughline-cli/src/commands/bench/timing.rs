@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use throughline::kernels::peak;
 use throughline::prelude::*;
 
-use super::memory::kib;
+use super::memory::bytes_of;
 use crate::arguments::BenchArguments;
 
 /// Time that the timed runs take about, unless their number is given.
@@ -165,5 +165,5 @@ pub fn median(values: &mut [f64]) -> f64 {
 
 /// The most memory this process has held, in MiB; `None` where the system does not tell.
 fn peak_rss_mib() -> Option<f64> {
-    kib("/proc/self/status", "VmHWM:").map(|bytes| bytes / (1 << 20) as f64)
+    bytes_of("/proc/self/status", "VmHWM:").map(|bytes| bytes / (1 << 20) as f64)
 }

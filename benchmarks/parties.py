@@ -19,7 +19,8 @@ LEAST_RUNS = 3
 MOST_RUNS = 200
 # The program measures the peak of the processor between its runs, which takes so many seconds.
 BETWEEN_RUNS = 0.006
-SHORT = 0.02
+# Runs are timed in blocks of so many seconds, short ones after one that is not timed.
+BLOCK, SHORT = 0.005, 0.02
 # However slow a row is, it is measured in so many rounds.
 LEAST_ROUNDS = 3
 # A peer that takes so many times as long as the best one, in so many rounds in a row, is out of the race and sits out the
@@ -95,9 +96,9 @@ class Ours:
         return self.bench("--runs", LEAST_RUNS, "--warm-up", 0, "--write", path)
 
     def prepare(self, seconds, first):
-        # Short runs are each preceded by one that is not timed.
-        repeats = 2 if first["median_s"] < SHORT else 1
-        self.runs = min(max(int(seconds / (repeats * first["median_s"] + BETWEEN_RUNS)), LEAST_RUNS), MOST_RUNS)
+        run = first["median_s"]
+        block = max(run, BLOCK) + (run if run < SHORT else 0)
+        self.runs = min(max(int(seconds / (block + BETWEEN_RUNS)), LEAST_RUNS), MOST_RUNS)
 
     def measure(self, seconds):
         return self.bench("--runs", self.runs, "--warm-up", int(seconds / 4 * 1000))

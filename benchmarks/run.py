@@ -49,8 +49,8 @@ that follow.
 Before anything is timed, each peer computes from the parameters and data that Throughline wrote, and its results are
 compared, tensor by tensor: max |a - b| must be at most 1e-4 max(1, max |b|), of gradients 1e-4 max |b| + 1e-7.
 
-Throughline is a process for each measurement, in which a run of less than 20 ms follows one that is not timed, and very
-short runs are repeated until the clock can tell them; peers live as long as their row and sleep while others run. *Peak* is the
+Throughline is a process for each measurement, in which runs are timed in blocks of at least 5 ms, and those of
+less than 20 ms after one that is not timed; peers live as long as their row and sleep while others run. *Peak* is the
 share of what fused multiply-adds reach on the same threads, measured between the runs. *MiB* is the most memory a
 process held: ours, from its start to its end, then the peers in their order, while they were timed (with Python and
 their libraries).

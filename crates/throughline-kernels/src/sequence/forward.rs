@@ -123,7 +123,9 @@ pub fn forward<E: Element>(
     match plan.split {
         Split::Columns => {
             // No more columns at a time than a group has rows: what a chunk starts is then still near when its step comes.
-            let parts = workers.div_ceil(shape.directions).max(batch.batch().div_ceil(GROUP));
+            // And as many parts for one worker as for another.
+            let of_direction = workers.div_ceil(shape.directions);
+            let parts = batch.batch().div_ceil(GROUP).max(1).next_multiple_of(of_direction);
             let scratch = &mut scratch[..workers];
             threads.for_each(shape.directions * parts, scratch, |task, scratch| {
                 let (index, part) = (task % shape.directions, task / shape.directions);

@@ -14,8 +14,9 @@ use crate::arguments::BenchArguments;
 const TIMED: f64 = 2.0;
 /// The fewest and the most runs then.
 const RUNS: (usize, usize) = (3, 200);
-/// What the clock can tell well; the runs of a block take at least so long together.
-const BLOCK: Duration = Duration::from_micros(200);
+/// The runs of a block take at least so long together: the clock can tell that well, and what the measuring of the limits has
+/// put into the caches is soon forgotten.
+const BLOCK: Duration = BURST;
 /// A run that seems to take less, in seconds, is looked at so often before it is judged, and runs once untimed before each
 /// block.
 const SHORT: f64 = 20e-3;
@@ -70,8 +71,7 @@ pub fn measure<const K: usize>(subject: &mut impl Subject<K>, arguments: &BenchA
         untimed += 1;
     }
     let mut repeats = 1;
-    // Twice the time, because a core that has been idle is slow at first.
-    while block < 2.0 * BLOCK.as_secs_f64() {
+    while block < BLOCK.as_secs_f64() {
         repeats *= 2;
         block = subject.run(repeats).min(subject.run(repeats));
     }

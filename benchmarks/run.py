@@ -90,7 +90,7 @@ def parse_options():
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     parser.add_argument("--threads", nargs="+", type=positive(int), default=[1, 2])
     parser.add_argument("--pairs", type=positive(int), help="rounds [default: 5, quick 3]")
-    seconds_help = "of each measurement in a round [default: 0.5, quick 0.3]"
+    seconds_help = "of each measurement in a round [default: 0.5, quick 0.2]"
     parser.add_argument("--seconds", type=positive(float), help=seconds_help)
     parser.add_argument("--throughline", type=program, help="the program, built with --release [default: build it]")
     default = HERE / "records" / f"{datetime.date.today()}-speed.md"
@@ -99,7 +99,7 @@ def parse_options():
     if options.pairs is None:
         options.pairs = 3 if options.quick else 5
     if options.seconds is None:
-        options.seconds = 0.3 if options.quick else 0.5
+        options.seconds = 0.2 if options.quick else 0.5
     if options.only is not None:
         options.only = options.only.split(",")
         unknown = [name for name in options.only if name not in names]

@@ -14,8 +14,6 @@ use crate::gemm::{OuterProducts, Panels, RowGroup, accumulate, add_outer_product
 use crate::sequence::Scratch;
 use crate::threads::Threads;
 
-/// The most rows of one task of a product.
-const CHUNK: usize = 96;
 /// Weights of a segment: at most 512 KiB of f32, which stay in a core's cache while all chunks of rows pass.
 const SEGMENT: usize = 1 << 17;
 /// Columns of a segment are a multiple of this, so that all panels but the last are full on every instruction set.
@@ -188,25 +186,23 @@ fn product<E: Element>(
     init: Option<&[E]>,
 ) {
     let out = Disjoint::new(out);
-    let chunks = rows.div_ceil(CHUNK);
+    let chunks = rows.div_ceil(GROUP);
     // A thread that takes the next task mostly stays with the segment that is in its cache.
     for_each_task(threads, chunks * segments.len(), |task| {
         let Segment { columns, panels } = &segments[task / chunks];
-        let (first, end) = (task % chunks * rows / chunks, (task % chunks + 1) * rows / chunks);
-        for first in (first..end).step_by(GROUP) {
-            let mut group = init.map_or_else(RowGroup::default, |init| RowGroup::from_init(&init[columns.clone()]));
-            for row in first..end.min(first + GROUP) {
-                // SAFETY: these columns of these rows belong to this task alone.
-                let out = unsafe { out.part(row * out_width + columns.start..row * out_width + columns.end) };
-                if init.is_none() {
-                    out.fill(E::ZERO);
-                }
-                group.push(a[row * a_width..][..a_width].as_ptr(), out.as_mut_ptr());
+        let chunk = task % chunks;
+        let mut group = init.map_or_else(RowGroup::default, |init| RowGroup::from_init(&init[columns.clone()]));
+        for row in chunk * rows / chunks..(chunk + 1) * rows / chunks {
+            // SAFETY: these columns of these rows belong to this task alone.
+            let out = unsafe { out.part(row * out_width + columns.start..row * out_width + columns.end) };
+            if init.is_none() {
+                out.fill(E::ZERO);
             }
-            // SAFETY: each `a` is a_width elements, the depth of the panels; each `out`, and the init, is as many elements as
-            // the panels have columns; `out` belongs to this task alone.
-            unsafe { accumulate(isa, panels, 0..panels.count(), 0..a_width, &group) };
+            group.push(a[row * a_width..][..a_width].as_ptr(), out.as_mut_ptr());
         }
+        // SAFETY: each `a` is a_width elements, the depth of the panels; each `out`, and the init, is as many elements as
+        // the panels have columns; `out` belongs to this task alone.
+        unsafe { accumulate(isa, panels, 0..panels.count(), 0..a_width, &group) };
     });
 }
 

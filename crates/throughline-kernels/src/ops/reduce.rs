@@ -8,8 +8,8 @@ use crate::disjoint::Disjoint;
 use crate::threads::Threads;
 
 /// The sum of squares of `x`, for norms. Terms are added in the precision of E within fixed blocks of 4096 elements and
-/// the blocks in f64, so the bits do not depend on threads or instruction set. Infinite where the sum of a
-/// block is: in f32 from 2^128 on, a norm of the block of 1.8e19.
+/// the blocks in f64, so the bits do not depend on threads or instruction set. Infinite where the sum of a block is: in f32
+/// from 2^128 on, a norm of the block of 1.8e19.
 pub fn sum_of_squares<E: Element>(isa: Isa, threads: &Threads, x: &[E]) -> f64 {
     total(isa, threads, &Square, [x])
 }

@@ -29,8 +29,8 @@ pub struct Plan {
     pub workers: usize,
     /// What each of them computes.
     pub split: Split,
-    /// What a forward pass is thought to cost each worker, in cycles; NaN where there was no choice. Backward costs about twice that either way; there
-    /// directions go one after the other, and each chunk of steps has a plan of its own.
+    /// What a forward pass is thought to cost each worker, in cycles; NaN where there was no choice. Backward costs about
+    /// twice that either way; there directions go one after the other, and each chunk of steps has a plan of its own.
     pub cycles: f64,
 }
 

@@ -2,20 +2,10 @@
 
 use alloc::string::String;
 
-/// A model description or weights that cannot be used. The caller knows the file and adds its name.
+/// Weights that cannot be used, where the caller knows the file and adds its name; or a step that cannot be.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// `config.json` is no valid description of a model.
-    #[error("model configuration, {place}: expected {expected}, found {found}")]
-    Config {
-        /// The key, or the line and column.
-        place: String,
-        /// What would be valid.
-        expected: String,
-        /// What is there.
-        found: String,
-    },
     /// The weights do not fit the model.
     #[error("weights, {place}: expected {expected}, found {found}")]
     Weights {
@@ -25,6 +15,14 @@ pub enum Error {
         expected: String,
         /// What is there.
         found: String,
+    },
+    /// A module that needs the whole sequence was asked for one step.
+    #[error("{module}: expected a module that goes step by step, found one that does not: {why}")]
+    NoSteps {
+        /// The module's name.
+        module: String,
+        /// Why it cannot.
+        why: &'static str,
     },
 }
 

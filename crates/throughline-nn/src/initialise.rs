@@ -21,6 +21,24 @@ pub enum Initialisation {
     Orthogonal,
 }
 
+/// How a model begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Initialise {
+    /// The seed of every random number.
+    pub seed: u64,
+    /// The weights of recurrent layers.
+    pub recurrent: Initialisation,
+    /// Added to the input bias of every gate named `forget` (Gers et al. 2000; Jozefowicz et al. 2015 advise 1).
+    pub forget_bias: f32,
+}
+
+impl Initialise {
+    /// Uniform recurrent weights, forget biases as they come.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+}
+
 fn stream(seed: u64, layout: &Layout, id: TensorId) -> Stream {
     let index = layout.tensor(id).range().start as u64;
     Philox::new(seed, Purpose::Initialise, index).stream()

@@ -1,125 +1,125 @@
-//! The network of both tasks: embedding, recurrent stack, linear head. What differs is which states the head reads: every
-//! output for a language model ([`crate::language_model`]), the last states for a classifier ([`crate::classifier`]).
+//! A network: a body of modules that ends in a head.
 
-use alloc::string::ToString;
-use alloc::vec::Vec;
+use core::ops::Range;
 
+use throughline_kernels::Element;
 use throughline_kernels::buffer::Buffer;
-use throughline_kernels::cells::CellKind;
-use throughline_kernels::ops::cross_entropy::{IGNORED, RowLoss};
-use throughline_kernels::ops::dropout::Dropout;
-use throughline_kernels::ops::linear::{Linear, LinearGradients};
-use throughline_kernels::ops::softmax_head::SoftmaxHead;
-use throughline_kernels::sequence::Scratch;
-use throughline_kernels::threads::Threads;
-use throughline_kernels::{Element, Isa};
+use throughline_kernels::sequence::Ragged;
 
-use crate::config::ModelConfig;
 use crate::error::Result;
-use crate::initialise::{self, Initialisation};
-use crate::parameters::{Layout, TensorId};
-use crate::recurrent::{Context, PackedRecurrent, Pass, Recurrent, RecurrentWorkspace, States};
+use crate::heads::{Head, HeadCall, Loss};
+use crate::initialise::Initialise;
+use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting};
+use crate::parameters::{Builder, Layout};
+use crate::state::{State, StateShape};
 
-/// Shares that training drops (Srivastava et al. 2014), besides those between the layers of the stack.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Dropouts {
-    /// Of the embedded inputs.
-    pub embedding: f32,
-    /// Of what the head reads.
-    pub output: f32,
-}
-
-/// Sites of dropout masks beyond the layers of a stack.
-pub(crate) const EMBEDDING_SITE: u32 = u32::MAX;
-pub(crate) const OUTPUT_SITE: u32 = u32::MAX - 1;
-
-/// Which parameters a model has, and how its parts fit together. The parameters themselves belong to the caller, in a
-/// buffer of [`Network::layout`].
+/// A body and a head with their parameters' layout. The parameters belong to the caller, in a buffer of that layout.
 #[derive(Clone, Debug)]
-pub struct Network {
-    config: ModelConfig,
-    pub(crate) dropouts: Dropouts,
+pub struct Network<B, H> {
+    body: B,
+    head: H,
     layout: Layout,
-    pub(crate) embedding: TensorId,
-    pub(crate) recurrent: Recurrent,
-    /// `None` where the head is tied to the embedding.
-    head_weight: Option<TensorId>,
-    head_bias: TensorId,
 }
 
 /// The weights of a network, packed. Immutable in use and shared by any number of threads; packed anew after each update.
-#[derive(Debug)]
-pub struct PackedNetwork<E> {
-    pub(crate) recurrent: PackedRecurrent<E>,
-    pub(crate) head: Linear<E>,
+pub struct PackedNetwork<E: Element, B: Module<E>, H: Head<E>> {
+    /// The body's.
+    pub body: B::Packed,
+    /// The head's.
+    pub head: H::Packed,
 }
 
 /// What a call of a network works with.
-#[derive(Clone, Copy)]
-pub struct Weights<'a, E> {
+pub struct Weights<'a, E: Element, B: Module<E>, H: Head<E>> {
+    /// What computes.
+    pub cpu: &'a Cpu,
     /// The parameters.
     pub parameters: &'a [E],
     /// The same, packed.
-    pub packed: &'a PackedNetwork<E>,
-    /// Threads to compute with.
-    pub threads: &'a Threads,
+    pub packed: &'a PackedNetwork<E, B, H>,
 }
+
+impl<E: Element, B: Module<E>, H: Head<E>> Clone for Weights<'_, E, B, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E: Element, B: Module<E>, H: Head<E>> Copy for Weights<'_, E, B, H> {}
 
 /// Memory of a network for one caller. Grows to what the largest batch needed.
-#[derive(Debug)]
-pub struct Workspace<E> {
-    pub(crate) x: Buffer<E>,
-    pub(crate) dx: Buffer<E>,
-    /// What the head reads, and its gradient.
-    pub(crate) features: Buffer<E>,
-    pub(crate) d_features: Buffer<E>,
-    pub(crate) logits: Buffer<E>,
-    pub(crate) softmax_head: SoftmaxHead<E>,
-    pub(crate) recurrent: RecurrentWorkspace<E>,
-    /// The last states, then their gradient.
-    pub(crate) states: States<E>,
-    pub(crate) losses: Vec<RowLoss>,
-    pub(crate) scratch: Vec<Scratch<E>>,
+pub struct Workspace<E: Element, B: Module<E>, H: Head<E>> {
+    /// The body's.
+    pub body: B::Tape,
+    /// The head's.
+    pub head: H::Tape,
+    /// The gradient of what the body wrote.
+    dy: Buffer<E>,
+    step_rows: Ragged,
 }
 
-impl<E: Element> Workspace<E> {
-    /// The memory of the recurrent stack.
-    pub fn recurrent(&self) -> &RecurrentWorkspace<E> {
-        &self.recurrent
-    }
-
-    /// The same, for its settings.
-    pub fn recurrent_mut(&mut self) -> &mut RecurrentWorkspace<E> {
-        &mut self.recurrent
-    }
-
-    /// The first `count` logits of the last classification.
-    pub fn logits(&self, count: usize) -> &[E] {
-        &self.logits[..count]
+impl<E: Element, B: Module<E>, H: Head<E>> Default for Workspace<E, B, H> {
+    fn default() -> Self {
+        let (body, head) = Default::default();
+        Self { body, head, dy: Buffer::default(), step_rows: Ragged::default() }
     }
 }
 
-impl Network {
-    /// The parameters of a model: `embedding.weight` `[V, I]`, `rnn.*`, `head.weight` `[outputs, D·H]` (absent where it is
-    /// tied), `head.bias`.
-    ///
-    /// # Errors
-    /// If the configuration is impossible; see [`ModelConfig::check`].
-    pub fn new(config: ModelConfig, dropouts: Dropouts) -> Result<Self> {
-        config.check()?;
-        let mut layout = Layout::new();
-        let outputs = config.classes.unwrap_or(config.vocabulary);
-        let embedding = layout.add("embedding.weight".to_string(), &[config.vocabulary, config.recurrent.input]);
-        let recurrent = Recurrent::new(config.recurrent, &mut layout, "rnn.");
-        let head_shape = [outputs, config.recurrent.output()];
-        let head_weight = (!config.tied).then(|| layout.add("head.weight".to_string(), &head_shape));
-        let head_bias = layout.add("head.bias".to_string(), &[outputs]);
-        Ok(Self { config, dropouts, layout, embedding, recurrent, head_weight, head_bias })
+/// What a network reads.
+pub struct Input<'a, E, X: ?Sized> {
+    /// The shape of the batch.
+    pub rows: &'a Ragged,
+    /// A row for each packed row.
+    pub x: &'a X,
+    /// Where the sequences start; `None`: at the network's initial state.
+    pub start: Option<&'a State<E>>,
+}
+
+impl<E, X: ?Sized> Clone for Input<'_, E, X> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E, X: ?Sized> Copy for Input<'_, E, X> {}
+
+impl<'a, E, X: ?Sized> Input<'a, E, X> {
+    /// Whole sequences from the initial state.
+    pub fn new(rows: &'a Ragged, x: &'a X) -> Self {
+        Self { rows, x, start: None }
+    }
+}
+
+/// What a network is to say of its input.
+pub struct Wanted<'a, T: ?Sized> {
+    /// The head's targets, one for each row that the body writes.
+    pub target: &'a T,
+    /// The rows that count; `None`: all. The others only carry gradients back.
+    pub scored: Option<Range<usize>>,
+    /// The weight of the whole update, by which gradients are divided; `None`: that of this batch. Give it where the
+    /// gradients of several batches make one update.
+    pub normaliser: Option<f64>,
+}
+
+impl<'a, T: ?Sized> Wanted<'a, T> {
+    /// A target for every row.
+    pub fn new(target: &'a T) -> Self {
+        Self { target, scored: None, normaliser: None }
+    }
+}
+
+impl<B: Layer, H> Network<B, H> {
+    /// A network of `body` and `head`, whose parameters are those of `builder`.
+    pub fn new(body: B, head: H, builder: Builder) -> Self {
+        Self { body, head, layout: builder.into_layout() }
     }
 
-    /// What the network was made from.
-    pub fn config(&self) -> &ModelConfig {
-        &self.config
+    /// The body.
+    pub fn body(&self) -> &B {
+        &self.body
+    }
+
+    /// The head.
+    pub fn head(&self) -> &H {
+        &self.head
     }
 
     /// Names, shapes and places of the parameters.
@@ -127,98 +127,213 @@ impl Network {
         &self.layout
     }
 
-    /// The recurrent stack.
-    pub fn recurrent(&self) -> &Recurrent {
-        &self.recurrent
+    /// The arrays of its state.
+    pub fn state_shape(&self) -> StateShape {
+        self.body.state_shape()
     }
 
-    /// New parameters. The embedding is normal with deviation 1, or 1/sqrt(I) where the head is tied to it; the head
-    /// uniform in ±1/sqrt(D·H), its bias 0; learned initial states are 0. `forget_bias` is added to the input bias of the
-    /// forget gates of an LSTM (Jozefowicz et al. 2015 advise 1).
-    pub fn initialise(&self, seed: u64, how: Initialisation, forget_bias: f32) -> Buffer<f32> {
+    /// New parameters.
+    pub fn initialise(&self, how: &Initialise) -> Buffer<f32>
+    where
+        H: Layer,
+    {
         let mut parameters = self.layout.zeros();
-        let recurrent = self.config.recurrent;
-        let inverse_root = |n: usize| 1.0 / libm::sqrt(n as f64);
-        let deviation = if self.config.tied { inverse_root(recurrent.input) } else { 1.0 };
-        initialise::normal(seed, &self.layout, self.embedding, deviation, &mut parameters);
-        if let Some(head) = self.head_weight {
-            initialise::uniform(seed, &self.layout, head, inverse_root(recurrent.output()), &mut parameters);
-        }
-        self.recurrent.initialise(&self.layout, seed, how, &mut parameters);
-        if recurrent.cell == CellKind::Lstm && recurrent.bias {
-            for id in self.recurrent.input_biases() {
-                let forget = &mut self.layout.view_mut(&mut parameters, id)[recurrent.hidden..2 * recurrent.hidden];
-                forget.iter_mut().for_each(|x| *x += forget_bias);
-            }
-        }
+        self.body.initialise(how, &self.layout, &mut parameters);
+        self.head.initialise(how, &self.layout, &mut parameters);
         parameters
     }
 
-    /// Packs `parameters` for `isa`; with `backward`, also for training.
-    pub fn packed<E: Element>(
-        &self,
-        isa: Isa,
-        threads: &Threads,
-        parameters: &[E],
-        backward: bool,
-    ) -> PackedNetwork<E> {
-        let outputs = self.config.classes.unwrap_or(self.config.vocabulary);
-        let mut packed = PackedNetwork {
-            recurrent: self.recurrent.packed(isa, backward),
-            head: Linear::new(isa, self.config.recurrent.output(), outputs, backward),
-        };
-        self.pack(threads, parameters, &mut packed);
+    /// Packs `parameters`; with `backward`, also for training.
+    pub fn packed<E: Element>(&self, cpu: &Cpu, parameters: &[E], backward: bool) -> PackedNetwork<E, B, H>
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        let (body, head) = (self.body.packed(cpu.isa, backward), self.head.packed(cpu.isa, backward));
+        let mut packed = PackedNetwork { body, head };
+        self.pack(cpu, parameters, &mut packed);
         packed
     }
 
     /// Packs changed `parameters` anew.
-    pub fn pack<E: Element>(&self, threads: &Threads, parameters: &[E], packed: &mut PackedNetwork<E>) {
-        self.recurrent.pack(threads, &self.layout, parameters, &mut packed.recurrent);
-        let head = self.layout.view(parameters, self.head_weight.unwrap_or(self.embedding));
-        packed.head.pack(threads, head, self.layout.view(parameters, self.head_bias));
+    pub fn pack<E: Element>(&self, cpu: &Cpu, parameters: &[E], packed: &mut PackedNetwork<E, B, H>)
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        self.body.pack(cpu, &self.layout, parameters, &mut packed.body);
+        self.head.pack(cpu, &self.layout, parameters, &mut packed.head);
     }
 
-    /// Memory for one caller that computes with `threads`.
-    pub fn workspace<E: Element>(&self, threads: &Threads) -> Workspace<E> {
-        Workspace {
-            x: Buffer::default(),
-            dx: Buffer::default(),
-            features: Buffer::default(),
-            d_features: Buffer::default(),
-            logits: Buffer::default(),
-            softmax_head: SoftmaxHead::new(),
-            recurrent: self.recurrent.workspace(threads),
-            states: States::default(),
-            losses: Vec::new(),
-            scratch: Scratch::for_threads(threads),
+    /// Changes a setting of a workspace.
+    pub fn set<E: Element>(&self, workspace: &mut Workspace<E, B, H>, setting: TapeSetting)
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        self.body.set(&mut workspace.body, setting);
+    }
+
+    fn context<'a, E: Element>(&'a self, weights: Weights<'a, E, B, H>, pass: Pass) -> Context<'a, E>
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        Context { cpu: weights.cpu, layout: &self.layout, parameters: weights.parameters, pass }
+    }
+
+    fn call<'a, E: Element>(
+        &'a self,
+        weights: Weights<'a, E, B, H>,
+        input: Input<'a, E, B::Input>,
+        pass: Pass,
+    ) -> Call<'a, E, B>
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        let Input { rows, x, start } = input;
+        let context = self.context(weights, pass);
+        Call { context, packed: &weights.packed.body, rows, x, start: start.map(State::start) }
+    }
+
+    /// The loss of a batch, and the gradient of its mean: adds to `gradients`.
+    ///
+    /// # Panics
+    /// If a length does not fit, a token or target is out of range, or `weights` were packed for inference only.
+    pub fn learn<E: Element>(
+        &self,
+        weights: Weights<'_, E, B, H>,
+        input: Input<'_, E, B::Input>,
+        wanted: Wanted<'_, H::Target>,
+        pass: Pass,
+        gradients: &mut [E],
+        workspace: &mut Workspace<E, B, H>,
+    ) -> Loss
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        let Workspace { body: tape, head, dy, .. } = workspace;
+        let call = self.call(weights, input, pass);
+        self.body.forward(call, tape);
+        let (rows, y) = self.body.output(input.rows, tape);
+        let dy = dy.at_least(y.len());
+        let scored = wanted.scored.unwrap_or(0..rows.rows());
+        let normaliser = wanted.normaliser.unwrap_or_else(|| self.head.weight(scored.clone(), wanted.target));
+        let head_call = HeadCall { context: call.context, packed: &weights.packed.head, rows, x: y, scored };
+        let loss = self.head.learn(head_call, wanted.target, normaliser, dy, gradients, head);
+        let gradients = Gradients { dy: Some(dy), d_end: None, dx: None, d_start: None, parameters: gradients };
+        self.body.backward(call, gradients, tape);
+        loss
+    }
+
+    /// The loss of a batch.
+    ///
+    /// # Panics
+    /// If a length does not fit, or a token or target is out of range.
+    pub fn evaluate<E: Element>(
+        &self,
+        weights: Weights<'_, E, B, H>,
+        input: Input<'_, E, B::Input>,
+        wanted: Wanted<'_, H::Target>,
+        workspace: &mut Workspace<E, B, H>,
+    ) -> Loss
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        let Workspace { body: tape, head, .. } = workspace;
+        let call = self.call(weights, input, Pass::Inference);
+        self.body.forward(call, tape);
+        let (rows, x) = self.body.output(input.rows, tape);
+        let scored = wanted.scored.unwrap_or(0..rows.rows());
+        let call = HeadCall { context: call.context, packed: &weights.packed.head, rows, x, scored };
+        self.head.evaluate(call, wanted.target, head)
+    }
+
+    /// What the head makes of a batch, `[rows out, width]`: logits, for a softmax.
+    ///
+    /// # Panics
+    /// If a length does not fit or a token is out of range.
+    pub fn predict<'a, E: Element>(
+        &self,
+        weights: Weights<'_, E, B, H>,
+        input: Input<'_, E, B::Input>,
+        workspace: &'a mut Workspace<E, B, H>,
+    ) -> &'a [E]
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        let Workspace { body: tape, head, .. } = workspace;
+        let call = self.call(weights, input, Pass::Inference);
+        self.body.forward(call, tape);
+        let (rows, x) = self.body.output(input.rows, tape);
+        let scored = 0..rows.rows();
+        self.head.project(HeadCall { context: call.context, packed: &weights.packed.head, rows, x, scored }, head)
+    }
+
+    /// The state after each sequence of the last pass.
+    ///
+    /// # Panics
+    /// If `state` is not that of this network, or of another number of streams.
+    pub fn end<E: Element>(&self, rows: &Ragged, workspace: &Workspace<E, B, H>, state: &mut State<E>)
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        self.body.end(rows, &workspace.body, state.arrays_mut());
+        state.begin();
+    }
+
+    /// The state after `steps` steps of the last pass with a tape; see [`Module::state_after`].
+    ///
+    /// # Panics
+    /// As there, and if `state` is not that of this network, or of another number of streams.
+    pub fn state_after<E: Element>(
+        &self,
+        rows: &Ragged,
+        steps: usize,
+        workspace: &Workspace<E, B, H>,
+        state: &mut State<E>,
+    ) where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        self.body.state_after(rows, steps, &workspace.body, state.arrays_mut());
+        state.begin();
+    }
+
+    /// Reads one row of each stream, moves `state` one step on, and returns what the head makes of it, `[B, width]`.
+    ///
+    /// # Errors
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if a module needs the whole sequence.
+    ///
+    /// # Panics
+    /// If a length does not fit or a token is out of range.
+    pub fn step<'a, E: Element>(
+        &self,
+        weights: Weights<'_, E, B, H>,
+        x: &B::Input,
+        state: &mut State<E>,
+        workspace: &'a mut Workspace<E, B, H>,
+    ) -> Result<&'a [E]>
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        let Workspace { body: tape, head, step_rows, .. } = workspace;
+        if step_rows.batch() != state.streams() || step_rows.steps() != 1 {
+            *step_rows = Ragged::even(1, state.streams());
         }
+        let context = self.context(weights, Pass::Inference);
+        let (begun, arrays) = state.parts_mut();
+        let x = self.body.step(Step { context, packed: &weights.packed.body, x, begun }, arrays, tape)?;
+        let scored = 0..begun.len();
+        let call = HeadCall { context, packed: &weights.packed.head, rows: &*step_rows, x, scored };
+        let y = self.head.project(call, head);
+        state.begin();
+        Ok(y)
     }
-
-    /// Where the head's gradients go.
-    pub(crate) fn head_gradients<'a, E: Element>(&self, gradients: &'a mut [E]) -> LinearGradients<'a, E> {
-        let ids = [self.head_weight.unwrap_or(self.embedding), self.head_bias];
-        let [weight, bias] = self.layout.views_mut(gradients, ids);
-        LinearGradients { weight, bias }
-    }
-    /// What the stack works with.
-    pub(crate) fn context<'a, E>(&'a self, weights: Weights<'a, E>) -> Context<'a, E> {
-        Context {
-            threads: weights.threads,
-            packed: &weights.packed.recurrent,
-            parameters: weights.parameters,
-            layout: self.layout(),
-        }
-    }
-}
-
-/// What the gradient of every row's loss is scaled by for that of the mean, which is over the rows that are not ignored.
-pub(crate) fn mean_scale(targets: &[u32]) -> f64 {
-    let scored = targets.iter().filter(|&&target| target != IGNORED).count();
-    1.0 / scored.max(1) as f64
-}
-
-/// The dropout of a pass at a site, if there is one.
-pub(crate) fn dropout(pass: Pass, rate: f32, place: u32) -> Option<Dropout> {
-    let Pass::Training(philox) = pass else { return None };
-    (rate > 0.0).then_some(Dropout { philox, rate, place })
 }

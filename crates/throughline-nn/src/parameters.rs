@@ -40,6 +40,54 @@ impl Tensor {
     }
 }
 
+/// What constructors of modules and heads need: it collects the parameters of a model, and numbers the places that drop
+/// activations, so that no two share their masks.
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    layout: Layout,
+    /// Sites of dropout between the layers of stacks count up from 0, the others down from the last number.
+    stack_sites: u32,
+    single_sites: u32,
+}
+
+impl Builder {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends a tensor.
+    ///
+    /// # Panics
+    /// If the name is taken.
+    pub fn add(&mut self, name: String, shape: &[usize]) -> TensorId {
+        self.layout.add(name, shape)
+    }
+
+    /// The first of `count` sites in a row, for the layers of a stack.
+    pub(crate) fn stack_sites(&mut self, count: usize) -> u32 {
+        let first = self.stack_sites;
+        self.stack_sites += count as u32;
+        first
+    }
+
+    /// A site of its own.
+    pub(crate) fn site(&mut self) -> u32 {
+        self.single_sites += 1;
+        u32::MAX - (self.single_sites - 1)
+    }
+
+    /// The parameters so far.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// All parameters.
+    pub fn into_layout(self) -> Layout {
+        self.layout
+    }
+}
+
 /// A handle to a tensor of the layout that gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorId(usize);

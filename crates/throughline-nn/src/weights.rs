@@ -7,16 +7,16 @@ use alloc::vec::Vec;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::parameters::Layout;
 
-/// The key in the file's metadata under which format version, task, cell and its reset form stand as JSON. It is one entry
-/// because metadata is a hash map without a fixed order: with several, equal models would be written as different bytes.
+/// The key in the file's metadata under which the kind of the model stands, as JSON. It is one entry because metadata is a
+/// hash map without a fixed order: with several, equal models would be written as different bytes.
 const KEY: &str = "throughline";
 
-/// The bytes of a safetensors file with every tensor of `layout`.
-pub fn save(config: &ModelConfig, layout: &Layout, parameters: &[f32]) -> Vec<u8> {
+/// The bytes of a safetensors file with every tensor of `layout`. `kind` is JSON on one line that tells models apart whose
+/// weights have the same names and shapes, such as the two forms of a GRU.
+pub fn save(kind: &str, layout: &Layout, parameters: &[f32]) -> Vec<u8> {
     let data: Vec<Vec<u8>> = layout
         .tensors()
         .iter()
@@ -26,7 +26,7 @@ pub fn save(config: &ModelConfig, layout: &Layout, parameters: &[f32]) -> Vec<u8
         let view = TensorView::new(Dtype::F32, tensor.shape().to_vec(), data);
         (tensor.name().to_string(), view.expect("the bytes are as many as the shape asks for"))
     });
-    let metadata = [(KEY.to_string(), config.kind_json())].into_iter().collect();
+    let metadata = [(KEY.to_string(), kind.to_string())].into_iter().collect();
     safetensors::serialize(views, Some(metadata)).expect("the header of a model is small")
 }
 
@@ -35,7 +35,7 @@ pub fn save(config: &ModelConfig, layout: &Layout, parameters: &[f32]) -> Vec<u8
 /// # Errors
 /// If the file is damaged, was written for another kind of model, lacks a tensor, holds one too many, or has one with
 /// another shape, another type or a number that is not finite.
-pub fn load(config: &ModelConfig, layout: &Layout, bytes: &[u8], parameters: &mut [f32]) -> Result<()> {
+pub fn load(kind: &str, layout: &Layout, bytes: &[u8], parameters: &mut [f32]) -> Result<()> {
     let wrong = |place: &str, expected: &str, found: String| {
         Err(Error::Weights { place: place.to_string(), expected: expected.to_string(), found })
     };
@@ -47,10 +47,9 @@ pub fn load(config: &ModelConfig, layout: &Layout, bytes: &[u8], parameters: &mu
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let found = metadata.metadata().as_ref().and_then(|metadata| metadata.get(KEY)).cloned();
-    let expected = config.kind_json();
-    if found.as_ref() != Some(&expected) {
+    if found.as_deref() != Some(kind) {
         let found = found.unwrap_or_else(|| "nothing".to_string());
-        return wrong(&format!("metadata `{KEY}`"), &expected, found);
+        return wrong(&format!("metadata `{KEY}`"), kind, found);
     }
     let mut tensors: BTreeMap<String, TensorView<'_>> = file.tensors().into_iter().collect();
     for tensor in layout.tensors() {

@@ -6,6 +6,7 @@
 //! - [`softmax_head`]: linear and cross-entropy over a vocabulary in bounded memory;
 //! - [`mean_squared`]: the squared error;
 //! - [`dropout`]: masks that are recomputed instead of stored;
+//! - [`elementwise`]: functions of single numbers;
 //! - [`reduce`]: norms, checks, and arithmetic on whole arrays.
 //!
 //! Threads split outputs and never a sum; a sum of many terms has fixed blocks and ends in f64. Scalars (a scale, a rate, a
@@ -13,6 +14,7 @@
 
 pub mod cross_entropy;
 pub mod dropout;
+pub mod elementwise;
 pub mod embedding;
 pub mod linear;
 pub mod mean_squared;
@@ -23,6 +25,7 @@ pub(crate) mod vectors;
 
 pub use cross_entropy::{Classified, IGNORED, RowLoss, cross_entropy, log_softmax, softmax, softmax_cross_entropy};
 pub use dropout::Dropout;
+pub use elementwise::tanh;
 pub use linear::{Linear, LinearGradients};
 pub use mean_squared::mean_squared_error;
 pub use reduce::{add, all_finite, clip_value, scale, sum_of_squares};

@@ -1,0 +1,5 @@
+//! From logits to decisions.
+
+pub mod sample;
+
+pub use sample::{Sampling, sample};

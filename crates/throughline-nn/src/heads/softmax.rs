@@ -1,0 +1,138 @@
+//! One of K classes at every row: linear, softmax, cross-entropy; see
+//! [`softmax_head`](throughline_kernels::ops::softmax_head) for how they are computed together.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use throughline_kernels::buffer::Buffer;
+use throughline_kernels::ops::linear::Linear;
+use throughline_kernels::ops::softmax_head::SoftmaxHead;
+use throughline_kernels::ops::{IGNORED, RowLoss};
+use throughline_kernels::sequence::Scratch;
+use throughline_kernels::{Element, Isa};
+
+use super::{Head, HeadCall, Loss};
+use crate::initialise::Initialise;
+use crate::layers::embedding::Embedding;
+use crate::layers::linear::LinearIds;
+use crate::module::{Cpu, Layer, one_for_each_thread};
+use crate::parameters::{Builder, Layout};
+
+/// A softmax over K classes.
+#[derive(Clone, Debug)]
+pub struct Softmax {
+    ids: LinearIds,
+    input: usize,
+    classes: usize,
+    tied: bool,
+}
+
+/// The memory of a [`Softmax`].
+#[derive(Debug, Default)]
+pub struct SoftmaxTape<E> {
+    head: SoftmaxHead<E>,
+    logits: Buffer<E>,
+    scratch: Vec<Scratch<E>>,
+}
+
+impl<E: Element> SoftmaxTape<E> {
+    /// The loss of every scored row in the last call.
+    pub fn row_losses(&self) -> &[RowLoss] {
+        self.head.row_losses()
+    }
+}
+
+impl Softmax {
+    /// `{name}.weight` `[K, input]`, which begins uniform in ±1/sqrt(input), and `{name}.bias` `[K]`, which begins 0.
+    ///
+    /// # Panics
+    /// If a size is 0.
+    pub fn new(builder: &mut Builder, name: &str, input: usize, classes: usize) -> Self {
+        Self { ids: LinearIds::new(builder, name, input, classes), input, classes, tied: false }
+    }
+
+    /// A softmax over the vocabulary of `embedding` whose weight is that of the embedding (Press and Wolf 2017); only the
+    /// bias `{name}.bias` is its own. It reads as many features as the embedding has columns.
+    pub fn tied(builder: &mut Builder, name: &str, embedding: &Embedding) -> Self {
+        let (input, classes) = (embedding.width(), embedding.vocabulary());
+        let bias = builder.add(alloc::format!("{name}.bias"), &[classes]);
+        Self { ids: LinearIds { weight: embedding.table(), bias }, input, classes, tied: true }
+    }
+}
+
+impl Layer for Softmax {
+    /// K
+    fn width(&self) -> usize {
+        self.classes
+    }
+
+    fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
+        if !self.tied {
+            self.ids.initialise(how, layout, parameters);
+        }
+    }
+}
+
+impl<E: Element> Head<E> for Softmax {
+    /// `[N]`: a class for each packed row, or [`IGNORED`].
+    type Target = [u32];
+    type Packed = Linear<E>;
+    type Tape = SoftmaxTape<E>;
+
+    fn packed(&self, isa: Isa, backward: bool) -> Self::Packed {
+        Linear::new(isa, self.input, self.classes, backward)
+    }
+
+    fn pack(&self, cpu: &Cpu, layout: &Layout, parameters: &[E], packed: &mut Self::Packed) {
+        self.ids.pack(cpu, layout, parameters, packed);
+    }
+
+    fn weight(&self, scored: Range<usize>, target: &[u32]) -> f64 {
+        target[scored].iter().filter(|&&target| target != IGNORED).count() as f64
+    }
+
+    fn learn(
+        &self,
+        call: HeadCall<'_, E, Self>,
+        target: &[u32],
+        normaliser: f64,
+        dx: &mut [E],
+        gradients: &mut [E],
+        tape: &mut Self::Tape,
+    ) -> Loss {
+        let HeadCall { context, packed, rows, x, scored } = call;
+        assert_eq!(target.len(), rows.rows(), "one target for each row");
+        let threads = &context.cpu.threads;
+        let of_scored = scored.start * self.input..scored.end * self.input;
+        dx[..of_scored.start].fill(E::ZERO);
+        dx[of_scored.end..].fill(E::ZERO);
+        let scratch = one_for_each_thread(&mut tape.scratch, threads);
+        let scale = if normaliser == 0.0 { 1.0 } else { 1.0 / normaliser };
+        let classified = tape.head.train(
+            threads,
+            packed,
+            &x[of_scored.clone()],
+            &target[scored],
+            scale,
+            &mut dx[of_scored],
+            self.ids.gradients(context.layout, gradients),
+            scratch,
+        );
+        classified.into()
+    }
+
+    fn evaluate(&self, call: HeadCall<'_, E, Self>, target: &[u32], tape: &mut Self::Tape) -> Loss {
+        let HeadCall { context, packed, rows, x, scored } = call;
+        assert_eq!(target.len(), rows.rows(), "one target for each row");
+        let of_scored = scored.start * self.input..scored.end * self.input;
+        tape.head.evaluate(&context.cpu.threads, packed, &x[of_scored], &target[scored]).into()
+    }
+
+    /// The logits.
+    fn project<'a>(&self, call: HeadCall<'_, E, Self>, tape: &'a mut Self::Tape) -> &'a [E] {
+        let HeadCall { context, packed, x, scored, .. } = call;
+        let logits = tape.logits.at_least(scored.len() * self.classes);
+        packed.forward(&context.cpu.threads, &x[scored.start * self.input..scored.end * self.input], logits);
+        logits
+    }
+}

@@ -1,0 +1,120 @@
+//! Embedding: a token's row of a table, `y[n] = table[x[n]]`.
+
+use alloc::format;
+
+use throughline_kernels::buffer::Buffer;
+use throughline_kernels::ops::embedding;
+use throughline_kernels::sequence::Ragged;
+use throughline_kernels::{Element, Isa};
+
+use crate::error::Result;
+use crate::initialise::{self, Initialise};
+use crate::module::{Call, Cpu, Dropout, Gradients, Layer, Module, Step};
+use crate::parameters::{Builder, Layout, TensorId};
+use crate::state::StateArray;
+
+/// A table `[V, F]`, one row for each token.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    table: TensorId,
+    vocabulary: usize,
+    width: usize,
+    deviation: f64,
+    dropout: Dropout,
+}
+
+/// The tape of an [`Embedding`]: what it wrote.
+#[derive(Debug, Default)]
+pub struct EmbeddingTape<E> {
+    y: Buffer<E>,
+    rows: usize,
+}
+
+impl Embedding {
+    /// A table `{name}.weight` of `vocabulary` rows of `width` numbers, which begin normal with deviation 1.
+    ///
+    /// # Panics
+    /// If a size is 0.
+    pub fn new(builder: &mut Builder, name: &str, vocabulary: usize, width: usize) -> Self {
+        assert!(vocabulary > 0 && width > 0, "V and F are at least 1, not {vocabulary} and {width}");
+        let table = builder.add(format!("{name}.weight"), &[vocabulary, width]);
+        Self { table, vocabulary, width, deviation: 1.0, dropout: Dropout::default() }
+    }
+
+    /// In training each number is dropped with probability `rate`.
+    pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
+        Self { dropout: Dropout { rate, site: builder.site() }, ..self }
+    }
+
+    /// The table begins normal with deviation 1/sqrt(F), as one that is also the weight of a head needs it.
+    pub fn scaled(self) -> Self {
+        Self { deviation: 1.0 / libm::sqrt(self.width as f64), ..self }
+    }
+
+    /// The table, for a head that shares it.
+    pub fn table(&self) -> TensorId {
+        self.table
+    }
+
+    /// V, rows of the table.
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+}
+
+impl Layer for Embedding {
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
+        initialise::normal(how.seed, layout, self.table, self.deviation, parameters);
+    }
+}
+
+impl<E: Element> Module<E> for Embedding {
+    /// `[N]`, each below V.
+    type Input = [u32];
+    type Packed = ();
+    type Tape = EmbeddingTape<E>;
+
+    fn packed(&self, _: Isa, _: bool) {}
+
+    fn pack(&self, _: &Cpu, _: &Layout, _: &[E], (): &mut ()) {}
+
+    fn forward(&self, call: Call<'_, E, Self>, tape: &mut Self::Tape) {
+        let Call { context, rows, x, .. } = call;
+        assert_eq!(x.len(), rows.rows(), "one token for each packed row");
+        let table = context.layout.view(context.parameters, self.table);
+        tape.rows = x.len();
+        let y = tape.y.at_least(x.len() * self.width);
+        embedding::gather(&context.cpu.threads, table, self.width, x, y);
+        self.dropout.apply(context, rows, 0, self.width, y);
+    }
+
+    fn output<'a>(&self, rows: &'a Ragged, tape: &'a Self::Tape) -> (&'a Ragged, &'a [E]) {
+        (rows, &tape.y[..tape.rows * self.width])
+    }
+
+    /// `d_table[x[n]] += dy[n]`, in ascending n.
+    fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, _: &mut Self::Tape) {
+        let Call { context, rows, x, .. } = call;
+        let Gradients { dy, dx, parameters, .. } = gradients;
+        assert!(dx.is_none(), "tokens have no gradient");
+        let Some(dy) = dy else { return };
+        assert_eq!(dy.len(), x.len() * self.width, "dy is [N, F]");
+        self.dropout.apply(context, rows, 0, self.width, dy);
+        let Cpu { isa, threads } = context.cpu;
+        let d_table = context.layout.view_mut(parameters, self.table);
+        embedding::add_gradient(*isa, threads, x, dy, self.width, d_table);
+    }
+
+    fn step<'a>(&self, step: Step<'_, E, Self>, _: &mut [StateArray<E>], tape: &'a mut Self::Tape) -> Result<&'a [E]> {
+        let Step { context, x, begun, .. } = step;
+        assert_eq!(x.len(), begun.len(), "one token for each stream");
+        let y = tape.y.at_least(x.len() * self.width);
+        let table = context.layout.view(context.parameters, self.table);
+        embedding::gather(&context.cpu.threads, table, self.width, x, y);
+        Ok(y)
+    }
+}

@@ -1,0 +1,12 @@
+//! The modules that networks are put together from.
+
+pub mod attention;
+pub mod embedding;
+pub mod linear;
+pub mod pool;
+pub mod recurrent;
+
+pub use embedding::Embedding;
+pub use linear::Linear;
+pub use pool::{Pool, Pooling};
+pub use recurrent::{Recurrent, RecurrentConfig};

@@ -1,0 +1,177 @@
+//! A stack backward: back-propagation through time, the segments from the last to the first, the layers from the top down.
+
+use throughline_kernels::Element;
+use throughline_kernels::sequence::{self, BackwardStates, InitialStates, LayerGradients};
+
+use super::tape::{LayerMemory, RecurrentTape};
+use super::{DirectionIds, Readout, Recurrent};
+use crate::module::{Call, Gradients};
+use crate::parameters::{Layout, TensorId};
+
+impl Recurrent {
+    /// Back-propagates through the last pass with a tape.
+    pub(super) fn go_back<E: Element>(
+        &self,
+        call: Call<'_, E, Self>,
+        gradients: Gradients<'_, E>,
+        tape: &mut RecurrentTape<E>,
+    ) {
+        let Gradients { mut dy, d_end, mut dx, d_start, parameters } = gradients;
+        let (batch, output) = (call.rows, self.config.output());
+        let rows = batch.rows();
+        let taped = tape.taped.is_some();
+        assert!(taped, "no finished forward pass has kept a tape here: run forward on this batch first");
+        let steps = tape.segments.steps();
+        assert_eq!(steps, batch.steps(), "the last forward pass had other steps: run forward on this batch first");
+        assert!(dx.as_ref().is_none_or(|dx| dx.len() == rows * self.config.input), "dx is [N, I]");
+        self.leave(batch, d_end, &mut tape.layers);
+        match self.readout {
+            Readout::Rows => {
+                assert!(dy.as_ref().is_none_or(|dy| dy.len() == rows * output), "dy is [N, D·H]");
+                if let Some(dy) = &mut dy {
+                    self.dropout(self.config.layers - 1).apply(call.context, batch, 0, output, dy);
+                }
+            }
+            Readout::LastStates => {
+                if let Some(d_features) = dy.take() {
+                    assert_eq!(d_features.len(), batch.batch() * output, "dy is [B, D·H]");
+                    self.output_dropout.apply(call.context, &tape.pooled_rows, 0, output, d_features);
+                    self.receive_last_states_gradient(batch, d_features, d_end.is_some(), &mut tape.layers);
+                }
+            }
+        }
+        for segment in (0..tape.segments.count()).rev() {
+            if tape.taped != Some(segment) {
+                tape.taped = None;
+                self.run_segment(call, segment, true, tape);
+                tape.taped = Some(segment);
+            }
+            let gradients = SegmentGradients { dy: dy.as_deref(), dx: dx.as_deref_mut(), parameters: &mut *parameters };
+            self.back_through_segment(call, segment, gradients, tape);
+        }
+        if let Some(d_start) = d_start {
+            self.start_gradients(batch, tape, d_start);
+        }
+    }
+
+    /// Back-propagates through all layers over the segment that the tapes are of.
+    fn back_through_segment<E: Element>(
+        &self,
+        call: Call<'_, E, Self>,
+        segment: usize,
+        gradients: SegmentGradients<'_, E>,
+        tape: &mut RecurrentTape<E>,
+    ) {
+        let Call { context, packed, rows: batch, x, start } = call;
+        let SegmentGradients { dy, mut dx, parameters } = gradients;
+        let RecurrentTape { layers, segments, slot_gradients, keep_row_gradients, d_outputs, scratch, .. } = tape;
+        let (window, rows) = segments.window(batch, segment);
+        let ([states_h, states_c], output) = (self.state_lengths(batch), self.config.output());
+        let [restarts_h, restarts_c] = if window.restarts() > 0 { [states_h, states_c] } else { [0; 2] };
+        // Later segments start from the states of the one before.
+        let given = |sequence: usize| segment > 0 || start.is_some_and(|start| start.begun[sequence]);
+        for layer in (0..self.config.layers).rev() {
+            let (below, this) = layers.split_at_mut(layer);
+            let input = self.input_of(call, below, x, &rows);
+            let LayerMemory {
+                tape,
+                row_gradients,
+                y,
+                h,
+                c,
+                restart_h,
+                restart_c,
+                dh,
+                dc,
+                d_restart_h,
+                d_restart_c,
+                ..
+            } = &mut this[0];
+            let (dh, dc) = (&mut dh[..states_h], &mut dc[..states_c]);
+            let (d_restart_h, d_restart_c) = (d_restart_h.at_least(restarts_h), d_restart_c.at_least(restarts_c));
+            let [even, odd] = &mut *d_outputs;
+            let (from, to) = if layer.is_multiple_of(2) { (odd, even) } else { (even, odd) };
+            let of_segment = rows.start * output..rows.end * output;
+            let (y, dy) = if layer + 1 == self.config.layers {
+                (&y[of_segment.clone()], dy.map(|dy| &dy[of_segment]))
+            } else {
+                (&y[..rows.len() * output], Some(&from[..rows.len() * output]))
+            };
+            let width = self.config.shape(layer).input;
+            let dx = if layer == 0 {
+                dx.as_deref_mut().map(|dx| &mut dx[rows.start * width..rows.end * width])
+            } else {
+                Some(to.at_least(rows.len() * width))
+            };
+            sequence::backward(
+                &packed.layers[layer],
+                &context.cpu.threads,
+                window,
+                input,
+                &InitialStates {
+                    h: &h[segment * states_h..][..states_h],
+                    c: &c[segment * states_c..][..states_c],
+                    restart_h,
+                    restart_c,
+                },
+                y,
+                tape,
+                dy,
+                BackwardStates {
+                    dh: &mut *dh,
+                    dc: &mut *dc,
+                    restart_h: &mut *d_restart_h,
+                    restart_c: &mut *d_restart_c,
+                },
+                dx,
+                &mut self.layer_gradients(context.layout, layer, parameters)[..self.config.directions()],
+                if *keep_row_gradients { row_gradients } else { slot_gradients },
+                scratch,
+                None,
+            );
+            let states = [&*dh, &*dc, &*d_restart_h, &*d_restart_c];
+            self.learn_initial_states(context.layout, layer, batch, given, states, parameters);
+            if layer > 0 {
+                let to = &mut to[..rows.len() * width];
+                self.dropout(layer - 1).apply(context, batch, rows.start, width, to);
+            }
+        }
+    }
+
+    fn layer_gradients<'a, E: Element>(
+        &self,
+        layout: &Layout,
+        layer: usize,
+        gradients: &'a mut [E],
+    ) -> [LayerGradients<'a, E>; 2] {
+        let mut rest = gradients;
+        let mut before = 0;
+        let mut take = |id: TensorId| -> &'a mut [E] {
+            let range = layout.tensor(id).range();
+            let (_, from) = core::mem::take(&mut rest).split_at_mut(range.start - before);
+            let (view, after) = from.split_at_mut(range.len());
+            rest = after;
+            before = range.end;
+            view
+        };
+        // The tensors of a layer were added in this order, so their places ascend.
+        let of_direction = |ids: &DirectionIds| {
+            let [weight_ih, weight_hh] = ids.weights.map(&mut take);
+            let [bias_ih, bias_hh] = match ids.biases {
+                Some(biases) => biases.map(&mut take),
+                None => [&mut [][..], &mut [][..]],
+            };
+            LayerGradients { weight_ih, weight_hh, bias_ih, bias_hh }
+        };
+        let mut directions = self.ids[layer].iter().map(of_direction);
+        let nothing = || LayerGradients { weight_ih: &mut [], weight_hh: &mut [], bias_ih: &mut [], bias_hh: &mut [] };
+        core::array::from_fn(|_| directions.next().unwrap_or_else(nothing))
+    }
+}
+
+/// What a segment's way back reads and writes: rows of the whole batch.
+struct SegmentGradients<'a, E> {
+    dy: Option<&'a [E]>,
+    dx: Option<&'a mut [E]>,
+    parameters: &'a mut [E],
+}

@@ -1,0 +1,100 @@
+//! A stack forward: all layers over one segment of time, then over the next.
+
+use core::ops::Range;
+
+use throughline_kernels::Element;
+use throughline_kernels::sequence::{self, InitialStates, Record};
+
+use super::Recurrent;
+use super::tape::{LayerMemory, RecurrentTape};
+use crate::module::{Call, one_for_each_thread};
+
+impl Recurrent {
+    /// Runs the stack over packed rows `x` `[N, I]` of a batch.
+    pub(super) fn run<E: Element>(&self, call: Call<'_, E, Self>, tape: &mut RecurrentTape<E>) {
+        let (rows, output) = (call.rows, self.config.output());
+        let keeps_tape = call.context.pass.keeps_tape();
+        tape.taped = None;
+        tape.prepare(self.config.layers);
+        one_for_each_thread(&mut tape.scratch, &call.context.cpu.threads);
+        tape.segments.cut(rows.steps(), keeps_tape);
+        let count = tape.segments.count();
+        if !keeps_tape {
+            tape.layers.iter_mut().for_each(|memory| memory.tape.invalidate());
+        }
+        self.enter(call, count, &mut tape.layers);
+        let top = tape.layers.last_mut().expect("a stack has layers");
+        top.y.at_least(rows.rows() * output);
+        tape.output_dropped = self.dropout(self.config.layers - 1).of(call.context.pass).is_some();
+        if tape.output_dropped {
+            top.dropped.at_least(rows.rows() * output);
+        }
+        for segment in 0..count {
+            self.run_segment(call, segment, keeps_tape && segment + 1 == count, tape);
+        }
+        tape.taped = keeps_tape.then_some(count - 1);
+    }
+
+    /// Runs all layers over one segment, from the states at its start to those at its end.
+    pub(super) fn run_segment<E: Element>(
+        &self,
+        call: Call<'_, E, Self>,
+        segment: usize,
+        keeps_tape: bool,
+        tape: &mut RecurrentTape<E>,
+    ) {
+        let Call { context, packed, rows: batch, x, .. } = call;
+        let RecurrentTape { layers, segments, scratch, .. } = tape;
+        let (window, rows) = segments.window(batch, segment);
+        let ([states_h, states_c], output) = (self.state_lengths(batch), self.config.output());
+        for layer in 0..self.config.layers {
+            let (below, this) = layers.split_at_mut(layer);
+            let input = self.input_of(call, below, x, &rows);
+            let LayerMemory { tape, y, dropped, h, c, restart_h, restart_c, .. } = &mut this[0];
+            let (h_before, h_n) = h[segment * states_h..].split_at_mut(states_h);
+            let (c_before, c_n) = c[segment * states_c..].split_at_mut(states_c);
+            let is_top = layer + 1 == self.config.layers;
+            let of_segment = if is_top { rows.start * output..rows.end * output } else { 0..rows.len() * output };
+            y.at_least(of_segment.end);
+            let y = &mut y[of_segment.clone()];
+            sequence::forward(
+                &packed.layers[layer],
+                &context.cpu.threads,
+                window,
+                input,
+                &InitialStates { h: h_before, c: c_before, restart_h, restart_c },
+                y,
+                &mut h_n[..states_h],
+                &mut c_n[..states_c],
+                if keeps_tape { Record::Tape(tape) } else { Record::Nothing },
+                scratch,
+                None,
+            );
+            let dropout = self.dropout(layer);
+            if dropout.of(context.pass).is_some() {
+                dropped.at_least(of_segment.end);
+                let dropped = &mut dropped[of_segment];
+                dropped.copy_from_slice(y);
+                dropout.apply(context, batch, rows.start, output, dropped);
+            }
+        }
+    }
+
+    /// What the layer above `below` reads in a segment, the packed rows `rows`: x, or the output of the layer below it.
+    pub(super) fn input_of<'a, E: Element>(
+        &self,
+        call: Call<'_, E, Self>,
+        below: &'a [LayerMemory<E>],
+        x: &'a [E],
+        rows: &Range<usize>,
+    ) -> &'a [E] {
+        let width = self.config.shape(below.len()).input;
+        match below.last() {
+            None => &x[rows.start * width..rows.end * width],
+            Some(layer) if self.dropout(below.len() - 1).of(call.context.pass).is_some() => {
+                &layer.dropped[..rows.len() * width]
+            }
+            Some(layer) => &layer.y[..rows.len() * width],
+        }
+    }
+}

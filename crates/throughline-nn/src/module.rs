@@ -1,0 +1,357 @@
+//! Modules: what a network is put together from.
+//!
+//! A module reads rows of a ragged batch and writes rows; its types are fixed when the program is compiled, and so is the
+//! order of everything it computes. There is no graph: a module's backward pass is written beside its forward pass, and
+//! what forward keeps for it lies on a typed [tape](Module::Tape) that belongs to the caller and grows once.
+//!
+//! A [`Layer`] says what a module is: its width, its state, how its parameters begin. A [`Module`] runs it, in f32 or f64.
+//! Modules are joined by [`Layer::then`] and end in a [head](crate::heads) that has a loss ([`Layer::ending_in`]).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use throughline_kernels::cells::CellKind;
+use throughline_kernels::ops::dropout;
+use throughline_kernels::random::Philox;
+use throughline_kernels::sequence::{Ragged, Scratch};
+use throughline_kernels::threads::Threads;
+use throughline_kernels::{Element, Isa};
+
+use crate::chain::Chain;
+use crate::error::Result;
+use crate::initialise::Initialise;
+use crate::layers::recurrent::{Checkpointing, Recurrent, RecurrentTape};
+use crate::network::Network;
+use crate::parameters::{Builder, Layout};
+use crate::state::{StateArray, StateShape};
+
+/// What computes: an instruction set and threads.
+#[derive(Debug)]
+pub struct Cpu {
+    /// The instruction set.
+    pub isa: Isa,
+    /// The threads.
+    pub threads: Threads,
+}
+
+impl Cpu {
+    /// The widest instruction set there is, on `threads` threads. The results are the same to the bit for any of them.
+    ///
+    /// # Panics
+    /// If `threads` is 0, or the system does not start as many.
+    pub fn new(threads: usize) -> Self {
+        Self::of(Threads::new(threads))
+    }
+
+    /// The widest instruction set there is, on `threads`.
+    pub fn of(threads: Threads) -> Self {
+        Self { isa: Isa::detect(), threads }
+    }
+}
+
+/// How a pass runs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pass {
+    /// Keeps nothing and drops nothing.
+    Inference,
+    /// Keeps what backward needs, drops nothing.
+    Traced,
+    /// Keeps what backward needs and drops activations by the masks of this family.
+    Training(Philox),
+}
+
+impl Pass {
+    /// Whether backward may follow.
+    pub fn keeps_tape(self) -> bool {
+        self != Pass::Inference
+    }
+}
+
+/// What every call works with.
+#[derive(Debug)]
+pub struct Context<'a, E> {
+    /// What computes.
+    pub cpu: &'a Cpu,
+    /// Where the parameters are.
+    pub layout: &'a Layout,
+    /// The parameters.
+    pub parameters: &'a [E],
+    /// How the pass runs.
+    pub pass: Pass,
+}
+
+impl<E> Clone for Context<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for Context<'_, E> {}
+
+/// The state that sequences start from: arrays as in [`Module::end`], and for each sequence whether it has begun. One that
+/// has not starts from the module's own initial state, zero or learned, whatever its arrays hold.
+#[derive(Debug)]
+pub struct Start<'a, E> {
+    /// For each sequence, in the caller's order.
+    pub begun: &'a [bool],
+    /// The arrays of the module.
+    pub arrays: &'a [StateArray<E>],
+}
+
+impl<E> Clone for Start<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for Start<'_, E> {}
+
+impl<'a, E> Start<'a, E> {
+    /// The first `count` arrays, and the rest.
+    pub fn split_at(self, count: usize) -> (Self, Self) {
+        let (first, rest) = self.arrays.split_at(count);
+        (Self { arrays: first, ..self }, Self { arrays: rest, ..self })
+    }
+}
+
+/// What forward and backward of one pass are called with, the same for both.
+pub struct Call<'a, E: Element, M: Module<E> + ?Sized> {
+    /// The CPU, the parameters and the kind of pass.
+    pub context: Context<'a, E>,
+    /// The module's weights, packed from the parameters.
+    pub packed: &'a M::Packed,
+    /// The shape of the batch.
+    pub rows: &'a Ragged,
+    /// The input, a row for each packed row of the batch.
+    pub x: &'a M::Input,
+    /// Where the sequences start; `None`: at the module's initial state.
+    pub start: Option<Start<'a, E>>,
+}
+
+impl<E: Element, M: Module<E> + ?Sized> Clone for Call<'_, E, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E: Element, M: Module<E> + ?Sized> Copy for Call<'_, E, M> {}
+
+/// The gradients of a backward pass. Those of parameters accumulate, the others are overwritten.
+#[derive(Debug)]
+pub struct Gradients<'a, E> {
+    /// `[rows out, F]`: that of the output; `None` for zero. The module may change it.
+    pub dy: Option<&'a mut [E]>,
+    /// Those of the state at the end; `None` for zero.
+    pub d_end: Option<&'a [StateArray<E>]>,
+    /// `[N, I]`: that of the input, where the input is numbers; `None` if unwanted.
+    pub dx: Option<&'a mut [E]>,
+    /// Those of the state at the start; `None` if unwanted.
+    pub d_start: Option<&'a mut [StateArray<E>]>,
+    /// Those of all parameters, in their layout.
+    pub parameters: &'a mut [E],
+}
+
+/// One step of parallel streams.
+pub struct Step<'a, E: Element, M: Module<E> + ?Sized> {
+    /// The CPU and the parameters; the pass is [`Pass::Inference`].
+    pub context: Context<'a, E>,
+    /// The module's weights.
+    pub packed: &'a M::Packed,
+    /// `[B, I]`, a row for each stream.
+    pub x: &'a M::Input,
+    /// For each stream whether it has begun.
+    pub begun: &'a [bool],
+}
+
+impl<E: Element, M: Module<E> + ?Sized> Clone for Step<'_, E, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E: Element, M: Module<E> + ?Sized> Copy for Step<'_, E, M> {}
+
+/// A setting of a tape; it holds from the next forward pass on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TapeSetting {
+    /// Checkpointing in time; see [`Checkpointing`]. Off by default.
+    Checkpointing(Checkpointing),
+    /// Keep the state after so many steps for [`Module::state_after`], in the next pass with a tape alone. Without
+    /// checkpointing all are kept.
+    KeepStateAfter(usize),
+    /// Keep the pre-activations of every gate. Off by default.
+    PreActivations(bool),
+    /// Keep the gradients of every gate, and of the hidden and cell state, at every row. Off by default.
+    RowGradients(bool),
+}
+
+/// What looks at the recurrent layers of a module after a pass.
+pub trait Visit<E: Element> {
+    /// A stack, with what its last pass kept.
+    fn recurrent(&mut self, stack: &Recurrent, tape: &RecurrentTape<E>);
+}
+
+/// What a module is, whatever its numbers are.
+pub trait Layer {
+    /// F, columns of the output.
+    fn width(&self) -> usize;
+
+    /// The arrays of its state, in their order; none for a module without memory.
+    fn state_shape(&self) -> StateShape {
+        StateShape::default()
+    }
+
+    /// How many arrays that are.
+    fn state_count(&self) -> usize {
+        0
+    }
+
+    /// The recurrent stacks by name, with their cells: what shapes of parameters alone do not tell.
+    fn cells(&self) -> Vec<(String, CellKind)> {
+        Vec::new()
+    }
+
+    /// New parameters. Those that are not set stay 0.
+    fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
+        let _ = (how, layout, parameters);
+    }
+
+    /// This module, and after it `next`, which reads its output.
+    fn then<B: Layer>(self, next: B) -> Chain<Self, B>
+    where
+        Self: Sized,
+    {
+        Chain::new(self, next)
+    }
+
+    /// A network whose body is this module and which ends in `head`; `builder` has made both.
+    fn ending_in<H>(self, head: H, builder: Builder) -> Network<Self, H>
+    where
+        Self: Sized,
+    {
+        Network::new(self, head, builder)
+    }
+}
+
+/// A module at work in f32 or f64.
+///
+/// Output, end state, dx and the gradient of the start are the same bits for a sequence alone or in any batch, for any
+/// number of threads and any instruction set; gradients of parameters for any number of threads and instruction set.
+pub trait Module<E: Element>: Layer {
+    /// What a row of the batch is: numbers (`[E]`, `[N, I]`), tokens (`[u32]`, `[N]`), or a type of its own.
+    type Input: ?Sized;
+    /// Its weights as the kernels want them; packed anew after each update.
+    type Packed;
+    /// What a pass keeps, and the memory it needs.
+    type Tape: Default;
+
+    /// Room for packed weights; with `backward`, also for what training needs.
+    fn packed(&self, isa: Isa, backward: bool) -> Self::Packed;
+
+    /// Packs the parameters.
+    fn pack(&self, cpu: &Cpu, layout: &Layout, parameters: &[E], packed: &mut Self::Packed);
+
+    /// Changes a setting of a tape; one that the module has no use for changes nothing.
+    fn set(&self, tape: &mut Self::Tape, setting: TapeSetting) {
+        let _ = (tape, setting);
+    }
+
+    /// Numbers of an input that have a gradient; 0 for tokens.
+    fn input_length(&self, x: &Self::Input) -> usize {
+        let _ = x;
+        0
+    }
+
+    /// Runs over a batch.
+    ///
+    /// # Panics
+    /// If a length does not fit.
+    fn forward(&self, call: Call<'_, E, Self>, tape: &mut Self::Tape);
+
+    /// What the last pass wrote: rows `[rows out, F]` and how they are packed, which is as they came in unless the module
+    /// says otherwise (pooling has a row for each sequence, in the caller's order).
+    fn output<'a>(&self, rows: &'a Ragged, tape: &'a Self::Tape) -> (&'a Ragged, &'a [E]);
+
+    /// The state after each sequence's last row, of the last pass.
+    fn end(&self, rows: &Ragged, tape: &Self::Tape, state: &mut [StateArray<E>]) {
+        let _ = (rows, tape, state);
+    }
+
+    /// The state after `steps` steps, of the last pass with a tape: where the next window of truncated BPTT starts.
+    ///
+    /// # Panics
+    /// If the module reads backward, a sequence is shorter, or checkpointing has not kept that state
+    /// ([`TapeSetting::KeepStateAfter`]).
+    fn state_after(&self, rows: &Ragged, steps: usize, tape: &Self::Tape, state: &mut [StateArray<E>]) {
+        let _ = (rows, steps, tape, state);
+    }
+
+    /// Goes back through the last [`forward`](Self::forward), which `call` must repeat.
+    ///
+    /// # Panics
+    /// If a length does not fit, or the pass kept no tape.
+    fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape);
+
+    /// Reads one row of each stream and moves `state` one step on; the same bits as the step in a whole sequence. Allocates
+    /// nothing once the tape has grown.
+    ///
+    /// # Errors
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence.
+    ///
+    /// # Panics
+    /// If a length does not fit.
+    fn step<'a>(
+        &self,
+        step: Step<'_, E, Self>,
+        state: &mut [StateArray<E>],
+        tape: &'a mut Self::Tape,
+    ) -> Result<&'a [E]>;
+
+    /// Shows every recurrent stack to `visitor`.
+    fn visit(&self, tape: &Self::Tape, visitor: &mut dyn Visit<E>) {
+        let _ = (tape, visitor);
+    }
+}
+
+/// The dropout after a module (Srivastava et al. 2014): each of its outputs is 0 in training with probability `rate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Dropout {
+    pub(crate) rate: f32,
+    pub(crate) site: u32,
+}
+
+impl Dropout {
+    /// The masks of a pass, if it drops anything here.
+    pub(crate) fn of(self, pass: Pass) -> Option<dropout::Dropout> {
+        let Pass::Training(philox) = pass else { return None };
+        (self.rate > 0.0).then_some(dropout::Dropout { philox, rate: self.rate, place: self.site })
+    }
+
+    /// Applies the masks of a pass to rows `[N, width]`: in forward to the output, in backward to its gradient.
+    pub(crate) fn apply<E: Element>(
+        self,
+        context: Context<'_, E>,
+        batch: &Ragged,
+        first: usize,
+        width: usize,
+        x: &mut [E],
+    ) {
+        if let Some(dropout) = self.of(context.pass) {
+            let Cpu { isa, threads } = context.cpu;
+            dropout.apply(*isa, threads, x, width, &|row| place_of(batch, first + row));
+        }
+    }
+}
+
+/// (sequence, time) of a packed row: what a mask depends on.
+fn place_of(batch: &Ragged, row: usize) -> (u32, u32) {
+    let (t, column) = batch.place(row);
+    (batch.order()[column] as u32, t as u32)
+}
+
+/// Memory for each thread; allocates only where there never was as much.
+pub(crate) fn one_for_each_thread<'a, E: Element>(
+    scratch: &'a mut Vec<Scratch<E>>,
+    threads: &Threads,
+) -> &'a mut [Scratch<E>] {
+    if scratch.len() < threads.count() {
+        scratch.resize_with(threads.count(), Scratch::default);
+    }
+    &mut scratch[..threads.count()]
+}

@@ -1,0 +1,257 @@
+//! A module with its own parameters and memory: the short way for programs that need one and no more.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use throughline_kernels::Element;
+use throughline_kernels::buffer::Buffer;
+use throughline_kernels::ops::reduce;
+use throughline_kernels::optim::{Optimiser, clipping_factor};
+use throughline_kernels::sequence::{Ragged, Tape};
+
+use crate::error::Result;
+use crate::initialise::Initialise;
+use crate::layers::recurrent::{Recurrent, RecurrentConfig};
+use crate::module::{Call, Context, Cpu, Gradients, Module, Pass, TapeSetting};
+use crate::parameters::{Builder, Layout};
+use crate::state::State;
+use crate::weights;
+
+/// A module, its parameters, gradients and memory.
+///
+/// A loss of one's own stands between [`run`](Self::run) and [`backward`](Self::backward): it turns the output into the
+/// gradient of the output.
+pub struct Standalone<M: Module<E>, E: Element> {
+    module: M,
+    layout: Layout,
+    parameters: Buffer<E>,
+    gradients: Buffer<E>,
+    packed: M::Packed,
+    tape: M::Tape,
+    pass: Pass,
+    cpu: Cpu,
+}
+
+/// A recurrent stack on its own.
+pub type Stack<E> = Standalone<Recurrent, E>;
+
+/// What a module computed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run<E> {
+    /// `[rows out, F]`: of a stack `[N, D·H]`, the top layer's hidden state at every packed row.
+    pub output: Vec<E>,
+    /// The state after each sequence's last row.
+    pub last: State<E>,
+}
+
+/// The gradients that [`Standalone::backward`] gives beside those of the parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputGradients<E> {
+    /// `[N, I]`; empty where the input is tokens.
+    pub x: Vec<E>,
+    /// Of the state the run was given; of the initial state if it was given none.
+    pub start: State<E>,
+}
+
+impl<E: Element> Stack<E> {
+    /// A stack with weights uniform in ±1/sqrt(H), on one thread.
+    ///
+    /// # Panics
+    /// If a size is 0.
+    pub fn new(config: RecurrentConfig, seed: u64) -> Self {
+        Self::on_threads(config, seed, 1)
+    }
+
+    /// The same on `threads` threads; the results are the same to the bit.
+    ///
+    /// # Panics
+    /// If a size or `threads` is 0.
+    pub fn on_threads(config: RecurrentConfig, seed: u64, threads: usize) -> Self {
+        let mut builder = Builder::new();
+        let stack = Recurrent::new(&mut builder, "", config);
+        Self::of(stack, builder, &Initialise::new(seed), Cpu::new(threads))
+    }
+
+    /// The shape of the stack.
+    pub fn config(&self) -> &RecurrentConfig {
+        self.module.config()
+    }
+
+    /// The tape of a layer, of the last run: every gate of every row. With
+    /// [`Checkpointing`](crate::layers::recurrent::Checkpointing) it is of the segment that ran last.
+    ///
+    /// # Panics
+    /// If there is no such layer, or no run before.
+    pub fn tape(&self, layer: usize) -> &Tape<E> {
+        self.tape.layer(layer)
+    }
+}
+
+impl<M: Module<E>, E: Element> Standalone<M, E> {
+    /// `module`, made by `builder`, with new parameters, computing on `cpu`.
+    pub fn of(module: M, builder: Builder, how: &Initialise, cpu: Cpu) -> Self {
+        let layout = builder.into_layout();
+        let mut initial = layout.zeros::<f32>();
+        module.initialise(how, &layout, &mut initial);
+        let mut parameters = layout.zeros();
+        for (to, from) in parameters.iter_mut().zip(&initial[..]) {
+            *to = E::from_f64(f64::from(*from));
+        }
+        let mut packed = module.packed(cpu.isa, true);
+        module.pack(&cpu, &layout, &parameters, &mut packed);
+        let (gradients, tape) = (layout.zeros(), M::Tape::default());
+        Self { module, layout, parameters, gradients, packed, tape, pass: Pass::Traced, cpu }
+    }
+
+    /// The module.
+    pub fn module(&self) -> &M {
+        &self.module
+    }
+
+    /// What the last run kept.
+    pub fn module_tape(&self) -> &M::Tape {
+        &self.tape
+    }
+
+    /// Names, shapes and places of the parameters; those of a [`Stack`] are `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`,
+    /// ... as in PyTorch.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The parameters, one buffer for all.
+    pub fn parameters(&self) -> &[E] {
+        &self.parameters
+    }
+
+    /// Changes the parameters and packs them anew.
+    pub fn set_parameters(&mut self, change: impl FnOnce(&Layout, &mut [E])) {
+        change(&self.layout, &mut self.parameters);
+        self.module.pack(&self.cpu, &self.layout, &self.parameters, &mut self.packed);
+    }
+
+    /// The gradients of the parameters, in their layout.
+    pub fn gradients(&self) -> &[E] {
+        &self.gradients
+    }
+
+    /// Sets the gradients of the parameters to 0.
+    pub fn clear_gradients(&mut self) {
+        self.gradients.fill(E::ZERO);
+    }
+
+    /// Changes what runs keep, from the next one on.
+    ///
+    /// # Panics
+    /// If the module cannot have the setting; see [`TapeSetting`].
+    pub fn set(&mut self, setting: TapeSetting) {
+        self.module.set(&mut self.tape, setting);
+    }
+
+    /// How the runs from now on are computed: [`Pass::Traced`], as at first, or [`Pass::Training`] with masks of dropout, or
+    /// [`Pass::Inference`], after which there is no way back.
+    pub fn set_pass(&mut self, pass: Pass) {
+        self.pass = pass;
+    }
+
+    /// A state of `streams` streams that have not begun.
+    pub fn new_state(&self, streams: usize) -> State<E> {
+        State::new(&self.module.state_shape(), streams)
+    }
+
+    fn call<'a>(
+        context: Context<'a, E>,
+        packed: &'a M::Packed,
+        rows: &'a Ragged,
+        x: &'a M::Input,
+        start: Option<&'a State<E>>,
+    ) -> Call<'a, E, M> {
+        Call { context, packed, rows, x, start: start.map(State::start) }
+    }
+
+    /// Runs over the packed rows `x` of a batch, from the state `start` or the initial one, and keeps what backward needs.
+    ///
+    /// # Panics
+    /// If a length does not fit the batch.
+    pub fn run(&mut self, rows: &Ragged, x: &M::Input, start: Option<&State<E>>) -> Run<E> {
+        let Self { module, layout, parameters, packed, cpu, tape, pass, .. } = self;
+        let context = Context { cpu, layout, parameters, pass: *pass };
+        module.forward(Self::call(context, packed, rows, x, start), tape);
+        let mut last = State::new(&module.state_shape(), rows.batch());
+        module.end(rows, tape, last.arrays_mut());
+        last.begin();
+        Run { output: module.output(rows, tape).1.to_vec(), last }
+    }
+
+    /// Back-propagates through the last [`run`](Self::run), whose arguments must be repeated: adds to the gradients of the
+    /// parameters. `dy` `[rows out, F]` is the gradient of the output, `d_last` that of the state at the end; `None` for
+    /// zero.
+    ///
+    /// # Panics
+    /// If the arguments are not those of the run.
+    pub fn backward(
+        &mut self,
+        rows: &Ragged,
+        x: &M::Input,
+        start: Option<&State<E>>,
+        dy: Option<&[E]>,
+        d_last: Option<&State<E>>,
+    ) -> InputGradients<E> {
+        let Self { module, layout, parameters, packed, cpu, tape, gradients, pass } = self;
+        let context = Context { cpu, layout, parameters, pass: *pass };
+        let mut dy = dy.map(<[E]>::to_vec);
+        let mut dx = alloc::vec![E::ZERO; module.input_length(x)];
+        let mut d_start = State::new(&module.state_shape(), rows.batch());
+        let has_dx = !dx.is_empty();
+        module.backward(
+            Self::call(context, packed, rows, x, start),
+            Gradients {
+                dy: dy.as_deref_mut(),
+                d_end: d_last.map(State::arrays),
+                dx: has_dx.then_some(&mut dx),
+                d_start: Some(d_start.arrays_mut()),
+                parameters: gradients,
+            },
+            tape,
+        );
+        InputGradients { x: dx, start: d_start }
+    }
+
+    /// One update of the parameters by `optimiser`, the gradient shortened to the norm `clip_norm` if it is longer (infinite
+    /// for no limit); clears the gradients and returns their norm before that.
+    pub fn update(&mut self, optimiser: &mut Optimiser<E>, learning_rate: f64, clip_norm: f64) -> f64 {
+        let Cpu { isa, threads } = &self.cpu;
+        let norm = libm::sqrt(reduce::sum_of_squares(*isa, threads, &self.gradients));
+        let factor = clipping_factor(norm, clip_norm);
+        optimiser.step(*isa, threads, learning_rate, factor, &mut self.parameters, &self.gradients);
+        self.module.pack(&self.cpu, &self.layout, &self.parameters, &mut self.packed);
+        self.clear_gradients();
+        norm
+    }
+
+    /// What tells this module from others whose parameters have the same names and shapes.
+    fn kind(&self) -> String {
+        let cells: Vec<String> =
+            self.module.cells().iter().map(|(name, cell)| format!("{name:?}:{:?}", cell.name())).collect();
+        format!("{{\"format_version\":1,\"cells\":{{{}}}}}", cells.join(","))
+    }
+}
+
+impl<M: Module<f32>> Standalone<M, f32> {
+    /// The parameters as the bytes of a safetensors file, each under its name.
+    pub fn to_safetensors(&self) -> Vec<u8> {
+        weights::save(&self.kind(), &self.layout, &self.parameters)
+    }
+
+    /// Takes the parameters from the bytes of a safetensors file that the same module wrote.
+    ///
+    /// # Errors
+    /// If the file is damaged or of another model; the parameters are then unchanged.
+    pub fn load_safetensors(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut parameters = self.layout.zeros();
+        weights::load(&self.kind(), &self.layout, bytes, &mut parameters)?;
+        self.set_parameters(|_, old| old.copy_from_slice(&parameters));
+        Ok(())
+    }
+}

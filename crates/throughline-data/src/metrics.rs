@@ -95,6 +95,18 @@ impl ConfusionMatrix {
     }
 }
 
+/// `{"labels": [...], "counts": [[...], ...]}`, a row for each true class.
+impl serde::Serialize for ConfusionMatrix {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let rows: Vec<&[u64]> = self.counts.chunks(self.labels.len().max(1)).collect();
+        let mut object = serializer.serialize_struct("ConfusionMatrix", 2)?;
+        object.serialize_field("labels", &self.labels)?;
+        object.serialize_field("counts", &rows)?;
+        object.end()
+    }
+}
+
 /// A table for people: a row for each true class with its counts by predicted class, its recall and its F1.
 impl fmt::Display for ConfusionMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -250,6 +250,12 @@ impl Vocabulary {
         Decoder { vocabulary: self, pending: Vec::new(), after_word: false }
     }
 
+    /// A decoder whose text stands right behind `before`: the first word is set off from one that ends there.
+    pub fn decoder_after(&self, before: &str) -> Decoder<'_> {
+        let after_word = before.chars().next_back().is_some_and(|last| !last.is_whitespace());
+        Decoder { after_word, ..self.decoder() }
+    }
+
     fn push_byte(&self, token: u32, bytes: &mut Vec<u8>) {
         self.token(token);
         match token.checked_sub(1) {

@@ -11,7 +11,7 @@ use throughline_kernels::{Element, Isa};
 use crate::error::Result;
 use crate::initialise::Initialise;
 use crate::module::{Call, Cpu, Gradients, Layer, Module, Step, TapeSetting, Visit};
-use crate::parameters::Layout;
+use crate::parameters::{Layout, TensorId};
 use crate::state::{StateArray, StateShape};
 
 /// `A`, then `B`, which reads the output of `A`. Its state is that of `A`, then that of `B`.
@@ -66,6 +66,12 @@ impl<A: Layer, B: Layer> Layer for Chain<A, B> {
         let mut cells = self.first.cells();
         cells.extend(self.second.cells());
         cells
+    }
+
+    fn read_directly(&self) -> Vec<TensorId> {
+        let mut tensors = self.first.read_directly();
+        tensors.extend(self.second.read_directly());
+        tensors
     }
 
     fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
@@ -247,6 +253,12 @@ impl<A: Layer, B: Layer> Layer for Concat<A, B> {
         let mut cells = self.first.cells();
         cells.extend(self.second.cells());
         cells
+    }
+
+    fn read_directly(&self) -> Vec<TensorId> {
+        let mut tensors = self.first.read_directly();
+        tensors.extend(self.second.read_directly());
+        tensors
     }
 
     fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {

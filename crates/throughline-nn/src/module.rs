@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::initialise::Initialise;
 use crate::layers::recurrent::{Checkpointing, Recurrent, RecurrentTape};
 use crate::network::Network;
-use crate::parameters::{Builder, Layout};
+use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{StateArray, StateShape};
 
 /// What computes: an instruction set and threads.
@@ -204,6 +204,11 @@ pub trait Layer {
 
     /// The recurrent stacks by name, with their cells: what shapes of parameters alone do not tell.
     fn cells(&self) -> Vec<(String, CellKind)> {
+        Vec::new()
+    }
+
+    /// The parameters that inference reads as they are and not from packed weights.
+    fn read_directly(&self) -> Vec<TensorId> {
         Vec::new()
     }
 

@@ -1,5 +1,6 @@
 //! A network: a body of modules that ends in a head.
 
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use throughline_kernels::Element;
@@ -10,7 +11,7 @@ use crate::error::Result;
 use crate::heads::{Head, HeadCall, Loss};
 use crate::initialise::Initialise;
 use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting};
-use crate::parameters::{Builder, Layout};
+use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{State, StateShape};
 
 /// A body and a head with their parameters' layout. The parameters belong to the caller, in a buffer of that layout.
@@ -143,6 +144,22 @@ impl<B: Layer, H> Network<B, H> {
         parameters
     }
 
+    /// Keeps of `parameters` what inference reads as it is, such as embeddings, beside weights that are packed for inference.
+    /// The network's layout has no room for the others from now on.
+    pub fn keep_what_is_read<E: Element>(&mut self, parameters: &[E]) -> Buffer<E>
+    where
+        H: Layer,
+    {
+        let read: Vec<TensorId> = self.body.read_directly().into_iter().chain(self.head.read_directly()).collect();
+        let kept = self.layout.keeping(&read);
+        let mut buffer = kept.zeros();
+        for id in read {
+            kept.view_mut(&mut buffer, id).copy_from_slice(self.layout.view(parameters, id));
+        }
+        self.layout = kept;
+        buffer
+    }
+
     /// Packs `parameters`; with `backward`, also for training.
     pub fn packed<E: Element>(&self, cpu: &Cpu, parameters: &[E], backward: bool) -> PackedNetwork<E, B, H>
     where
@@ -272,6 +289,22 @@ impl<B: Layer, H> Network<B, H> {
         let (rows, x) = self.body.output(input.rows, tape);
         let scored = 0..rows.rows();
         self.head.project(HeadCall { context: call.context, packed: &weights.packed.head, rows, x, scored }, head)
+    }
+
+    /// Reads a batch without asking the head: for the state [`end`](Self::end) alone.
+    ///
+    /// # Panics
+    /// If a length does not fit or a token is out of range.
+    pub fn read<E: Element>(
+        &self,
+        weights: Weights<'_, E, B, H>,
+        input: Input<'_, E, B::Input>,
+        workspace: &mut Workspace<E, B, H>,
+    ) where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        self.body.forward(self.call(weights, input, Pass::Inference), &mut workspace.body);
     }
 
     /// The state after each sequence of the last pass.

@@ -18,7 +18,8 @@ const ALIGNMENT: usize = 16;
 pub struct Tensor {
     name: String,
     shape: Vec<usize>,
-    start: usize,
+    /// `None` where the layout has no room for it.
+    start: Option<usize>,
 }
 
 impl Tensor {
@@ -35,8 +36,12 @@ impl Tensor {
         self.shape.iter().product()
     }
     /// Its place in a buffer of the layout.
+    ///
+    /// # Panics
+    /// If the layout keeps only other tensors ([`Layout::keeping`]).
     pub fn range(&self) -> Range<usize> {
-        self.start..self.start + self.count()
+        let start = self.start.unwrap_or_else(|| panic!("{} is not kept: only its packed form is", self.name));
+        start..start + self.count()
     }
 }
 
@@ -111,10 +116,22 @@ impl Layout {
     /// If the name is taken.
     pub fn add(&mut self, name: String, shape: &[usize]) -> TensorId {
         assert!(self.find(&name).is_none(), "two tensors named {name}");
-        let tensor = Tensor { name, shape: shape.to_vec(), start: self.length };
+        let tensor = Tensor { name, shape: shape.to_vec(), start: Some(self.length) };
         self.length = tensor.range().end.next_multiple_of(ALIGNMENT);
         self.tensors.push(tensor);
         TensorId(self.tensors.len() - 1)
+    }
+
+    /// The same tensors under the same handles, with room for `kept` alone.
+    pub(crate) fn keeping(&self, kept: &[TensorId]) -> Self {
+        let mut layout = Self { tensors: self.tensors.clone(), length: 0 };
+        for (index, tensor) in layout.tensors.iter_mut().enumerate() {
+            tensor.start = kept.contains(&TensorId(index)).then_some(layout.length);
+            if let Some(start) = tensor.start {
+                layout.length = (start + tensor.count()).next_multiple_of(ALIGNMENT);
+            }
+        }
+        layout
     }
 
     /// The tensors in order of their places.

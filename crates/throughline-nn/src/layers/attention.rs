@@ -70,6 +70,10 @@ impl Attention {
         Self { projection, query: builder.add(format!("{name}.query"), &[width]), width }
     }
 
+    pub(crate) fn query(&self) -> TensorId {
+        self.query
+    }
+
     pub(crate) fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
         self.projection.initialise(how, layout, parameters);
         let limit = 1.0 / libm::sqrt(self.width as f64);

@@ -1,6 +1,7 @@
 //! Embedding: a token's row of a table, `y[n] = table[x[n]]`.
 
 use alloc::format;
+use alloc::vec::Vec;
 
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::ops::embedding;
@@ -65,6 +66,10 @@ impl Embedding {
 impl Layer for Embedding {
     fn width(&self) -> usize {
         self.width
+    }
+
+    fn read_directly(&self) -> Vec<TensorId> {
+        alloc::vec![self.table]
     }
 
     fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {

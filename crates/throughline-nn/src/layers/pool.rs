@@ -1,5 +1,7 @@
 //! Pooling: one row for each sequence, from its rows or its last states.
 
+use alloc::vec::Vec;
+
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::sequence::{Direction, Ragged};
 use throughline_kernels::{Element, Isa};
@@ -10,7 +12,7 @@ use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::initialise::Initialise;
 use crate::module::{Call, Cpu, Dropout, Gradients, Layer, Module, Step};
-use crate::parameters::{Builder, Layout};
+use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{StateArray, StateShape};
 
 /// What a sequence's row is made of. A sequence without rows has zeros, but for the last states, which are then the initial
@@ -55,7 +57,7 @@ pub struct PoolTape<E> {
     rows: Ragged,
     y: Buffer<E>,
     /// `[B, F]`: the packed row of the largest value.
-    largest: alloc::vec::Vec<usize>,
+    largest: Vec<usize>,
     attention: AttentionTape<E>,
 }
 
@@ -110,6 +112,10 @@ impl Layer for Pool {
 
     fn state_count(&self) -> usize {
         if matches!(self.pooling, Pooling::Mean | Pooling::Max) { 2 } else { 0 }
+    }
+
+    fn read_directly(&self) -> Vec<TensorId> {
+        self.attention.iter().map(Attention::query).collect()
     }
 
     fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {

@@ -182,6 +182,10 @@ impl Layer for Recurrent {
         if self.config.cell.has_cell_state() { 2 * arrays } else { arrays }
     }
 
+    fn read_directly(&self) -> Vec<TensorId> {
+        self.ids.iter().flatten().flat_map(|ids| ids.initial_h.into_iter().chain(ids.initial_c)).collect()
+    }
+
     /// Weights and biases as [`Initialisation`] says; learned initial states stay 0.
     fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
         let RecurrentConfig { cell, hidden, .. } = self.config;

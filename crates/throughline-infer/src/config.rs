@@ -1,0 +1,131 @@
+//! What models of several tasks have in common in `config.json`: the sizes of a recurrent stack.
+
+use serde::{Deserialize, Serialize};
+use throughline_kernels::cells::CellKind;
+use throughline_nn::layers::RecurrentConfig;
+use throughline_nn::layers::recurrent::InitialState;
+
+/// The most any size may be: enough for every model, and small enough that no product of two sizes overflows.
+const LARGEST_SIZE: usize = 1 << 24;
+/// The most layers.
+const MOST_LAYERS: usize = 1 << 10;
+/// The most parameters: 16 GiB of f32.
+const MOST_PARAMETERS: f64 = (1u64 << 32) as f64;
+
+/// A recurrent stack as files describe it. Dropout is a matter of training and not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecurrentSettings {
+    /// The cell, by its name: `rnn_tanh`, `rnn_relu`, `lstm`, `gru_after` or `gru_before`.
+    #[serde(with = "cell_name")]
+    pub cell: CellKind,
+    /// I, the columns of what the stack reads.
+    pub input: usize,
+    /// H
+    pub hidden: usize,
+    /// L
+    pub layers: usize,
+    /// Whether it reads in both directions.
+    pub bidirectional: bool,
+    /// Whether there are biases.
+    pub bias: bool,
+    /// What sequences start from.
+    pub initial_state: InitialState,
+}
+
+/// [`RecurrentSettings::cell`] in JSON.
+mod cell_name {
+    use serde::de::{Deserializer, Error};
+    use serde::{Deserialize, Serializer};
+    use throughline_kernels::cells::CellKind;
+
+    pub fn serialize<S: Serializer>(cell: &CellKind, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(cell.name())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CellKind, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        CellKind::ALL.iter().copied().find(|cell| cell.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = CellKind::ALL.iter().map(|cell| cell.name()).collect();
+            D::Error::custom(format_args!("expected a cell ({}), found {name:?}", names.join(", ")))
+        })
+    }
+}
+
+impl RecurrentSettings {
+    /// The stack, with dropout between its layers.
+    pub fn config(&self, dropout: f32) -> RecurrentConfig {
+        let Self { cell, input, hidden, layers, bidirectional, bias, initial_state } = *self;
+        RecurrentConfig { cell, input, hidden, layers, bidirectional, bias, dropout, initial_state }
+    }
+
+    /// D·H
+    pub fn output(&self) -> usize {
+        self.config(0.0).output()
+    }
+
+    /// Checks the sizes of a model that embeds `vocabulary` units and has `outputs` outputs; absurd ones must not reach any
+    /// multiplication.
+    ///
+    /// # Errors
+    /// Key, what it must be, what it is.
+    pub fn check(&self, vocabulary: usize, outputs: usize) -> Result<(), ConfigError> {
+        let sizes = [("input", self.input), ("hidden", self.hidden), ("vocabulary", vocabulary), ("classes", outputs)];
+        for (key, size) in sizes {
+            if size == 0 || size > LARGEST_SIZE {
+                return Err(ConfigError::new(key, format_args!("1 to {LARGEST_SIZE}"), size));
+            }
+        }
+        if self.layers == 0 || self.layers > MOST_LAYERS {
+            return Err(ConfigError::new("layers", format_args!("1 to {MOST_LAYERS}"), self.layers));
+        }
+        let parameters = self.parameter_bound(vocabulary as f64, outputs as f64);
+        if parameters > MOST_PARAMETERS {
+            return Err(ConfigError::new("sizes", format_args!("at most {MOST_PARAMETERS} parameters"), parameters));
+        }
+        Ok(())
+    }
+
+    /// About how many parameters, in floating point so that nothing overflows.
+    fn parameter_bound(&self, vocabulary: f64, outputs: f64) -> f64 {
+        let (input, hidden, output) = (self.input as f64, self.hidden as f64, self.output() as f64);
+        let direction = |input: f64| self.cell.gates() as f64 * hidden * (input + hidden + 2.0);
+        let stack = direction(input) + (self.layers - 1) as f64 * direction(output);
+        let directions = if self.bidirectional { 2.0 } else { 1.0 };
+        directions * stack + vocabulary * input + outputs * (output + 1.0) + output * (output + 2.0)
+    }
+
+    /// Numbers that inference holds for one row: what the stack reads, and what every layer writes.
+    pub fn numbers_per_row(&self) -> usize {
+        self.input + self.layers * self.output()
+    }
+}
+
+/// What is wrong with a description of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The key.
+    pub key: &'static str,
+    /// What it must be.
+    pub expected: String,
+    /// What it is.
+    pub found: String,
+}
+
+impl ConfigError {
+    /// `key` must be `expected`, and is `found`.
+    pub fn new(key: &'static str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Self {
+        Self { key, expected: expected.to_string(), found: found.to_string() }
+    }
+}
+
+/// Shares that training drops (Srivastava et al. 2014).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Dropouts {
+    /// Of the embedded inputs.
+    pub embedding: f32,
+    /// Of what a layer of the stack hands to the next.
+    pub layers: f32,
+    /// Of what the head reads.
+    pub output: f32,
+}

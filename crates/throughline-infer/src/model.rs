@@ -1,0 +1,293 @@
+//! A trained model, ready to be used.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use throughline_kernels::buffer::Buffer;
+use throughline_kernels::threads::Threads;
+use throughline_nn::module::Cpu;
+use throughline_nn::network::{Network, PackedNetwork, Weights, Workspace};
+use throughline_nn::weights;
+
+use crate::config::Dropouts;
+use crate::error::{Error, Result};
+use crate::files::Files;
+use crate::serve::{Evaluation, Info, Runner, RunnerWorkspace, Serve};
+use crate::tasks;
+
+/// The version of `config.json` and of the metadata in `model.safetensors` that this crate writes and reads.
+pub const FORMAT_VERSION: u32 = 2;
+/// The most bytes of a `config.json`.
+const LARGEST_CONFIG: u64 = 1 << 20;
+
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+
+/// `config.json`: what every version has.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+/// `config.json`: what every task has.
+#[derive(Deserialize)]
+struct Task {
+    task: String,
+}
+
+/// `config.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile<C> {
+    format_version: u32,
+    task: String,
+    model: C,
+}
+
+/// The text of `config.json` for a model of task `T`.
+pub fn config_json<T: Serve>(config: &T::Config) -> String {
+    let file = ConfigFile { format_version: FORMAT_VERSION, task: T::INFO.name.to_owned(), model: config };
+    serde_json::to_string_pretty(&file).expect("plain data has a JSON form") + "\n"
+}
+
+/// What tells this kind of model from others whose weights have the same names and shapes, as JSON on one line.
+pub fn kind_json<T: Serve>(config: &T::Config) -> String {
+    #[derive(Serialize)]
+    struct Kind<'a> {
+        format_version: u32,
+        task: &'a str,
+        cells: Vec<&'a str>,
+    }
+    let cells = T::cells(config).into_iter().map(|cell| cell.name()).collect();
+    let kind = Kind { format_version: FORMAT_VERSION, task: T::INFO.name, cells };
+    serde_json::to_string(&kind).expect("plain data has a JSON form")
+}
+
+/// Reads the text of a `config.json` of task `T`; `place` says in errors where it came from.
+pub(crate) fn read_config<T: Serve>(text: &str, place: &str) -> Result<T::Config> {
+    let file: ConfigFile<T::Config> = serde_json::from_str(text).map_err(|error| not_a_config(place, &error))?;
+    T::check(&file.model).map_err(|wrong| Error::model(place, wrong.key, wrong.expected, wrong.found))?;
+    Ok(file.model)
+}
+
+fn not_a_config(place: &str, error: &serde_json::Error) -> Error {
+    let what = format!("line {}, column {}", error.line(), error.column());
+    Error::model(place, &what, format_args!("a model description of format_version {FORMAT_VERSION}"), error)
+}
+
+/// The name of the task in the text of a `config.json`.
+fn read_task(text: &str, place: &str) -> Result<String> {
+    let wrong = |error: serde_json::Error| not_a_config(place, &error);
+    let Version { format_version } = serde_json::from_str(text).map_err(wrong)?;
+    if format_version != FORMAT_VERSION {
+        let found = format_args!("{format_version}, which this version of Throughline does not read");
+        return Err(Error::model(place, "format_version", FORMAT_VERSION, found));
+    }
+    let Task { task } = serde_json::from_str(text).map_err(wrong)?;
+    Ok(task)
+}
+
+/// A model of task `T`: immutable, and shared by any number of threads.
+pub struct Served<T: Serve> {
+    config: T::Config,
+    encoder: T::Encoder,
+    network: Network<T::Body, T::Head>,
+    /// What is read from the parameters themselves, such as embeddings; the rest is packed.
+    parameters: Buffer<f32>,
+    packed: PackedNetwork<f32, T::Body, T::Head>,
+    parameter_count: usize,
+    cpu: Cpu,
+    /// Memory that no call has in use.
+    workspaces: Mutex<Vec<RunnerWorkspace<T>>>,
+}
+
+impl<T: Serve> Served<T> {
+    /// Opens a model from its files; `threads` is how many threads compute, by default all there are.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, of another version or task, or does not fit the others.
+    pub fn open(files: &Files, threads: Option<usize>) -> Result<Self> {
+        let place = files.place(CONFIG);
+        let text = files.read_text(CONFIG, LARGEST_CONFIG)?;
+        let task = read_task(&text, &place)?;
+        if task != T::INFO.name {
+            return Err(Error::model(&place, "task", format_args!("\"{}\"", T::INFO.name), format_args!("{task:?}")));
+        }
+        let config = read_config::<T>(&text, &place)?;
+        let encoder = T::open_encoder(&config, files)?;
+        let network = T::network(&config, Dropouts::default());
+        let held = network.layout().parameter_count() as u64 * 4;
+        let header: usize = network.layout().tensors().iter().map(|tensor| tensor.name().len() + 512).sum();
+        let bytes = files.read(WEIGHTS, held + header as u64 + (1 << 16))?;
+        let place = files.place(WEIGHTS);
+        if (bytes.len() as u64) < held {
+            let expected = format_args!("at least {held} bytes, as config.json describes");
+            return Err(Error::model(&place, "weights", expected, format_args!("{} bytes", bytes.len())));
+        }
+        let mut parameters = network.layout().zeros();
+        weights::load(&kind_json::<T>(&config), network.layout(), &bytes, &mut parameters)
+            .map_err(|error| Error::model(&place, "weights", "those of this model", error))?;
+        drop(bytes);
+        Self::new(config, encoder, network, &parameters, threads)
+    }
+
+    /// A model from its parts, with `parameters` in the layout of `network`.
+    ///
+    /// # Errors
+    /// If the system does not start as many threads.
+    pub fn new(
+        config: T::Config,
+        encoder: T::Encoder,
+        mut network: Network<T::Body, T::Head>,
+        parameters: &[f32],
+        threads: Option<usize>,
+    ) -> Result<Self> {
+        let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+        let threads = Threads::try_new(count).map_err(|refused| Error::Threads { count, why: refused.to_string() })?;
+        let cpu = Cpu::of(threads);
+        let packed = network.packed(&cpu, parameters, false);
+        let parameter_count = network.layout().parameter_count();
+        let parameters = network.keep_what_is_read(parameters);
+        Ok(Self { config, encoder, network, parameters, packed, parameter_count, cpu, workspaces: Mutex::default() })
+    }
+
+    /// What makes the network.
+    pub fn config(&self) -> &T::Config {
+        &self.config
+    }
+
+    /// From inputs to what the network reads.
+    pub fn encoder(&self) -> &T::Encoder {
+        &self.encoder
+    }
+
+    /// Trained numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.parameter_count
+    }
+
+    /// Calls `work` with the network, its weights and memory that nobody else uses.
+    pub fn run<R>(&self, work: impl FnOnce(&mut Runner<'_, T>) -> R) -> R {
+        let free = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = free().pop();
+        let mut workspace = taken.unwrap_or_else(Workspace::default);
+        let weights = Weights { cpu: &self.cpu, parameters: &self.parameters, packed: &self.packed };
+        let result = work(&mut Runner { network: &self.network, weights, workspace: &mut workspace });
+        free().push(workspace);
+        result
+    }
+
+    /// Answers inputs, in their order. Inputs of like length are read together; the answers do not depend on their company.
+    pub fn predict(&self, inputs: &[&str]) -> Vec<Result<T::Prediction>> {
+        self.run(|runner| T::predict(runner, &self.config, &self.encoder, inputs))
+    }
+
+    /// Measures the model; `None` where there is nothing to measure on.
+    pub fn evaluate(&self, data: &T::Data) -> Option<Evaluation> {
+        self.run(|runner| T::evaluate(runner, &self.config, &self.encoder, data))
+    }
+}
+
+/// A [`Served`] of any task.
+trait AnyModel: Any + Send + Sync {
+    fn info(&self) -> &'static Info;
+    fn parameter_count(&self) -> usize;
+    fn predict_lines(&self, lines: &[&str]) -> Vec<Result<Value>>;
+}
+
+impl<T: Serve> AnyModel for Served<T> {
+    fn info(&self) -> &'static Info {
+        &T::INFO
+    }
+
+    fn parameter_count(&self) -> usize {
+        self.parameter_count
+    }
+
+    fn predict_lines(&self, lines: &[&str]) -> Vec<Result<Value>> {
+        let json = |prediction| serde_json::to_value(prediction).expect("predictions have a JSON form");
+        self.predict(lines).into_iter().map(|answer| answer.map(json)).collect()
+    }
+}
+
+/// A trained model of whatever task.
+pub struct Model(Box<dyn AnyModel>);
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Model").field(&self.info().name).finish()
+    }
+}
+
+impl Model {
+    /// Opens the model in a folder; `threads` is how many threads compute, by default all there are.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, of another version or an unknown task, or does not fit the others.
+    pub fn open(folder: impl AsRef<Path>, threads: Option<usize>) -> Result<Self> {
+        Self::from_files(&Files::Folder(folder.as_ref().to_path_buf()), threads)
+    }
+
+    /// The same from files in memory, by name: `config.json`, `model.safetensors`, `vocabulary.json`, and of a classifier
+    /// `labels.json`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes<N: Into<String>, B: Into<Vec<u8>>>(
+        files: impl IntoIterator<Item = (N, B)>,
+        threads: Option<usize>,
+    ) -> Result<Self> {
+        let files: BTreeMap<String, Vec<u8>> =
+            files.into_iter().map(|(name, bytes)| (name.into(), bytes.into())).collect();
+        Self::from_files(&Files::Memory(files), threads)
+    }
+
+    fn from_files(files: &Files, threads: Option<usize>) -> Result<Self> {
+        let place = files.place(CONFIG);
+        let task = read_task(&files.read_text(CONFIG, LARGEST_CONFIG)?, &place)?;
+        let entry = tasks::ALL.iter().find(|entry| entry.info.name == task).ok_or_else(|| {
+            let names: Vec<&str> = tasks::ALL.iter().map(|entry| entry.info.name).collect();
+            Error::model(&place, "task", format_args!("one of {}", names.join(", ")), format_args!("{task:?}"))
+        })?;
+        (entry.open)(files, threads)
+    }
+
+    /// A model of a known task.
+    pub fn of<T: Serve>(served: Served<T>) -> Self {
+        Self(Box::new(served))
+    }
+
+    /// What its task is.
+    pub fn info(&self) -> &'static Info {
+        self.0.info()
+    }
+
+    /// Trained numbers.
+    pub fn parameter_count(&self) -> usize {
+        self.0.parameter_count()
+    }
+
+    /// The model with the types of its task; `None` if it is of another one.
+    pub fn get<T: Serve>(&self) -> Option<&Served<T>> {
+        let any: &dyn Any = &*self.0;
+        any.downcast_ref()
+    }
+
+    /// The same, or an error that names both tasks.
+    ///
+    /// # Errors
+    /// [`Error::Task`]
+    pub fn expect<T: Serve>(&self) -> Result<&Served<T>> {
+        self.get().ok_or(Error::Task { expected: T::INFO.name, found: self.info().name })
+    }
+
+    /// Answers lines of text, in their order, each as a JSON object.
+    pub fn predict_lines(&self, lines: &[&str]) -> Vec<Result<Value>> {
+        self.0.predict_lines(lines)
+    }
+}

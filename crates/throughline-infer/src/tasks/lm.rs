@@ -1,0 +1,302 @@
+//! Language modelling: embedding, recurrent stack, softmax over the vocabulary at every step.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use throughline_data::{TextRules, UNKNOWN};
+use throughline_kernels::cells::CellKind;
+use throughline_kernels::ops::IGNORED;
+use throughline_kernels::random::{Philox, Purpose, Stream};
+use throughline_kernels::sequence::Ragged;
+use throughline_nn::chain::Chain;
+use throughline_nn::decode::{Sampling, sample};
+use throughline_nn::heads::{Loss, Softmax};
+use throughline_nn::layers::{Embedding, Recurrent};
+use throughline_nn::module::Layer;
+use throughline_nn::network::{Input, Network, Wanted};
+use throughline_nn::parameters::Builder;
+use throughline_nn::state::State;
+
+use crate::batches::like_length;
+use crate::config::{ConfigError, Dropouts, RecurrentSettings};
+use crate::encoder::TextEncoder;
+use crate::error::Result;
+use crate::files::Files;
+use crate::model::Served;
+use crate::serve::{Evaluation, Info, Runner, Serve};
+
+/// The task `lm`.
+#[derive(Clone, Copy, Debug)]
+pub enum LanguageModel {}
+
+/// A language model without its weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The stack; its input is the embedding.
+    pub recurrent: RecurrentSettings,
+    /// V, rows of the embedding and units that may come next.
+    pub vocabulary: usize,
+    /// Whether the output weights are the embedding's (Press and Wolf 2017).
+    pub tied: bool,
+    /// How texts are cleaned.
+    pub text: TextRules,
+}
+
+/// What a language model says of a text.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Likelihood {
+    /// The text.
+    pub text: String,
+    /// Mean loss in nats of every unit but the first; none for fewer than two units.
+    pub loss: Option<f64>,
+    /// e to the loss.
+    pub perplexity: Option<f64>,
+    /// The loss in bits.
+    pub bits_per_unit: Option<f64>,
+    /// The share of the text's units that the model has never seen, from 0 to 1.
+    pub unknown_share: f64,
+}
+
+/// Steps of a stream that are read at once.
+const WINDOW: usize = 128;
+/// An evaluation reads so many streams side by side at most, each at least so long.
+const STREAMS: usize = 16;
+const SHORTEST_STREAM: usize = 1024;
+/// Units that every stream but the first reads before its loss counts, so that none is judged without context.
+const LEAD: usize = 256;
+
+/// Perplexity and bits per unit of a loss in nats per unit.
+pub fn metrics(loss: f64) -> BTreeMap<String, f64> {
+    let bits = loss / std::f64::consts::LN_2;
+    BTreeMap::from([("bits_per_unit".to_owned(), bits), ("perplexity".to_owned(), loss.exp())])
+}
+
+/// The loss of every unit of `tokens` but the first, read in at most `streams` parallel streams, a window at a time; `None`
+/// for fewer than two.
+///
+/// With L units for each of B streams, stream b reads units b·L to (b+1)·L + lead. The first is scored from its beginning,
+/// the others from their lead on, so that every unit is scored once; what lies beyond the end is ignored.
+fn loss(runner: &mut Runner<'_, LanguageModel>, tokens: &[u32], streams: usize) -> Option<Loss> {
+    let scored = tokens.len().checked_sub(1).filter(|&scored| scored > 0)?;
+    let streams = (scored / SHORTEST_STREAM).clamp(1, streams);
+    let lead = if streams > 1 { LEAD } else { 0 };
+    let length = (scored - lead).div_ceil(streams);
+    let unit = |stream: usize, t: usize| {
+        let place = stream * length + t;
+        if place >= scored {
+            return (UNKNOWN, IGNORED);
+        }
+        (tokens[place], if stream == 0 || t >= lead { tokens[place + 1] } else { IGNORED })
+    };
+    let Runner { network, weights, workspace } = runner;
+    let mut state = State::new(&network.state_shape(), streams);
+    let mut total = Loss::default();
+    for start in (0..length + lead).step_by(WINDOW) {
+        let end = (length + lead).min(start + WINDOW);
+        let units = (start..end).flat_map(|t| (0..streams).map(move |stream| (stream, t)));
+        let (inputs, targets): (Vec<u32>, Vec<u32>) = units.map(|(stream, t)| unit(stream, t)).unzip();
+        let rows = Ragged::even(end - start, streams);
+        let input = Input { rows: &rows, x: &inputs[..], start: Some(&state) };
+        total += network.evaluate(*weights, input, Wanted::new(&targets), workspace);
+        network.end(&rows, workspace, &mut state);
+    }
+    Some(total)
+}
+
+/// The summed loss of each of some short texts, read side by side. The same bits as one after another: rows do not depend on
+/// their batch, and each text's losses are added up in the order of its units.
+fn losses(runner: &mut Runner<'_, LanguageModel>, texts: &[&[u32]]) -> Vec<f64> {
+    let lengths: Vec<usize> = texts.iter().map(|text| text.len() - 1).collect();
+    let rows = Ragged::new(&lengths);
+    let (mut inputs, mut targets) = (Vec::new(), Vec::new());
+    rows.for_each_row(|_, text, t| {
+        inputs.push(texts[text][t]);
+        targets.push(texts[text][t + 1]);
+    });
+    let Runner { network, weights, workspace } = runner;
+    network.evaluate(*weights, Input::new(&rows, &inputs), Wanted::new(&targets), workspace);
+    let mut sums = vec![0.0; texts.len()];
+    let of_rows = workspace.head.row_losses();
+    rows.for_each_row(|row, text, _| sums[text] += of_rows[row].loss);
+    sums
+}
+
+impl Serve for LanguageModel {
+    const INFO: Info = Info {
+        name: "lm",
+        title: "language model",
+        about: "the next character, byte or word of a text",
+        best: "the lowest loss",
+        counted: "units",
+        usage: &[
+            "throughline generate {run} --prompt \"Once\" --length 500 --temperature 0.8",
+            "throughline predict {run} < lines.txt",
+            "throughline eval {run}",
+        ],
+    };
+
+    type Config = Config;
+    type Encoder = TextEncoder;
+    type Body = Chain<Embedding, Recurrent>;
+    type Head = Softmax;
+    /// The tokens of one long text.
+    type Data = Vec<u32>;
+    type Prediction = Likelihood;
+
+    fn check(config: &Config) -> std::result::Result<(), ConfigError> {
+        let RecurrentSettings { input, hidden, bidirectional, .. } = config.recurrent;
+        config.recurrent.check(config.vocabulary, config.vocabulary)?;
+        if bidirectional {
+            return Err(ConfigError::new("bidirectional", "false: a language model must not see the future", true));
+        }
+        if config.tied && input != hidden {
+            let expected = format_args!("false unless input ({input}) equals hidden ({hidden})");
+            return Err(ConfigError::new("tied", expected, true));
+        }
+        Ok(())
+    }
+
+    fn cells(config: &Config) -> Vec<CellKind> {
+        vec![config.recurrent.cell]
+    }
+
+    fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Softmax> {
+        let builder = &mut Builder::new();
+        let settings = &config.recurrent;
+        let mut embedding = Embedding::new(builder, "embedding", config.vocabulary, settings.input)
+            .with_dropout(builder, dropouts.embedding);
+        let recurrent = Recurrent::new(builder, "rnn", settings.config(dropouts.layers));
+        let head = if config.tied {
+            embedding = embedding.scaled();
+            Softmax::tied(builder, "head", &embedding)
+        } else {
+            Softmax::new(builder, "head", settings.output(), config.vocabulary)
+        };
+        let recurrent = recurrent.with_dropout(builder, dropouts.output);
+        embedding.then(recurrent).ending_in(head, std::mem::take(builder))
+    }
+
+    fn open_encoder(config: &Config, files: &Files) -> Result<TextEncoder> {
+        TextEncoder::open(files, config.text, config.vocabulary)
+    }
+
+    fn encoder_files(encoder: &TextEncoder) -> Vec<(&'static str, Vec<u8>)> {
+        encoder.files()
+    }
+
+    fn evaluate(runner: &mut Runner<'_, Self>, _: &Config, _: &TextEncoder, tokens: &Vec<u32>) -> Option<Evaluation> {
+        let total = loss(runner, tokens, STREAMS)?;
+        Some(Evaluation {
+            count: total.weight as usize,
+            loss: total.mean(),
+            metrics: metrics(total.mean()),
+            unknown_share: TextEncoder::unknown_share(tokens),
+            confusion: None,
+        })
+    }
+
+    fn score(evaluation: &Evaluation) -> f64 {
+        evaluation.loss
+    }
+
+    fn predict(
+        runner: &mut Runner<'_, Self>,
+        _: &Config,
+        encoder: &TextEncoder,
+        inputs: &[&str],
+    ) -> Vec<Result<Likelihood>> {
+        let tokens: Vec<Vec<u32>> = inputs.iter().map(|text| encoder.encode(text)).collect();
+        let mut means: Vec<Option<f64>> = vec![None; inputs.len()];
+        let (short, long): (Vec<usize>, Vec<usize>) = (0..inputs.len())
+            .filter(|&index| tokens[index].len() > 1)
+            .partition(|&index| tokens[index].len() <= WINDOW);
+        let lengths: Vec<usize> = short.iter().map(|&index| tokens[index].len()).collect();
+        for places in like_length(&lengths) {
+            let indices: Vec<usize> = places.into_iter().map(|place| short[place]).collect();
+            let texts: Vec<&[u32]> = indices.iter().map(|&index| &tokens[index][..]).collect();
+            for (&index, sum) in indices.iter().zip(losses(runner, &texts)) {
+                means[index] = Some(sum / (tokens[index].len() - 1) as f64);
+            }
+        }
+        for index in long {
+            means[index] = loss(runner, &tokens[index], 1).map(|total| total.mean());
+        }
+        let answer = |((text, tokens), loss): ((&&str, &Vec<u32>), Option<f64>)| {
+            Ok(Likelihood {
+                text: (*text).to_owned(),
+                loss,
+                perplexity: loss.map(f64::exp),
+                bits_per_unit: loss.map(|loss| loss / std::f64::consts::LN_2),
+                unknown_share: TextEncoder::unknown_share(tokens),
+            })
+        };
+        inputs.iter().zip(&tokens).zip(means).map(answer).collect()
+    }
+}
+
+/// How a text is to be continued.
+#[derive(Clone, Copy, Debug)]
+pub struct Continuation<'a> {
+    /// What the text begins with. An empty one begins as a line does, after a newline where the vocabulary has one.
+    pub prompt: &'a str,
+    /// Units to write.
+    pub length: usize,
+    /// How to choose them.
+    pub sampling: Sampling,
+}
+
+/// Reads the prompt, then writes, handing each piece of text to `write` as soon as it is whole. The unknown unit is never
+/// written. The prompt itself is not handed over; what is goes on where it ends.
+///
+/// # Errors
+/// What `write` returns; the generation ends there.
+pub fn generate<E>(
+    runner: &mut Runner<'_, LanguageModel>,
+    encoder: &TextEncoder,
+    continuation: Continuation<'_>,
+    mut random: Stream,
+    write: &mut dyn FnMut(&str) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    let Continuation { prompt, length, sampling } = continuation;
+    let mut tokens = encoder.encode(if prompt.is_empty() { "\n" } else { prompt });
+    if tokens.is_empty() {
+        tokens.push(UNKNOWN);
+    }
+    let Runner { network, weights, workspace } = runner;
+    let mut state = State::new(&network.state_shape(), 1);
+    let (last, before) = tokens.split_last().expect("the prompt has a unit");
+    for before in before.chunks(WINDOW) {
+        let rows = Ragged::even(before.len(), 1);
+        network.read(*weights, Input { rows: &rows, x: before, start: Some(&state) }, workspace);
+        network.end(&rows, workspace, &mut state);
+    }
+    let mut decoder = encoder.vocabulary.decoder_after(prompt);
+    let mut token = *last;
+    for _ in 0..length {
+        let logits = network.step(*weights, &[token], &mut state, workspace).expect("a language model reads forward");
+        token = sample(logits, &sampling, random.uniform(), Some(UNKNOWN as usize)) as u32;
+        let piece = decoder.push(token);
+        if !piece.is_empty() {
+            write(&piece)?;
+        }
+    }
+    let rest = decoder.finish();
+    if rest.is_empty() { Ok(()) } else { write(&rest) }
+}
+
+impl Served<LanguageModel> {
+    /// Continues a text, handing each piece to `write` as soon as it is whole. The same seed writes the same text.
+    ///
+    /// # Errors
+    /// What `write` returns; the generation ends there.
+    pub fn generate<E>(
+        &self,
+        continuation: Continuation<'_>,
+        seed: u64,
+        write: &mut dyn FnMut(&str) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let random = Philox::new(seed, Purpose::Sample, 0).stream();
+        self.run(|runner| generate(runner, self.encoder(), continuation, random, write))
+    }
+}

@@ -1,0 +1,30 @@
+//! The tasks: a file each, and a line in [`ALL`].
+
+pub mod classify;
+pub mod lm;
+
+pub use classify::Classify;
+pub use lm::LanguageModel;
+
+use crate::error::Result;
+use crate::files::Files;
+use crate::model::{Model, Served};
+use crate::serve::{Info, Serve};
+
+/// A task as the registry knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// What people are told.
+    pub info: &'static Info,
+    /// Opens a model of the task.
+    pub(crate) open: fn(&Files, Option<usize>) -> Result<Model>,
+}
+
+impl Entry {
+    const fn of<T: Serve>() -> Self {
+        Self { info: &T::INFO, open: |files, threads| Ok(Model::of(Served::<T>::open(files, threads)?)) }
+    }
+}
+
+/// Every task.
+pub const ALL: &[Entry] = &[Entry::of::<LanguageModel>(), Entry::of::<Classify>()];

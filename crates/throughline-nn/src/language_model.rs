@@ -3,6 +3,7 @@
 use throughline_kernels::Element;
 use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_kernels::ops::embedding;
+use throughline_kernels::ops::softmax_head::{HeadGradients, HeadInputs};
 use throughline_kernels::sequence::Ragged;
 
 use crate::network::{EMBEDDING_SITE, Network, OUTPUT_SITE, Weights, Workspace, dropout, mean_scale};
@@ -78,8 +79,12 @@ impl Network {
         let last = states.get_or_insert_with(States::default);
         self.recurrent.last_states(window.batch, &workspace.recurrent, last);
         let (first, output) = (window.first_row(), self.config().recurrent.output());
-        let features = &workspace.features[first * output..window.batch.rows() * output];
-        workspace.softmax_head.evaluate(weights.threads, &weights.packed.head, features, &window.targets[first..])
+        workspace.softmax_head.evaluate(HeadInputs {
+            threads: weights.threads,
+            linear: &weights.packed.head,
+            x: &workspace.features[first * output..window.batch.rows() * output],
+            targets: &window.targets[first..],
+        })
     }
 
     /// The loss of a window's scored steps, and the gradients of its mean over the targets that are not ignored: adds to
@@ -103,16 +108,15 @@ impl Network {
         let (output, width) = (self.config().recurrent.output(), self.config().recurrent.input);
         let d_features = workspace.d_features.at_least(rows * output);
         d_features[..first * output].fill(E::ZERO);
-        let classified = workspace.softmax_head.train(
+        let inputs = HeadInputs {
             threads,
-            &weights.packed.head,
-            &workspace.features[first * output..rows * output],
-            &window.targets[first..],
-            mean_scale(&window.targets[first..]),
-            &mut d_features[first * output..],
-            self.head_gradients(gradients),
-            &mut workspace.scratch,
-        );
+            linear: &weights.packed.head,
+            x: &workspace.features[first * output..rows * output],
+            targets: &window.targets[first..],
+        };
+        let d_head = HeadGradients { dx: &mut d_features[first * output..], linear: self.head_gradients(gradients) };
+        let scale = mean_scale(inputs.targets);
+        let classified = workspace.softmax_head.train(inputs, scale, d_head, &mut workspace.scratch);
         if let Some(dropout) = dropout(pass, self.dropouts.output, OUTPUT_SITE) {
             dropout.apply(isa, threads, d_features, output, &|row| place_of(window.batch, row));
         }

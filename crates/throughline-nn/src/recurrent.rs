@@ -9,8 +9,8 @@ use throughline_kernels::cells::CellKind;
 use throughline_kernels::ops::dropout::Dropout;
 use throughline_kernels::random::Philox;
 use throughline_kernels::sequence::{
-    self, BackwardStates, DirectionWeights, InitialStates, LayerGradients, LayerShape, PackedLayer, Ragged, Record,
-    Scratch, SlotGradients, Tape,
+    self, BackwardPass, BackwardStates, DirectionWeights, ForwardPass, InitialStates, Inputs, LayerGradients,
+    LayerShape, PackedLayer, Ragged, Record, RowGradients, Scratch, Tape,
 };
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa};
@@ -154,7 +154,7 @@ pub struct RecurrentWorkspace<E> {
     /// The segment that the tapes are of. `None` where there is nothing to go back through: before a forward pass that
     /// keeps a tape, and where a panic has ended one, or its repetition, half-way.
     taped: Option<usize>,
-    slot_gradients: SlotGradients<E>,
+    row_gradients: RowGradients<E>,
     /// Gradients of the outputs of two neighbouring layers.
     d_outputs: [Buffer<E>; 2],
     scratch: Vec<Scratch<E>>,
@@ -305,7 +305,7 @@ impl Recurrent {
             bidirectional: self.config.bidirectional,
             segments: Segments::default(),
             taped: None,
-            slot_gradients: SlotGradients::default(),
+            row_gradients: RowGradients::default(),
             d_outputs: Default::default(),
             scratch: Scratch::for_threads(threads),
         }
@@ -369,19 +369,17 @@ impl Recurrent {
             } else {
                 y.at_least(rows.len() * output)
             };
-            sequence::forward(
-                &context.packed.layers[layer],
-                context.threads,
-                window,
-                input,
-                &InitialStates { h: h_before, c: c_before, restart_h, restart_c },
-                y,
-                &mut h_n[..states_h],
-                &mut c_n[..states_c],
-                if keeps_tape { Record::Tape(tape) } else { Record::Nothing },
-                scratch,
-                None,
-            );
+            let inputs = Inputs {
+                layer: &context.packed.layers[layer],
+                threads: context.threads,
+                batch: window,
+                x: input,
+                initial: InitialStates { h: h_before, c: c_before, restart_h, restart_c },
+                step_input: None,
+            };
+            let record = if keeps_tape { Record::Tape(tape) } else { Record::Nothing };
+            let forward = ForwardPass { y: &mut *y, h_n: &mut h_n[..states_h], c_n: &mut c_n[..states_c], record };
+            sequence::forward(&inputs, forward, scratch);
             if let Some(dropout) = self.dropout(layer, pass) {
                 let dropped = dropped.at_least(y.len());
                 dropped.copy_from_slice(y);
@@ -449,7 +447,7 @@ impl Recurrent {
         gradients: &mut [E],
         workspace: &mut RecurrentWorkspace<E>,
     ) {
-        let RecurrentWorkspace { layers, segments, slot_gradients, d_outputs, scratch, .. } = workspace;
+        let RecurrentWorkspace { layers, segments, row_gradients, d_outputs, scratch, .. } = workspace;
         let (window, rows) = segments.window(batch, segment);
         let ([states_h, states_c], output) = (self.state_lengths(batch), self.config.output());
         let [restarts_h, restarts_c] = if window.restarts() > 0 { [states_h, states_c] } else { [0; 2] };
@@ -474,32 +472,28 @@ impl Recurrent {
             } else {
                 Some(to.at_least(rows.len() * width))
             };
-            sequence::backward(
-                &context.packed.layers[layer],
-                context.threads,
-                window,
-                input,
-                &InitialStates {
+            let inputs = Inputs {
+                layer: &context.packed.layers[layer],
+                threads: context.threads,
+                batch: window,
+                x: input,
+                initial: InitialStates {
                     h: &h[segment * states_h..][..states_h],
                     c: &c[segment * states_c..][..states_c],
                     restart_h,
                     restart_c,
                 },
-                y,
-                tape,
-                dy,
-                BackwardStates {
-                    dh: &mut *dh,
-                    dc: &mut *dc,
-                    restart_h: &mut *d_restart_h,
-                    restart_c: &mut *d_restart_c,
-                },
-                dx,
-                &mut self.layer_gradients(context.layout, layer, gradients)[..self.config.directions()],
-                slot_gradients,
-                scratch,
-                None,
-            );
+                step_input: None,
+            };
+            let states = BackwardStates {
+                dh: &mut *dh,
+                dc: &mut *dc,
+                restart_h: &mut *d_restart_h,
+                restart_c: &mut *d_restart_c,
+            };
+            let d_layer = &mut self.layer_gradients(context.layout, layer, gradients)[..self.config.directions()];
+            let backward = BackwardPass { y, tape, dy, states, dx, gradients: d_layer, row_gradients };
+            sequence::backward(&inputs, backward, scratch);
             self.learn_initial_states(
                 context.layout,
                 layer,

@@ -18,8 +18,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use throughline_simd::{Element, Kernel, Lane};
 
 use super::batch::{Direction, Previous, Ragged};
-use super::forward::InitialStates;
-use super::layer::{LayerShape, PackedDirection, PackedLayer, Scratch};
+use super::forward::{InitialStates, Inputs};
+use super::layer::{LayerShape, PackedDirection, Scratch};
 use super::plan::Split;
 use super::step_input::{StepAt, StepInput};
 use super::tape::{DirectionTape, Tape};
@@ -29,7 +29,7 @@ use crate::cells::{Backward, Cell, MAX_SLOTS, Operand, TINY_GRADIENT, with_cell}
 use crate::disjoint::Disjoint;
 use crate::gemm::{OuterProducts, RowGroup, accumulate, add_outer_products};
 use crate::list::List;
-use crate::threads::{Threads, Worker};
+use crate::threads::Worker;
 
 /// Slot gradients of a chunk: 1.5 MiB of f32 stay in a core's cache,
 const CHUNK: usize = 3 << 17;
@@ -70,12 +70,12 @@ pub struct BackwardStates<'a, E> {
 
 /// Memory of the backward pass of a layer: the slot gradients, ordinarily of a chunk of steps at a time. Kept between calls.
 #[derive(Debug, Default)]
-pub struct SlotGradients<E> {
+pub struct RowGradients<E> {
     every_row: bool,
     directions: [Buffer<E>; 2],
 }
 
-impl<E: Element> SlotGradients<E> {
+impl<E: Element> RowGradients<E> {
     /// Memory that keeps those of every row: after a pass it shows the gradient of every gate's pre-activation.
     pub fn of_every_row() -> Self {
         Self { every_row: true, ..Self::default() }
@@ -102,35 +102,34 @@ impl<E: Element> SlotGradients<E> {
     }
 }
 
-/// Back-propagates through a layer that [`forward`](super::forward()) ran with a tape over the same batch.
-///
-/// | array | shape | |
-/// |---|---|---|
-/// | `x`, `initial`, `y`, `tape` | as in forward | unchanged since |
-/// | `dy` | `[N, D·H]` | gradient of `y`; `None` for zero |
-/// | `states` | `[D, B, H]` | gradients of the final states in, of the initial states out |
-/// | `dx` | `[N, I]` | overwritten; `None` if not wanted |
-/// | `gradients` | one for each direction | accumulated |
+/// What [`backward`] reads beside the [`Inputs`], and what it writes.
+#[derive(Debug)]
+pub struct BackwardPass<'a, E> {
+    /// `[N, D·H]`: what forward gave.
+    pub y: &'a [E],
+    /// The tape that forward wrote.
+    pub tape: &'a mut Tape<E>,
+    /// `[N, D·H]`: the gradient of `y`; `None` for zero.
+    pub dy: Option<&'a [E]>,
+    /// Gradients of the final states in, of the initial states out.
+    pub states: BackwardStates<'a, E>,
+    /// `[N, I]`: the gradient of `x`, overwritten; `None` if not wanted.
+    pub dx: Option<&'a mut [E]>,
+    /// Gradients of the parameters, one for each direction; accumulated.
+    pub gradients: &'a mut [LayerGradients<'a, E>],
+    /// Memory of the pass; shows the gradients of every row where it was made to keep them.
+    pub row_gradients: &'a mut RowGradients<E>,
+}
+
+/// Back-propagates through a layer that [`forward`](super::forward()) ran with a tape over the same `inputs`; `scratch` has
+/// one element for each thread.
 ///
 /// # Panics
 /// If a length does not fit, the tape is of another batch, or the layer was packed without its transposes.
-#[allow(clippy::too_many_arguments)]
-pub fn backward<E: Element>(
-    layer: &PackedLayer<E>,
-    threads: &Threads,
-    batch: &Ragged,
-    x: &[E],
-    initial: &InitialStates<'_, E>,
-    y: &[E],
-    tape: &Tape<E>,
-    dy: Option<&[E]>,
-    states: BackwardStates<'_, E>,
-    dx: Option<&mut [E]>,
-    gradients: &mut [LayerGradients<'_, E>],
-    slot_gradients: &mut SlotGradients<E>,
-    scratch: &mut [Scratch<E>],
-    step_input: Option<&dyn StepInput<E>>,
-) {
+#[inline(never)]
+pub fn backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
+    let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
+    let BackwardPass { y, tape, dy, states, dx, gradients, row_gradients } = pass;
     let shape = layer.shape;
     let (rows, state_length) = (batch.rows(), shape.directions * batch.batch() * shape.hidden);
     assert!(layer.has_backward, "the layer was packed for inference only");
@@ -160,14 +159,11 @@ pub fn backward<E: Element>(
     states.restart_h.fill(E::ZERO);
     states.restart_c.fill(E::ZERO);
     let chunks = Chunks::new(batch, shape.slot_width());
-    let every_row = slot_gradients.every_row;
+    let every_row = row_gradients.every_row;
     let mut memory = gradients.iter_mut().map(GradientMemory::new);
     let pass = Pass {
         shape,
-        layer,
-        batch,
-        x,
-        initial,
+        inputs,
         y,
         tape,
         dy,
@@ -175,11 +171,10 @@ pub fn backward<E: Element>(
         dc: Disjoint::new(states.dc),
         restart_h: Disjoint::new(states.restart_h),
         restart_c: Disjoint::new(states.restart_c),
-        d_slots: slot_gradients.prepare(&chunks, &shape),
+        d_slots: row_gradients.prepare(&chunks, &shape),
         every_row,
         dx: dx.map(Disjoint::new),
         gradients: [memory.next(), memory.next()],
-        step_input,
         next_task: AtomicUsize::new(0),
     };
     let workers = layer.plan(batch, threads).workers;
@@ -206,10 +201,7 @@ pub fn backward<E: Element>(
 /// units, in the products each task its own outputs; and they meet in between.
 struct Pass<'a, E> {
     shape: LayerShape,
-    layer: &'a PackedLayer<E>,
-    batch: &'a Ragged,
-    x: &'a [E],
-    initial: &'a InitialStates<'a, E>,
+    inputs: &'a Inputs<'a, E>,
     y: &'a [E],
     tape: &'a Tape<E>,
     dy: Option<&'a [E]>,
@@ -222,7 +214,6 @@ struct Pass<'a, E> {
     every_row: bool,
     dx: Option<Disjoint<'a, E>>,
     gradients: [Option<GradientMemory<'a, E>>; 2],
-    step_input: Option<&'a dyn StepInput<E>>,
     /// The next task of the products.
     next_task: AtomicUsize,
 }
@@ -236,7 +227,7 @@ impl<E: Element> Pass<'_, E> {
     }
 
     fn sources(&self, index: usize) -> RowSources<'_, E> {
-        let Pass { shape, batch, initial, y, .. } = *self;
+        let Pass { shape, inputs: Inputs { batch, initial, .. }, y, .. } = *self;
         RowSources { shape, batch, initial, y, direction: Direction::BOTH[index], index }
     }
 
@@ -249,19 +240,20 @@ impl<E: Element> Pass<'_, E> {
         split: Split,
         scratch: &mut Scratch<E>,
     ) {
-        let cut = |part| self.batch.column_cut(&steps, worker.count, part);
+        let Inputs { layer, batch, .. } = self.inputs;
+        let cut = |part| batch.column_cut(&steps, worker.count, part);
         let (columns, share) = match split {
             Split::Columns => (cut(worker.index)..cut(worker.index + 1), Share::ALL),
-            Split::Units => (0..self.batch.batch(), Share::of(worker)),
+            Split::Units => (0..batch.batch(), Share::of(worker)),
         };
         ThroughTime {
             pass: self,
             shape: self.shape,
-            packed: &self.layer.directions[index],
+            packed: &layer.directions[index],
             rows: self.sources(index),
-            first_row: self.batch.row(steps.start, 0),
+            first_row: batch.row(steps.start, 0),
             columns,
-            units: share.units(|| self.layer.directions[index].hidden_back[0].units_per_panel(), self.shape.hidden),
+            units: share.units(|| layer.directions[index].hidden_back[0].units_per_panel(), self.shape.hidden),
             share,
             tape: &self.tape.directions[index],
         }
@@ -403,7 +395,7 @@ impl<E: Element> ThroughTime<'_, E> {
             }
         }
         for columns in groups() {
-            if let Some(hook) = self.pass.step_input {
+            if let Some(hook) = self.pass.inputs.step_input {
                 self.back_through_hook(hook, t, columns.clone(), &self.map_rows(t, columns.clone()), scratch);
             }
             for column in columns {
@@ -446,7 +438,7 @@ impl<E: Element> ThroughTime<'_, E> {
         // The pointers of the rows are valid for H (slots: S·H) elements; these units of those written belong to this
         // worker's columns.
         with_cell!(cell, C => E::dispatch(
-            self.pass.layer.isa,
+            self.pass.inputs.layer.isa,
             Map::<C, E> { phase: index, hidden, units, rows, cell: PhantomData }
         ));
     }
@@ -467,7 +459,7 @@ impl<E: Element> ThroughTime<'_, E> {
         // SAFETY: count·H slot gradients of each row are read, which all workers that share the rows have finished, for they
         // have met since; these units of the operand's gradient are written, which are other slots or the state's gradient;
         // they belong to this worker alone.
-        unsafe { accumulate(self.pass.layer.isa, panels, panels.of_units(self.units.clone()), k, &group) };
+        unsafe { accumulate(self.pass.inputs.layer.isa, panels, panels.of_units(self.units.clone()), k, &group) };
     }
 
     /// The gradient that reaches a boundary belongs to the restart state; none crosses.
@@ -500,7 +492,7 @@ impl<E: Element> ThroughTime<'_, E> {
         }
         let panels = &self.packed.extra_back;
         // SAFETY: G·H slot gradients of each row are read (slot g is gate g's input term), `width` elements written.
-        unsafe { accumulate(self.pass.layer.isa, panels, 0..panels.count(), 0..cell.gates() * hidden, &group) };
+        unsafe { accumulate(self.pass.inputs.layer.isa, panels, 0..panels.count(), 0..cell.gates() * hidden, &group) };
         let h_previous = gathered.at_least(rows.len() * hidden);
         for (row, h) in rows.iter().zip(h_previous.chunks_mut(hidden)) {
             h.copy_from_slice(row.h_previous);
@@ -719,11 +711,11 @@ impl<E: Element> Products<'_, E> {
         let factor = |n: usize| -> *const E {
             let n = self.rows.start + n;
             match block.factor {
-                Factor::Input => pass.x[n * input..].as_ptr(),
+                Factor::Input => pass.inputs.x[n * input..].as_ptr(),
                 Factor::Extra => tape.extra[n * extra..].as_ptr(),
                 Factor::Operand(Operand::Slot(slot)) => tape.slots[n * width + slot * hidden..].as_ptr(),
                 Factor::Operand(Operand::Hidden) => {
-                    let (t, column) = pass.batch.place(n);
+                    let (t, column) = pass.inputs.batch.place(n);
                     sources.h_previous(t, column).as_ptr()
                 }
             }
@@ -750,7 +742,7 @@ impl<E: Element> Products<'_, E> {
         // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot; all
         // workers have met since they were written, and nobody writes them before all meet again; the factors are slices of at
         // least `columns` elements; the rows of the gradient and the elements of the bias belong to this task alone.
-        unsafe { add_outer_products(pass.layer.isa, products, scratch) };
+        unsafe { add_outer_products(pass.inputs.layer.isa, products, scratch) };
     }
 
     /// dx of packed rows `rows`: one chain over the gates of every direction in turn, each going on where the last ended.
@@ -761,12 +753,12 @@ impl<E: Element> Products<'_, E> {
             // SAFETY: these rows of dx belong to this task alone.
             unsafe { dx.part(rows.start * input..rows.end * input) }.fill(E::ZERO);
         }
-        let panels = &self.pass.layer.directions[self.index].input_back;
+        let panels = &self.pass.inputs.layer.directions[self.index].input_back;
         let mut group = RowGroup::default();
         for row in rows {
             group.push(self.d_slots(row, 0), dx.at(row * input));
         }
         // SAFETY: a row of slot gradients begins with the G·H of the input terms; a row of dx is I elements.
-        unsafe { accumulate(self.pass.layer.isa, panels, 0..panels.count(), 0..cell.gates() * hidden, &group) };
+        unsafe { accumulate(self.pass.inputs.layer.isa, panels, 0..panels.count(), 0..cell.gates() * hidden, &group) };
     }
 }

@@ -11,8 +11,8 @@ use throughline_kernels::Isa;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::random::{Philox, Purpose};
 use throughline_kernels::sequence::{
-    BackwardStates, DirectionWeights, InitialStates, LayerGradients, LayerShape, PackedLayer, Ragged, Record, Scratch,
-    SlotGradients, Tape, backward, forward,
+    BackwardPass, BackwardStates, DirectionWeights, ForwardPass, InitialStates, Inputs, LayerGradients, LayerShape,
+    PackedLayer, Ragged, Record, RowGradients, Scratch, Tape, backward, forward,
 };
 use throughline_kernels::threads::Threads;
 
@@ -28,7 +28,7 @@ struct Run {
     y: Vec<f32>,
     tape: Tape<f32>,
     gradients: [Vec<f32>; 2],
-    slot_gradients: SlotGradients<f32>,
+    row_gradients: RowGradients<f32>,
     scratch: Vec<Scratch<f32>>,
 }
 
@@ -48,8 +48,8 @@ impl Run {
         let x = noise(batch.rows() * INPUT, 1.0);
         let y = vec![0.0; batch.rows() * HIDDEN];
         let gradients = [vec![0.0; HIDDEN * INPUT], vec![0.0; HIDDEN * HIDDEN]];
-        let (tape, slot_gradients) = (Tape::new(), SlotGradients::default());
-        Self { layer, batch, x, y, tape, gradients, slot_gradients, scratch: Scratch::for_threads(Threads::ONE) }
+        let (tape, row_gradients) = (Tape::new(), RowGradients::default());
+        Self { layer, batch, x, y, tape, gradients, row_gradients, scratch: Scratch::for_threads(Threads::ONE) }
     }
 
     /// Nanoseconds of the backward pass per step and row.
@@ -57,29 +57,17 @@ impl Run {
         let zeros = vec![0.0; BATCH * HIDDEN];
         let initial = InitialStates { h: &zeros, c: &[], restart_h: &[], restart_c: &[] };
         let (mut h_n, mut dh) = (zeros.clone(), vec![1.0; BATCH * HIDDEN]);
-        let Self { layer, batch, x, y, tape, gradients, slot_gradients, scratch } = self;
-        let record = Record::Tape(tape);
-        forward(layer, Threads::ONE, batch, x, &initial, y, &mut h_n, &mut [], record, scratch, None);
+        let Self { layer, batch, x, y, tape, gradients, row_gradients, scratch } = self;
+        let inputs = Inputs { layer, threads: Threads::ONE, batch, x, initial, step_input: None };
+        let pass = ForwardPass { y, h_n: &mut h_n, c_n: &mut [], record: Record::Tape(tape) };
+        forward(&inputs, pass, scratch);
         let [weight_ih, weight_hh] = gradients;
         let gradients = LayerGradients { weight_ih, weight_hh, bias_ih: &mut [], bias_hh: &mut [] };
         let states = BackwardStates { dh: &mut dh, dc: &mut [], restart_h: &mut [], restart_c: &mut [] };
+        let gradients = &mut [gradients];
+        let pass = BackwardPass { y, tape, dy: None, states, dx: None, gradients, row_gradients };
         let begun = Instant::now();
-        backward(
-            layer,
-            Threads::ONE,
-            batch,
-            x,
-            &initial,
-            y,
-            tape,
-            None,
-            states,
-            None,
-            &mut [gradients],
-            slot_gradients,
-            scratch,
-            None,
-        );
+        backward(&inputs, pass, scratch);
         begun.elapsed().as_secs_f64() * 1e9 / batch.rows() as f64
     }
 }

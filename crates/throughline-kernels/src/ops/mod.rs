@@ -29,7 +29,7 @@ pub use elementwise::tanh;
 pub use linear::{Linear, LinearGradients};
 pub use mean_squared::mean_squared_error;
 pub use reduce::{add, all_finite, clip_value, scale, sum_of_squares};
-pub use softmax_head::SoftmaxHead;
+pub use softmax_head::{HeadGradients, HeadInputs, SoftmaxHead};
 
 /// The sum of a loss over what it was taken of.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

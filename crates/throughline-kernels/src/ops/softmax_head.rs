@@ -19,6 +19,28 @@ const LOGITS: usize = 1 << 21;
 /// Rows that a block may always have.
 const ROWS: usize = 96;
 
+/// What the head reads.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadInputs<'a, E> {
+    /// Threads to compute with.
+    pub threads: &'a Threads,
+    /// From I features to O logits.
+    pub linear: &'a Linear<E>,
+    /// `[N, I]`
+    pub x: &'a [E],
+    /// `[N]`: below O, or [`IGNORED`](super::IGNORED).
+    pub targets: &'a [u32],
+}
+
+/// What the head writes in training.
+#[derive(Debug)]
+pub struct HeadGradients<'a, E> {
+    /// `[N, I]`: overwritten.
+    pub dx: &'a mut [E],
+    /// Those of the linear map's parameters: accumulated.
+    pub linear: LinearGradients<'a, E>,
+}
+
 /// Memory of the head. Grows to what the largest call needed and is kept between calls.
 #[derive(Debug, Default)]
 pub struct SoftmaxHead<E> {
@@ -37,52 +59,33 @@ impl<E: Element> SoftmaxHead<E> {
         &self.rows
     }
 
-    /// Cross-entropy of `linear(x)` for `x` `[N, I]` and `targets` `[N]`.
+    /// Cross-entropy of `linear(x)`.
     ///
     /// # Panics
     /// If a length does not fit or a target is neither below O nor [`IGNORED`](super::IGNORED).
-    pub fn evaluate(&mut self, threads: &Threads, linear: &Linear<E>, x: &[E], targets: &[u32]) -> Classified {
-        self.evaluate_in_blocks(threads, linear, x, targets, block_rows(linear, targets.len()))
+    pub fn evaluate(&mut self, inputs: HeadInputs<'_, E>) -> Classified {
+        self.evaluate_in_blocks(inputs, block_rows(inputs.linear, inputs.targets.len()))
     }
 
-    /// Cross-entropy of `linear(x)` and its gradients, all times `scale` (1 / count for the gradient of the mean).
-    ///
-    /// | array | shape | |
-    /// |---|---|---|
-    /// | `x` | `[N, I]` | |
-    /// | `targets` | `[N]` | below O, or [`IGNORED`](super::IGNORED) |
-    /// | `dx` | `[N, I]` | overwritten |
-    /// | `gradients` | `[O, I]`, `[O]` | accumulated |
-    /// | `scratch` | one for each thread | |
+    /// Cross-entropy of `linear(x)` and its gradients, all times `scale` (1 / count for the gradient of the mean); `scratch`
+    /// has one element for each thread.
     ///
     /// # Panics
     /// If a length or target does not fit, or `linear` was packed without its transpose.
-    #[allow(clippy::too_many_arguments)]
     pub fn train(
         &mut self,
-        threads: &Threads,
-        linear: &Linear<E>,
-        x: &[E],
-        targets: &[u32],
+        inputs: HeadInputs<'_, E>,
         scale: f64,
-        dx: &mut [E],
-        gradients: LinearGradients<'_, E>,
+        gradients: HeadGradients<'_, E>,
         scratch: &mut [Scratch<E>],
     ) -> Classified {
-        let block = block_rows(linear, targets.len());
-        self.train_in_blocks(threads, linear, x, targets, scale, dx, gradients, scratch, block)
+        self.train_in_blocks(inputs, scale, gradients, scratch, block_rows(inputs.linear, inputs.targets.len()))
     }
 
-    fn evaluate_in_blocks(
-        &mut self,
-        threads: &Threads,
-        linear: &Linear<E>,
-        x: &[E],
-        targets: &[u32],
-        block: usize,
-    ) -> Classified {
+    fn evaluate_in_blocks(&mut self, inputs: HeadInputs<'_, E>, block: usize) -> Classified {
+        let HeadInputs { threads, linear, x, targets } = inputs;
         let (input, classes, isa) = (linear.input(), linear.output(), linear.isa());
-        self.begin(linear, x, targets);
+        self.begin(inputs);
         let logits = self.logits.at_least(targets.len().min(most_rows(linear).max(block)) * classes);
         let blocks = x.chunks(block * input).zip(targets.chunks(block)).zip(self.rows.chunks_mut(block));
         for ((x, targets), rows) in blocks {
@@ -93,21 +96,17 @@ impl<E: Element> SoftmaxHead<E> {
         Classified::of(targets, &self.rows)
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn train_in_blocks(
         &mut self,
-        threads: &Threads,
-        linear: &Linear<E>,
-        x: &[E],
-        targets: &[u32],
+        inputs: HeadInputs<'_, E>,
         scale: f64,
-        dx: &mut [E],
-        gradients: LinearGradients<'_, E>,
+        HeadGradients { dx, linear: gradients }: HeadGradients<'_, E>,
         scratch: &mut [Scratch<E>],
         block: usize,
     ) -> Classified {
+        let HeadInputs { threads, linear, x, targets } = inputs;
         let (input, classes, isa) = (linear.input(), linear.output(), linear.isa());
-        self.begin(linear, x, targets);
+        self.begin(inputs);
         assert_eq!(dx.len(), x.len(), "dx is [N, I]");
         let logits = self.logits.at_least(targets.len().min(most_rows(linear).max(block)) * classes);
         let blocks = x.chunks(block * input).zip(dx.chunks_mut(block * input));
@@ -122,7 +121,7 @@ impl<E: Element> SoftmaxHead<E> {
         Classified::of(targets, &self.rows)
     }
 
-    fn begin(&mut self, linear: &Linear<E>, x: &[E], targets: &[u32]) {
+    fn begin(&mut self, HeadInputs { linear, x, targets, .. }: HeadInputs<'_, E>) {
         assert_eq!(x.len(), targets.len() * linear.input(), "x is [N, {}], one row for each target", linear.input());
         self.rows.clear();
         self.rows.resize(targets.len(), RowLoss::default());
@@ -173,11 +172,12 @@ mod tests {
             weight: vec![E::ONE; classes * input],
             bias: vec![E::ONE; classes],
         };
+        let inputs = HeadInputs { threads, linear: &linear, x: &x, targets: &targets };
         let gradients = LinearGradients { weight: &mut run.weight, bias: &mut run.bias };
+        let gradients = HeadGradients { dx: &mut run.dx, linear: gradients };
         let block = block.unwrap_or(block_rows(&linear, rows));
-        let scratch = &mut scratch;
-        run.total = head.train_in_blocks(threads, &linear, &x, &targets, 0.01, &mut run.dx, gradients, scratch, block);
-        let evaluated = head.evaluate_in_blocks(threads, &linear, &x, &targets, block);
+        run.total = head.train_in_blocks(inputs, 0.01, gradients, &mut scratch, block);
+        let evaluated = head.evaluate_in_blocks(inputs, block);
         assert_eq!(evaluated, run.total, "evaluation gives the bits of training");
         assert_eq!(head.row_losses().len(), rows);
         run
@@ -228,9 +228,11 @@ mod tests {
             linear.pack(Threads::ONE, weight, bias);
             let (mut dx, mut d_weight, mut d_bias) =
                 (vec![0.0; x.len()], vec![0.0; weight.len()], vec![0.0; bias.len()]);
+            let inputs = HeadInputs { threads: Threads::ONE, linear: &linear, x, targets: &targets };
             let gradients = LinearGradients { weight: &mut d_weight, bias: &mut d_bias };
+            let gradients = HeadGradients { dx: &mut dx, linear: gradients };
             let (mut head, mut scratch) = (SoftmaxHead::new(), Scratch::for_threads(Threads::ONE));
-            let total = head.train(Threads::ONE, &linear, x, &targets, 0.5, &mut dx, gradients, &mut scratch);
+            let total = head.train(inputs, 0.5, gradients, &mut scratch);
             (total.loss.mean(), [dx, d_weight, d_bias].concat())
         };
         let (_, gradient) = value(&all);

@@ -31,7 +31,40 @@ const CHUNK: usize = 96;
 /// Rows from which on a panel is mapped before the next one is multiplied.
 const FEW_ROWS: usize = 4;
 
-/// The states a layer starts from.
+/// What both passes over a layer read.
+///
+/// # Panics
+/// [`forward`] and [`backward`](super::backward()) panic if a length does not fit, or a layer with extra columns has no
+/// `step_input`, or one without has.
+pub struct Inputs<'a, E> {
+    /// The weights.
+    pub layer: &'a PackedLayer<E>,
+    /// Threads to compute with.
+    pub threads: &'a Threads,
+    /// The shape of the batch.
+    pub batch: &'a Ragged,
+    /// `[N, I]`: packed rows.
+    pub x: &'a [E],
+    /// The states that the layer starts from.
+    pub initial: InitialStates<'a, E>,
+    /// What fills the extra columns of a layer that has them.
+    pub step_input: Option<&'a dyn StepInput<E>>,
+}
+
+/// What [`forward`] writes.
+#[derive(Debug)]
+pub struct ForwardPass<'a, E> {
+    /// `[N, D·H]`: overwritten; direction d in columns d·H ...
+    pub y: &'a mut [E],
+    /// `[D, B, H]`: overwritten with the hidden states after each column's last row.
+    pub h_n: &'a mut [E],
+    /// `[D, B, H]`, empty for a cell without cell state: likewise for the cell states.
+    pub c_n: &'a mut [E],
+    /// What is kept.
+    pub record: Record<'a, E>,
+}
+
+/// The states a layer starts from, in column order.
 #[derive(Clone, Copy, Debug)]
 pub struct InitialStates<'a, E> {
     /// `[D, B, H]`: the hidden state with which a direction enters each column.
@@ -66,32 +99,14 @@ pub enum Record<'a, E> {
     Tape(&'a mut Tape<E>),
 }
 
-/// Runs a layer over a batch.
-///
-/// | array | shape | |
-/// |---|---|---|
-/// | `x` | `[N, I]` | packed rows |
-/// | `initial` | `[D, B, H]` | in column order |
-/// | `y` | `[N, D·H]` | overwritten; direction d in columns d·H.. |
-/// | `h_n`, `c_n` | `[D, B, H]` | overwritten with the states after each column's last row |
-/// | `scratch` | one for each thread | |
+/// Runs a layer over a batch; `scratch` has one element for each thread.
 ///
 /// # Panics
-/// If an array has another length, or `step_input` is missing for a layer with extra columns.
-#[allow(clippy::too_many_arguments)]
-pub fn forward<E: Element>(
-    layer: &PackedLayer<E>,
-    threads: &Threads,
-    batch: &Ragged,
-    x: &[E],
-    initial: &InitialStates<'_, E>,
-    y: &mut [E],
-    h_n: &mut [E],
-    c_n: &mut [E],
-    record: Record<'_, E>,
-    scratch: &mut [Scratch<E>],
-    step_input: Option<&dyn StepInput<E>>,
-) {
+/// If a length does not fit, or the layer has extra columns and no step input, or the reverse.
+#[inline(never)]
+pub fn forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
+    let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
+    let ForwardPass { y, h_n, c_n, record } = pass;
     let shape = layer.shape;
     // First of all: a tape of an earlier pass must not outlast one that panics.
     let mut tape = match record {
@@ -119,7 +134,7 @@ pub fn forward<E: Element>(
     }
     let plan = layer.plan(batch, threads);
     let workers = plan.workers.min(threads.count()).min(scratch.len());
-    let pass = Pass { shape, layer, batch, x, initial, y: Disjoint::new(y), c: Disjoint::new(c_n), tapes, step_input };
+    let pass = Pass { shape, inputs, y: Disjoint::new(y), c: Disjoint::new(c_n), tapes };
     match plan.split {
         Split::Columns => {
             // No more columns at a time than a group has rows: what a chunk starts is then still near when its step comes.
@@ -156,14 +171,10 @@ pub fn forward<E: Element>(
 /// What all tasks of a pass have in common.
 struct Pass<'a, E> {
     shape: LayerShape,
-    layer: &'a PackedLayer<E>,
-    batch: &'a Ragged,
-    x: &'a [E],
-    initial: &'a InitialStates<'a, E>,
+    inputs: &'a Inputs<'a, E>,
     y: Disjoint<'a, E>,
     c: Disjoint<'a, E>,
     tapes: [Option<TapeMemory<'a, E>>; 2],
-    step_input: Option<&'a dyn StepInput<E>>,
 }
 
 impl<E: Element> Pass<'_, E> {
@@ -171,11 +182,11 @@ impl<E: Element> Pass<'_, E> {
         DirectionForward {
             pass: self,
             shape: self.shape,
-            packed: &self.layer.directions[index],
+            packed: &self.inputs.layer.directions[index],
             direction: Direction::BOTH[index],
             index,
             columns,
-            units: share.units(|| self.layer.unit_block(), self.shape.hidden),
+            units: share.units(|| self.inputs.layer.unit_block(), self.shape.hidden),
             share,
             tape: self.tapes[index],
         }
@@ -237,23 +248,27 @@ struct DirectionForward<'a, E> {
 }
 
 impl<E: Element> DirectionForward<'_, E> {
+    fn batch(&self) -> &Ragged {
+        self.pass.inputs.batch
+    }
+
     /// The time of the `done`-th step in reading order.
     fn time(&self, done: usize) -> usize {
         match self.direction {
             Direction::Forward => done,
-            Direction::Reverse => self.pass.batch.steps() - 1 - done,
+            Direction::Reverse => self.batch().steps() - 1 - done,
         }
     }
 
     /// This task's columns that are alive at step `t`.
     fn alive(&self, t: usize) -> Range<usize> {
-        self.columns.start..self.columns.end.min(self.pass.batch.batch_sizes()[t]).max(self.columns.start)
+        self.columns.start..self.columns.end.min(self.batch().batch_sizes()[t]).max(self.columns.start)
     }
 
     /// `shared` is the memory for a chunk's slots where several workers share them and there is no tape.
     fn run(&self, shared: Option<Disjoint<'_, E>>, scratch: &mut Scratch<E>) {
         let Scratch { rows: own, gathered, extra } = scratch;
-        let steps = self.pass.batch.steps();
+        let steps = self.batch().steps();
         let mut done = 0;
         while done < steps {
             let (mut end, mut rows) = (done, 0);
@@ -281,7 +296,7 @@ impl<E: Element> DirectionForward<'_, E> {
     #[inline(always)]
     fn slots(&self, t: usize, column: usize, local_row: usize, local: Disjoint<'_, E>) -> *mut E {
         match &self.tape {
-            Some(tape) => tape.slots.at(self.pass.batch.row(t, column) * self.shape.slot_width()),
+            Some(tape) => tape.slots.at(self.batch().row(t, column) * self.shape.slot_width()),
             None => local.at(local_row * self.shape.slot_width()),
         }
     }
@@ -296,7 +311,9 @@ impl<E: Element> DirectionForward<'_, E> {
         let flush = |group: &mut RowGroup<E>| {
             // SAFETY: x holds I elements from each row's start (`forward` checked [N, I]); the slots are S·H elements of
             // rows of which these units belong to this task alone, on the tape or in the chunk's memory; so is the bias.
-            unsafe { accumulate(self.pass.layer.isa, panels, panels.of_units(self.units.clone()), 0..input, group) };
+            unsafe {
+                accumulate(self.pass.inputs.layer.isa, panels, panels.of_units(self.units.clone()), 0..input, group)
+            };
             group.clear();
         };
         let mut local_row = 0;
@@ -310,7 +327,7 @@ impl<E: Element> DirectionForward<'_, E> {
                     // SAFETY: `slots` has room for S·H elements, and these units of them only this task touches.
                     unsafe { to.copy_from_nonoverlapping(bias.as_ptr(), bias.len()) };
                 }
-                group.push(self.pass.x[self.pass.batch.row(t, column) * input..].as_ptr(), slots);
+                group.push(self.pass.inputs.x[self.batch().row(t, column) * input..].as_ptr(), slots);
                 local_row += 1;
                 if group.is_full() {
                     flush(&mut group);
@@ -321,7 +338,7 @@ impl<E: Element> DirectionForward<'_, E> {
     }
 
     fn h_previous(&self, t: usize, column: usize) -> *const E {
-        let Pass { batch, initial, y, .. } = self.pass;
+        let Pass { inputs: Inputs { batch, initial, .. }, y, .. } = self.pass;
         let (hidden, places) = (self.shape.hidden, self.index * batch.batch());
         match batch.previous(self.direction, t, column) {
             Previous::Row(row) => y.at(row * self.shape.output() + self.index * hidden),
@@ -341,7 +358,7 @@ impl<E: Element> DirectionForward<'_, E> {
                 for column in columns.clone() {
                     rows.push(self.map_row(t, column, first + column - alive.start, local));
                 }
-                if let (Some(hook), 0) = (self.pass.step_input, index) {
+                if let (Some(hook), 0) = (self.pass.inputs.step_input, index) {
                     self.extra_products(hook, t, columns, &rows, gathered, extra);
                 }
                 self.phase(index, &rows);
@@ -353,7 +370,7 @@ impl<E: Element> DirectionForward<'_, E> {
 
     fn map_row(&self, t: usize, column: usize, local_row: usize, local: Disjoint<'_, E>) -> MapRow<E> {
         let LayerShape { cell, hidden, .. } = self.shape;
-        let Pass { batch, initial, y, c, .. } = self.pass;
+        let Pass { inputs: Inputs { batch, initial, .. }, y, c, .. } = self.pass;
         let row = batch.row(t, column);
         let (c, c_previous, c_tape) = if cell.has_cell_state() {
             let c = c.at((self.index * batch.batch() + column) * hidden);
@@ -391,7 +408,7 @@ impl<E: Element> DirectionForward<'_, E> {
         // Operands are states of H elements that were given by the caller or finished in an earlier step, or a slot that an
         // earlier phase has mapped and this one does not write; workers that share the rows have met since. Every pointer of
         // a `MapRow` is valid for its H (slots: S·H) elements, and these units of what is written belong to this task alone.
-        with_cell!(cell, C => E::dispatch(self.pass.layer.isa, PhaseKernel::<C, E> {
+        with_cell!(cell, C => E::dispatch(self.pass.inputs.layer.isa, PhaseKernel::<C, E> {
             cell: PhantomData,
             index,
             hidden,
@@ -425,13 +442,15 @@ impl<E: Element> DirectionForward<'_, E> {
         for ((column, row), extra) in columns.zip(rows).zip(extra.chunks(width)) {
             group.push(extra.as_ptr(), row.slots);
             if let Some(tape) = &self.tape {
-                let to = tape.extra.at(self.pass.batch.row(t, column) * width);
+                let to = tape.extra.at(self.batch().row(t, column) * width);
                 // SAFETY: the tape has room for `width` elements of this row, which belongs to this task alone.
                 unsafe { to.copy_from_nonoverlapping(extra.as_ptr(), width) };
             }
         }
         // SAFETY: the extra columns are in this task's scratch, the slots belong to this task alone.
-        unsafe { accumulate(self.pass.layer.isa, &self.packed.extra, 0..self.packed.extra.count(), 0..width, &group) };
+        unsafe {
+            accumulate(self.pass.inputs.layer.isa, &self.packed.extra, 0..self.packed.extra.count(), 0..width, &group)
+        };
     }
 }
 

@@ -17,12 +17,12 @@ pub mod step;
 pub mod step_input;
 pub mod tape;
 
-pub use backward::{BackwardStates, LayerGradients, SlotGradients, backward};
+pub use backward::{BackwardPass, BackwardStates, LayerGradients, RowGradients, backward};
 pub use batch::{Direction, Previous, Ragged};
-pub use forward::{InitialStates, Record, forward};
+pub use forward::{ForwardPass, InitialStates, Inputs, Record, forward};
 pub use layer::{DirectionWeights, LayerShape, PackedLayer, Scratch};
 pub use plan::{Plan, Split};
-pub use step::step;
+pub use step::{Step, step};
 pub use step_input::{StepAt, StepInput};
 pub use tape::{DirectionTape, Tape};
 

@@ -4,30 +4,41 @@
 use throughline_simd::Element;
 
 use super::batch::Ragged;
-use super::forward::{InitialStates, Record, forward};
+use super::forward::{ForwardPass, InitialStates, Inputs, Record, forward};
 use super::layer::{PackedLayer, Scratch};
 use crate::threads::Threads;
 
-/// Runs one step of a layer that reads forward, on the calling thread.
-///
-/// `x` is `[B, I]`, `y` `[B, H]`; `h` and `c` (`[B, H]`, `c` empty for a cell without cell state) are the states before the
-/// step; the states after it go to `h_next` (equal to `y`) and `c_next`. `batch` is [`Ragged::even`]`(1, B)`.
+/// What a step reads and writes. The c's are empty for a cell without cell state.
+#[derive(Debug)]
+pub struct Step<'a, E> {
+    /// The weights of a layer that reads forward and has no step input.
+    pub layer: &'a PackedLayer<E>,
+    /// [`Ragged::even`]`(1, B)`
+    pub batch: &'a Ragged,
+    /// `[B, I]`
+    pub x: &'a [E],
+    /// `[B, H]`: the hidden states before the step.
+    pub h: &'a [E],
+    /// `[B, H]`: the cell states before the step.
+    pub c: &'a [E],
+    /// `[B, H]`: the output, overwritten.
+    pub y: &'a mut [E],
+    /// `[B, H]`: the hidden states after the step, equal to `y`; overwritten.
+    pub h_next: &'a mut [E],
+    /// `[B, H]`: the cell states after the step, overwritten.
+    pub c_next: &'a mut [E],
+}
+
+/// Runs one step of a layer on the calling thread.
 ///
 /// # Panics
-/// If the layer reads in two directions, or a length does not fit.
-#[allow(clippy::too_many_arguments)]
-pub fn step<E: Element>(
-    layer: &PackedLayer<E>,
-    batch: &Ragged,
-    x: &[E],
-    (h, c): (&[E], &[E]),
-    y: &mut [E],
-    (h_next, c_next): (&mut [E], &mut [E]),
-    scratch: &mut Scratch<E>,
-) {
+/// If the layer reads in two directions or has a step input, a sequence is longer than 1, or a length does not fit.
+pub fn step<E: Element>(step: Step<'_, E>, scratch: &mut Scratch<E>) {
+    let Step { layer, batch, x, h, c, y, h_next, c_next } = step;
     assert_eq!(layer.shape().directions, 1, "a layer that also reads backward cannot go step by step");
-    assert!(batch.steps() <= 1, "a step is a batch of sequences of length 1");
+    assert!(batch.steps() <= 1, "a step is a batch of sequences of length 1, not {}", batch.steps());
     let initial = InitialStates { h, c, restart_h: &[], restart_c: &[] };
-    let scratch = core::slice::from_mut(scratch);
-    forward(layer, Threads::ONE, batch, x, &initial, y, h_next, c_next, Record::Nothing, scratch, None);
+    let inputs = Inputs { layer, threads: Threads::ONE, batch, x, initial, step_input: None };
+    let pass = ForwardPass { y, h_n: h_next, c_n: c_next, record: Record::Nothing };
+    forward(&inputs, pass, core::slice::from_mut(scratch));
 }

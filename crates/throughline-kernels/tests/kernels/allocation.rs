@@ -6,8 +6,8 @@ use std::cell::Cell;
 use crate::common::Numbers;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{
-    BackwardStates, DirectionWeights, InitialStates, LayerGradients, LayerShape, PackedLayer, Ragged, Record, Scratch,
-    SlotGradients, Tape, backward, forward, step,
+    BackwardPass, BackwardStates, DirectionWeights, ForwardPass, InitialStates, Inputs, LayerGradients, LayerShape,
+    PackedLayer, Ragged, Record, RowGradients, Scratch, Step, Tape, backward, forward, step,
 };
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Isa, for_each_cell};
@@ -66,7 +66,7 @@ struct Workshop {
     dx: Vec<f32>,
     gradients: [Vec<f32>; 8],
     tape: Tape<f32>,
-    slot_gradients: SlotGradients<f32>,
+    row_gradients: RowGradients<f32>,
     scratch: [Scratch<f32>; 1],
 }
 
@@ -91,7 +91,7 @@ impl Workshop {
             dx: vec![0.0; rows * INPUT],
             gradients: [0, 1, 2, 3, 0, 1, 2, 3].map(|k| vec![0.0; sizes[k]]),
             tape: Tape::new(),
-            slot_gradients: SlotGradients::default(),
+            row_gradients: RowGradients::default(),
             scratch: Default::default(),
         }
     }
@@ -114,8 +114,9 @@ impl Workshop {
         let h = &self.states[..state];
         let initial = InitialStates { h, c: h, restart_h: &self.restart, restart_c: &self.restart };
         let record = Record::Tape(&mut self.tape);
-        let (layer, batch, scratch) = (&self.layer, &self.batch, &mut self.scratch);
-        forward(layer, Threads::ONE, batch, x, &initial, y, h_n, c_n, record, scratch, None);
+        let (layer, batch) = (&self.layer, &self.batch);
+        let inputs = Inputs { layer, threads: Threads::ONE, batch, x, initial, step_input: None };
+        forward(&inputs, ForwardPass { y: &mut *y, h_n, c_n, record }, &mut self.scratch);
         let [dh, dc, restart_h, restart_c] = self.state_gradients.each_mut().map(|states| &mut states[..state]);
         let states = BackwardStates { dh, dc, restart_h, restart_c };
         let dx = Some(&mut self.dx[..rows * INPUT]);
@@ -125,24 +126,9 @@ impl Workshop {
             LayerGradients { weight_ih: e, weight_hh: f, bias_ih: g, bias_hh: i },
         ];
         let gradients = &mut gradients[..shape.directions];
-        let (tape, slot_gradients) = (&self.tape, &mut self.slot_gradients);
-        let (y, dy) = (&*y, Some(&*y));
-        backward(
-            layer,
-            Threads::ONE,
-            batch,
-            x,
-            &initial,
-            y,
-            tape,
-            dy,
-            states,
-            dx,
-            gradients,
-            slot_gradients,
-            scratch,
-            None,
-        );
+        let (tape, row_gradients) = (&mut self.tape, &mut self.row_gradients);
+        let pass = BackwardPass { y, tape, dy: Some(y), states, dx, gradients, row_gradients };
+        backward(&inputs, pass, &mut self.scratch);
     }
 }
 
@@ -168,7 +154,8 @@ fn check_step(cell: CellKind) {
         let x = &workshop.x[..batch.batch() * INPUT];
         let (h, c) = (&workshop.states[..state], &workshop.states[..state]);
         let [h_n, c_n] = workshop.final_states.each_mut().map(|states| &mut states[..state]);
-        step(&workshop.layer, batch, x, (h, c), &mut workshop.y[..state], (h_n, c_n), &mut workshop.scratch[0]);
+        let (layer, y) = (&workshop.layer, &mut workshop.y[..state]);
+        step(Step { layer, batch, x, h, c, y, h_next: h_n, c_next: c_n }, &mut workshop.scratch[0]);
     };
     run(&batches[0]);
     for batch in &batches {

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::common::{Problem, Setup};
 use throughline_kernels::Isa;
 use throughline_kernels::cells::CellKind;
-use throughline_kernels::sequence::{InitialStates, Ragged, Record, Scratch, StepAt, StepInput, Tape, forward};
+use throughline_kernels::sequence::{
+    ForwardPass, InitialStates, Inputs, Ragged, Record, Scratch, StepAt, StepInput, Tape, forward,
+};
 use throughline_kernels::threads::Threads;
 use throughline_testkit::{assert_close, assert_same_bits};
 
@@ -49,9 +51,9 @@ fn check(cell: CellKind) {
     let run = |tape: &mut Tape<f64>| {
         let mut y = vec![0.0; batch.rows() * directions * hidden];
         let (mut h_n, mut c_n) = (states.clone(), c.to_vec());
-        let record = Record::Tape(tape);
-        let scratch = &mut Scratch::for_threads(Threads::ONE);
-        forward(&layer, Threads::ONE, &batch, &x, &initial, &mut y, &mut h_n, &mut c_n, record, scratch, None);
+        let inputs = Inputs { layer: &layer, threads: Threads::ONE, batch: &batch, x: &x, initial, step_input: None };
+        let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut c_n, record: Record::Tape(tape) };
+        forward(&inputs, pass, &mut Scratch::for_threads(Threads::ONE));
         y
     };
     let (mut plain, mut tape) = (Tape::new(), Tape::with_pre_activations());
@@ -115,9 +117,10 @@ fn a_forward_pass_that_panics_leaves_an_empty_tape() {
     let mut run = |x: &[f32], panics_at: usize| {
         let (mut y, mut h_n) = (vec![0.0; steps * hidden], vec![0.0; hidden]);
         let finished = catch_unwind(AssertUnwindSafe(|| {
-            let (record, hook) = (Record::Tape(&mut tape), &PanicsAt(panics_at));
-            let scratch = &mut Scratch::for_threads(Threads::ONE);
-            forward(&layer, Threads::ONE, &batch, x, &initial, &mut y, &mut h_n, &mut [], record, scratch, Some(hook));
+            let step_input: Option<&dyn StepInput<f32>> = Some(&PanicsAt(panics_at));
+            let inputs = Inputs { layer: &layer, threads: Threads::ONE, batch: &batch, x, initial, step_input };
+            let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut [], record: Record::Tape(&mut tape) };
+            forward(&inputs, pass, &mut Scratch::for_threads(Threads::ONE));
         }));
         (finished.is_ok(), tape.rows())
     };

@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::ops::linear::Linear;
-use throughline_kernels::ops::softmax_head::SoftmaxHead;
+use throughline_kernels::ops::softmax_head::{HeadGradients, HeadInputs, SoftmaxHead};
 use throughline_kernels::ops::{IGNORED, RowLoss};
 use throughline_kernels::sequence::Scratch;
 use throughline_kernels::{Element, Isa};
@@ -108,16 +108,9 @@ impl<E: Element> Head<E> for Softmax {
         dx[of_scored.end..].fill(E::ZERO);
         let scratch = one_for_each_thread(&mut tape.scratch, threads);
         let scale = if normaliser == 0.0 { 1.0 } else { 1.0 / normaliser };
-        let classified = tape.head.train(
-            threads,
-            packed,
-            &x[of_scored.clone()],
-            &target[scored],
-            scale,
-            &mut dx[of_scored],
-            self.ids.gradients(context.layout, gradients),
-            scratch,
-        );
+        let inputs = HeadInputs { threads, linear: packed, x: &x[of_scored.clone()], targets: &target[scored] };
+        let d_head = HeadGradients { dx: &mut dx[of_scored], linear: self.ids.gradients(context.layout, gradients) };
+        let classified = tape.head.train(inputs, scale, d_head, scratch);
         classified.into()
     }
 
@@ -125,7 +118,8 @@ impl<E: Element> Head<E> for Softmax {
         let HeadCall { context, packed, rows, x, scored } = call;
         assert_eq!(target.len(), rows.rows(), "one target for each row");
         let of_scored = scored.start * self.input..scored.end * self.input;
-        tape.head.evaluate(&context.cpu.threads, packed, &x[of_scored], &target[scored]).into()
+        let (x, targets) = (&x[of_scored], &target[scored]);
+        tape.head.evaluate(HeadInputs { threads: &context.cpu.threads, linear: packed, x, targets }).into()
     }
 
     /// The logits.

@@ -12,7 +12,7 @@ use throughline::kernels::buffer::Buffer;
 use throughline::kernels::ops::embedding;
 use throughline::kernels::ops::linear::{Linear, LinearGradients};
 use throughline::kernels::ops::reduce::{clear, sum_of_squares};
-use throughline::kernels::ops::softmax_head::SoftmaxHead;
+use throughline::kernels::ops::softmax_head::{HeadGradients, HeadInputs, SoftmaxHead};
 use throughline::kernels::optim::clipping_factor;
 use throughline::kernels::random::Stream;
 use throughline::kernels::sequence::Scratch;
@@ -466,9 +466,10 @@ impl Lesson for Tagger {
         recurrent.forward(context, batch, x, None, Pass::Traced, workspace);
         let y = workspace.output(batch.rows(), output);
         let [weight, bias] = layout.views_mut(gradients, self.head);
-        let d_head = LinearGradients { weight, bias };
+        let d_head = HeadGradients { dx: dy, linear: LinearGradients { weight, bias } };
+        let inputs = HeadInputs { threads, linear, x: y, targets };
         let (head, scale) = (&mut self.softmax_head, 1.0 / batch.rows() as f64);
-        let learnt = head.train(threads, linear, y, targets, scale, dy, d_head, &mut self.scratch);
+        let learnt = head.train(inputs, scale, d_head, &mut self.scratch);
         recurrent.backward(context, batch, x, false, Pass::Traced, Some(dy), None, Some(dx), gradients, workspace);
         embedding::add_gradient(isa, threads, tokens, dx, width, layout.view_mut(gradients, self.embedding));
         learnt.loss.mean()

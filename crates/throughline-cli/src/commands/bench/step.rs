@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use throughline::kernels::buffer::Buffer;
 use throughline::kernels::peak::Reader;
-use throughline::kernels::sequence::{DirectionWeights, LayerShape, PackedLayer, Scratch, step};
+use throughline::kernels::sequence::{DirectionWeights, LayerShape, PackedLayer, Scratch, Step, step};
 use throughline::prelude::*;
 
 use super::file::Record;
@@ -122,7 +122,7 @@ impl Streams {
             let Memory { y, before, after } = &mut this[0];
             let input = below.last().map_or(x, |below| &below.y);
             let ([h, c], [h_next, c_next]) = (&*before, &mut *after);
-            step(layer, batch, input, (h, c), y, (h_next, c_next), scratch);
+            step(Step { layer, batch, x: input, h, c, y, h_next, c_next }, scratch);
             std::mem::swap(before, after);
         }
         *taken += 1;

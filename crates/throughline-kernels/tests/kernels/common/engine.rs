@@ -1,8 +1,8 @@
 //! What the engine makes of a problem.
 
 use throughline_kernels::sequence::{
-    BackwardStates, InitialStates, LayerGradients, PackedLayer, Plan, Ragged, Record, Scratch, SlotGradients,
-    StepInput, Tape, backward, forward,
+    BackwardPass, BackwardStates, ForwardPass, InitialStates, Inputs, LayerGradients, PackedLayer, Plan, Ragged,
+    Record, RowGradients, Scratch, StepInput, Tape, backward, forward,
 };
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa};
@@ -128,9 +128,10 @@ impl<E: Element> Problem<E> {
         let states = (self.pack_states(&batch, |s| &s.h0), self.pack_states(&batch, |s| &s.c0));
         let mut y = dirty(batch.rows() * self.shape.output());
         let (mut h_n, mut c_n) = (dirty(states.0.len()), dirty(states.1.len()));
-        let scratch = &mut Scratch::for_threads(threads);
         let initial = self.initial(&states);
-        forward(&layer, threads, &batch, &x, &initial, &mut y, &mut h_n, &mut c_n, Record::Nothing, scratch, hook);
+        let inputs = Inputs { layer: &layer, threads, batch: &batch, x: &x, initial, step_input: hook };
+        let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut c_n, record: Record::Nothing };
+        forward(&inputs, pass, &mut Scratch::for_threads(threads));
         self.outcomes(&batch, &y, &h_n, &c_n)
     }
 
@@ -160,15 +161,16 @@ impl<E: Element> Problem<E> {
         let (mut h_n, mut c_n) = (dirty(states.0.len()), dirty(states.1.len()));
         let mut tape = Tape::new();
         let scratch = &mut Scratch::for_threads(threads);
-        let record = Record::Tape(&mut tape);
-        forward(&layer, threads, &batch, &x, &initial, &mut y, &mut h_n, &mut c_n, record, scratch, hook);
+        let inputs = Inputs { layer: &layer, threads, batch: &batch, x: &x, initial, step_input: hook };
+        let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut c_n, record: Record::Tape(&mut tape) };
+        forward(&inputs, pass, scratch);
 
         let has_dy = self.sequences.iter().any(|s| !s.dy.is_empty());
         let dy = has_dy.then(|| self.pack_rows(&batch, shape.output(), |s| &s.dy));
         let (mut dh, mut dc) = (self.pack_states(&batch, |s| &s.dh_n), self.pack_states(&batch, |s| &s.dc_n));
         let (mut restart_h, mut restart_c) = (dirty(states.0.len()), dirty(states.1.len()));
         let mut dx = dirty(x.len());
-        let mut slot_gradients = if self.chunked { SlotGradients::default() } else { SlotGradients::of_every_row() };
+        let mut row_gradients = if self.chunked { RowGradients::default() } else { RowGradients::of_every_row() };
         let mut layer_gradients: Vec<LayerGradients<'_, E>> = gradients
             .iter_mut()
             .map(|p| LayerGradients {
@@ -178,22 +180,16 @@ impl<E: Element> Problem<E> {
                 bias_hh: &mut p.bias_hh,
             })
             .collect();
-        backward(
-            &layer,
-            threads,
-            &batch,
-            &x,
-            &initial,
-            &y,
-            &tape,
-            dy.as_deref(),
-            BackwardStates { dh: &mut dh, dc: &mut dc, restart_h: &mut restart_h, restart_c: &mut restart_c },
-            Some(&mut dx),
-            &mut layer_gradients,
-            &mut slot_gradients,
-            scratch,
-            hook,
-        );
+        let pass = BackwardPass {
+            y: &y,
+            tape: &mut tape,
+            dy: dy.as_deref(),
+            states: BackwardStates { dh: &mut dh, dc: &mut dc, restart_h: &mut restart_h, restart_c: &mut restart_c },
+            dx: Some(&mut dx),
+            gradients: &mut layer_gradients,
+            row_gradients: &mut row_gradients,
+        };
+        backward(&inputs, pass, scratch);
 
         let outcomes = self.outcomes(&batch, &y, &h_n, &c_n);
         let dx = unpack_rows(&batch, &dx, shape.input);
@@ -221,7 +217,7 @@ impl<E: Element> Problem<E> {
                     solution.slots.extend_from_slice(tape.slot(direction, slot, row));
                 }
                 solution.c.extend(tape.cell_state(direction, row).into_iter().flatten());
-                solution.d_slots.extend(slot_gradients.row(&shape, direction, row).into_iter().flatten());
+                solution.d_slots.extend(row_gradients.row(&shape, direction, row).into_iter().flatten());
             });
         }
         solutions

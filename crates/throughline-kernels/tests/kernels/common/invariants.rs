@@ -1,7 +1,7 @@
 //! The arithmetic contract as checks of one problem: the same bits, whatever the instruction set, the number of threads,
 //! the batch and the cut.
 
-use throughline_kernels::sequence::{Ragged, Scratch, Split, step};
+use throughline_kernels::sequence::{Ragged, Scratch, Split, Step, step};
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa};
 use throughline_testkit::gradient::Bits;
@@ -152,7 +152,17 @@ pub fn same_in_steps<E: Element + Bits>(what: &str, problem: &Problem<E>) {
         }
         let (mut y, mut h_next, mut c_next) = (h.clone(), h.clone(), c.clone());
         let batch = Ragged::even(1, alive.len());
-        step(&layer, &batch, &x, (&h, &c), &mut y, (&mut h_next, &mut c_next), &mut scratch);
+        let now = Step {
+            layer: &layer,
+            batch: &batch,
+            x: &x,
+            h: &h,
+            c: &c,
+            y: &mut y,
+            h_next: &mut h_next,
+            c_next: &mut c_next,
+        };
+        step(now, &mut scratch);
         assert_same_bits(&format!("{what}: h_next is y"), &h_next, &y);
         for (place, &b) in alive.iter().enumerate() {
             let of = |all: &[E]| all.iter().skip(place * hidden).take(hidden).copied().collect::<Vec<E>>();

@@ -1,7 +1,7 @@
 //! A stack backward: back-propagation through time, the segments from the last to the first, the layers from the top down.
 
 use throughline_kernels::Element;
-use throughline_kernels::sequence::{self, BackwardStates, InitialStates, LayerGradients};
+use throughline_kernels::sequence::{self, BackwardPass, BackwardStates, InitialStates, Inputs, LayerGradients};
 
 use super::tape::{LayerMemory, RecurrentTape};
 use super::{DirectionIds, Readout, Recurrent};
@@ -64,7 +64,7 @@ impl Recurrent {
     ) {
         let Call { context, packed, rows: batch, x, start } = call;
         let SegmentGradients { dy, mut dx, parameters } = gradients;
-        let RecurrentTape { layers, segments, slot_gradients, keep_row_gradients, d_outputs, scratch, .. } = tape;
+        let RecurrentTape { layers, segments, row_gradients, keep_row_gradients, d_outputs, scratch, .. } = tape;
         let (window, rows) = segments.window(batch, segment);
         let ([states_h, states_c], output) = (self.state_lengths(batch), self.config.output());
         let [restarts_h, restarts_c] = if window.restarts() > 0 { [states_h, states_c] } else { [0; 2] };
@@ -75,7 +75,7 @@ impl Recurrent {
             let input = self.input_of(call, below, x, &rows);
             let LayerMemory {
                 tape,
-                row_gradients,
+                row_gradients: every_row,
                 y,
                 h,
                 c,
@@ -103,32 +103,28 @@ impl Recurrent {
             } else {
                 Some(to.at_least(rows.len() * width))
             };
-            sequence::backward(
-                &packed.layers[layer],
-                &context.cpu.threads,
-                window,
-                input,
-                &InitialStates {
+            let inputs = Inputs {
+                layer: &packed.layers[layer],
+                threads: &context.cpu.threads,
+                batch: window,
+                x: input,
+                initial: InitialStates {
                     h: &h[segment * states_h..][..states_h],
                     c: &c[segment * states_c..][..states_c],
                     restart_h,
                     restart_c,
                 },
-                y,
-                tape,
-                dy,
-                BackwardStates {
-                    dh: &mut *dh,
-                    dc: &mut *dc,
-                    restart_h: &mut *d_restart_h,
-                    restart_c: &mut *d_restart_c,
-                },
-                dx,
-                &mut self.layer_gradients(context.layout, layer, parameters)[..self.config.directions()],
-                if *keep_row_gradients { row_gradients } else { slot_gradients },
-                scratch,
-                None,
-            );
+                step_input: None,
+            };
+            let states = BackwardStates {
+                dh: &mut *dh,
+                dc: &mut *dc,
+                restart_h: &mut *d_restart_h,
+                restart_c: &mut *d_restart_c,
+            };
+            let gradients = &mut self.layer_gradients(context.layout, layer, parameters)[..self.config.directions()];
+            let row_gradients = if *keep_row_gradients { every_row } else { &mut *row_gradients };
+            sequence::backward(&inputs, BackwardPass { y, tape, dy, states, dx, gradients, row_gradients }, scratch);
             let states = [&*dh, &*dc, &*d_restart_h, &*d_restart_c];
             self.learn_initial_states(context.layout, layer, batch, given, states, parameters);
             if layer > 0 {

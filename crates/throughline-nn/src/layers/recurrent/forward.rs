@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use throughline_kernels::Element;
-use throughline_kernels::sequence::{self, InitialStates, Record};
+use throughline_kernels::sequence::{self, ForwardPass, InitialStates, Inputs, Record};
 
 use super::Recurrent;
 use super::tape::{LayerMemory, RecurrentTape};
@@ -57,19 +57,17 @@ impl Recurrent {
             let of_segment = if is_top { rows.start * output..rows.end * output } else { 0..rows.len() * output };
             y.at_least(of_segment.end);
             let y = &mut y[of_segment.clone()];
-            sequence::forward(
-                &packed.layers[layer],
-                &context.cpu.threads,
-                window,
-                input,
-                &InitialStates { h: h_before, c: c_before, restart_h, restart_c },
-                y,
-                &mut h_n[..states_h],
-                &mut c_n[..states_c],
-                if keeps_tape { Record::Tape(tape) } else { Record::Nothing },
-                scratch,
-                None,
-            );
+            let inputs = Inputs {
+                layer: &packed.layers[layer],
+                threads: &context.cpu.threads,
+                batch: window,
+                x: input,
+                initial: InitialStates { h: h_before, c: c_before, restart_h, restart_c },
+                step_input: None,
+            };
+            let record = if keeps_tape { Record::Tape(tape) } else { Record::Nothing };
+            let pass = ForwardPass { y: &mut *y, h_n: &mut h_n[..states_h], c_n: &mut c_n[..states_c], record };
+            sequence::forward(&inputs, pass, scratch);
             let dropout = self.dropout(layer);
             if dropout.of(context.pass).is_some() {
                 dropped.at_least(of_segment.end);

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use throughline_kernels::Element;
 use throughline_kernels::buffer::Buffer;
-use throughline_kernels::sequence::{Ragged, Scratch, SlotGradients, Tape};
+use throughline_kernels::sequence::{Ragged, RowGradients, Scratch, Tape};
 
 use super::checkpointing::{Checkpointing, Segments};
 use super::config::RecurrentConfig;
@@ -27,8 +27,8 @@ pub struct RecurrentTape<E> {
     pub(super) step_rows: Ragged,
     /// Gradients of the outputs of two neighbouring layers.
     pub(super) d_outputs: [Buffer<E>; 2],
-    /// Memory for the slot gradients of a chunk, unless every layer keeps its own.
-    pub(super) slot_gradients: SlotGradients<E>,
+    /// Memory for the gradients of a chunk of rows, unless every layer keeps those of its own.
+    pub(super) row_gradients: RowGradients<E>,
     pub(super) keep_row_gradients: bool,
     keep_pre_activations: bool,
     pub(super) scratch: Vec<Scratch<E>>,
@@ -45,7 +45,7 @@ impl<E: Element> Default for RecurrentTape<E> {
             features: Buffer::default(),
             step_rows: Ragged::default(),
             d_outputs: Default::default(),
-            slot_gradients: SlotGradients::default(),
+            row_gradients: RowGradients::default(),
             keep_row_gradients: false,
             keep_pre_activations: false,
             scratch: Vec::new(),
@@ -57,8 +57,8 @@ impl<E: Element> Default for RecurrentTape<E> {
 #[derive(Debug, Default)]
 pub(super) struct LayerMemory<E> {
     pub tape: Tape<E>,
-    /// Slot gradients of every row, where they are kept.
-    pub row_gradients: SlotGradients<E>,
+    /// The gradients of every row, where they are kept.
+    pub row_gradients: RowGradients<E>,
     /// The top layer's is as long as the batch, that of a layer below as long as a segment.
     pub y: Buffer<E>,
     /// y with some of it dropped, what the layer above reads; unused without dropout.
@@ -91,11 +91,7 @@ impl<E: Element> RecurrentTape<E> {
         self.layers.clear();
         self.layers.resize_with(layers, || LayerMemory {
             tape: if self.keep_pre_activations { Tape::with_pre_activations() } else { Tape::new() },
-            row_gradients: if self.keep_row_gradients {
-                SlotGradients::of_every_row()
-            } else {
-                SlotGradients::default()
-            },
+            row_gradients: if self.keep_row_gradients { RowGradients::of_every_row() } else { RowGradients::default() },
             ..LayerMemory::default()
         });
     }
@@ -146,7 +142,7 @@ impl<E: Element> RecurrentTape<E> {
     ///
     /// # Panics
     /// If there is no such layer, or no pass has run.
-    pub fn row_gradients(&self, layer: usize) -> Option<&SlotGradients<E>> {
+    pub fn row_gradients(&self, layer: usize) -> Option<&RowGradients<E>> {
         self.keep_row_gradients.then_some(&self.layers[layer].row_gradients)
     }
 }

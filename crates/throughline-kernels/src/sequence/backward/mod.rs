@@ -1,0 +1,340 @@
+//! One layer backward: back-propagation through time over a whole ragged batch.
+//!
+//! For one row, with s the slots before the cell's map (s = bias + W_ih x + W_hh h_(t-1)) and ds their gradients, `time.rs`
+//! goes against the reading order and leaves every row's ds; `products.rs` adds up what many rows give parameters and input.
+//!
+//! A direction goes back in chunks of steps whose slot gradients stay in the cache: first through the chunk's steps, split
+//! by columns or units as in forward, then the products over its rows, split by output. The chunks depend on the batch
+//! alone, never on threads.
+
+mod products;
+mod time;
+
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use throughline_simd::Element;
+
+use self::products::{GradientMemory, Products};
+use self::time::ThroughTime;
+use super::Share;
+use super::batch::{Direction, Previous, Ragged};
+use super::forward::{InitialStates, Inputs};
+use super::layer::{LayerShape, Scratch};
+use super::plan::Split;
+use super::tape::{DirectionTape, Tape};
+use crate::buffer::Buffer;
+use crate::disjoint::Disjoint;
+use crate::threads::Worker;
+
+/// Slot gradients of a chunk: 1.5 MiB of f32 stay in a core's cache,
+const CHUNK: usize = 3 << 17;
+/// but a chunk has at least so many rows, to pay for reading and writing the weight gradients once,
+const LEAST_ROWS: usize = 256;
+/// and at most so many.
+const MOST_ROWS: usize = 2048;
+/// Gradients of one direction's parameters, in the layout of the parameters. They accumulate.
+#[derive(Debug)]
+pub struct LayerGradients<'a, E> {
+    /// `[G·H, I + extra]`
+    pub weight_ih: &'a mut [E],
+    /// `[G·H, H]`
+    pub weight_hh: &'a mut [E],
+    /// `[G·H]`, or empty for no bias.
+    pub bias_ih: &'a mut [E],
+    /// `[G·H]`, or empty for no bias.
+    pub bias_hh: &'a mut [E],
+}
+
+/// Gradients of the states. What is carried to the step before a run is handed out as it is; the rule for tiny numbers is
+/// applied where a step takes it in, so that a run cut into chunks gives the same bits. `dh` and `dc` are overwritten, `restart_*` overwritten too (the caller adds them where the
+/// restart state came from).
+#[derive(Debug)]
+pub struct BackwardStates<'a, E> {
+    /// `[D, B, H]`. In: the gradient of `h_n`. Out: the gradient of the initial hidden state.
+    pub dh: &'a mut [E],
+    /// `[D, B, H]`, or empty. In: the gradient of `c_n`. Out: the gradient of the initial cell state.
+    pub dc: &'a mut [E],
+    /// `[D, B, H]`: what each column's boundaries give the restart state; may be empty where the batch has no resets.
+    pub restart_h: &'a mut [E],
+    /// `[D, B, H]`: likewise for the cell state; may be empty.
+    pub restart_c: &'a mut [E],
+}
+
+/// Memory of the backward pass of a layer: the slot gradients, ordinarily of a chunk of steps at a time. Kept between calls.
+#[derive(Debug, Default)]
+pub struct RowGradients<E> {
+    every_row: bool,
+    directions: [Buffer<E>; 2],
+}
+
+impl<E: Element> RowGradients<E> {
+    /// Memory that keeps those of every row: after a pass it shows the gradient of every gate's pre-activation.
+    pub fn of_every_row() -> Self {
+        Self { every_row: true, ..Self::default() }
+    }
+
+    /// The gradients of packed row `row` in direction `direction`, `[S·H]`, slots as in the [`Tape`]; `None` unless the
+    /// memory was made [`of_every_row`](Self::of_every_row).
+    pub fn row(&self, shape: &LayerShape, direction: usize, row: usize) -> Option<&[E]> {
+        let width = shape.slot_width();
+        self.every_row.then(|| &self.directions[direction][row * width..][..width])
+    }
+
+    /// Where each direction finds its slot gradients.
+    fn prepare(&mut self, chunks: &Chunks<'_>, shape: &LayerShape) -> [Disjoint<'_, E>; 2] {
+        let width = shape.slot_width();
+        let rows = if self.every_row { chunks.batch.rows() } else { chunks.most_rows() };
+        let [first, second] = &mut self.directions;
+        let first = Disjoint::new(first.at_least(rows * width));
+        if self.every_row && shape.directions == 2 {
+            return [first, Disjoint::new(second.at_least(rows * width))];
+        }
+        // Directions go back one after the other and may use the same memory.
+        [first, first]
+    }
+}
+
+/// What [`backward`] reads beside the [`Inputs`], and what it writes.
+#[derive(Debug)]
+pub struct BackwardPass<'a, E> {
+    /// `[N, D·H]`: what forward gave.
+    pub y: &'a [E],
+    /// The tape that forward wrote.
+    pub tape: &'a mut Tape<E>,
+    /// `[N, D·H]`: the gradient of `y`; `None` for zero.
+    pub dy: Option<&'a [E]>,
+    /// Gradients of the final states in, of the initial states out.
+    pub states: BackwardStates<'a, E>,
+    /// `[N, I]`: the gradient of `x`, overwritten; `None` if not wanted.
+    pub dx: Option<&'a mut [E]>,
+    /// Gradients of the parameters, one for each direction; accumulated.
+    pub gradients: &'a mut [LayerGradients<'a, E>],
+    /// Memory of the pass; shows the gradients of every row where it was made to keep them.
+    pub row_gradients: &'a mut RowGradients<E>,
+}
+
+/// Back-propagates through a layer that [`forward`](super::forward()) ran with a tape over the same `inputs`; `scratch` has
+/// one element for each thread.
+///
+/// # Panics
+/// If a length does not fit, the tape is of another batch, or the layer was packed without its transposes.
+#[inline(never)]
+pub fn backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
+    let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
+    let BackwardPass { y, tape, dy, states, dx, gradients, row_gradients } = pass;
+    let shape = layer.shape;
+    let (rows, state_length) = (batch.rows(), shape.directions * batch.batch() * shape.hidden);
+    assert!(layer.has_backward, "the layer was packed for inference only");
+    assert_eq!(x.len(), rows * shape.input, "x is [N, I]");
+    assert_eq!(y.len(), rows * shape.output(), "y is [N, D·H]");
+    assert!(dy.is_none_or(|dy| dy.len() == rows * shape.output()), "dy is [N, D·H]");
+    assert!(dx.as_ref().is_none_or(|dx| dx.len() == rows * shape.input), "dx is [N, I]");
+    assert_eq!(states.dh.len(), state_length, "dh is [D, B, H]");
+    let restart_length = if batch.restarts() > 0 { state_length } else { 0 };
+    assert!(states.restart_h.len() >= restart_length, "restart gradients are [D, B, H]");
+    if shape.cell.has_cell_state() {
+        assert_eq!(states.dc.len(), state_length, "dc is [D, B, H]");
+        assert!(states.restart_c.len() >= restart_length, "restart gradients are [D, B, H]");
+    }
+    assert_eq!(step_input.is_some(), shape.extra > 0, "extra columns and a step input go together");
+    assert_eq!(gradients.len(), shape.directions, "gradients for every direction");
+    for gradients in gradients.iter() {
+        assert_eq!(gradients.weight_ih.len(), shape.gate_rows() * (shape.input + shape.extra), "weight_ih is [G·H, I]");
+        assert_eq!(gradients.weight_hh.len(), shape.gate_rows() * shape.hidden, "weight_hh is [G·H, H]");
+        for bias in [&gradients.bias_ih, &gradients.bias_hh] {
+            assert!(bias.is_empty() || bias.len() == shape.gate_rows(), "a bias is [G·H] or empty");
+        }
+    }
+    initial.check(&shape, batch);
+    tape.assert_is_of(shape, rows);
+
+    states.restart_h.fill(E::ZERO);
+    states.restart_c.fill(E::ZERO);
+    let chunks = Chunks::new(batch, shape.slot_width());
+    let every_row = row_gradients.every_row;
+    let mut memory = gradients.iter_mut().map(GradientMemory::new);
+    let pass = Pass {
+        shape,
+        inputs,
+        y,
+        tape,
+        dy,
+        dh: Disjoint::new(states.dh),
+        dc: Disjoint::new(states.dc),
+        restart_h: Disjoint::new(states.restart_h),
+        restart_c: Disjoint::new(states.restart_c),
+        d_slots: row_gradients.prepare(&chunks, &shape),
+        every_row,
+        dx: dx.map(Disjoint::new),
+        gradients: [memory.next(), memory.next()],
+        next_task: AtomicUsize::new(0),
+    };
+    let workers = layer.plan(batch, threads).workers;
+    threads.together(workers, scratch, |worker, scratch| {
+        for index in 0..shape.directions {
+            let direction = Direction::BOTH[index];
+            for steps in chunks.back_through(direction) {
+                let plan = layer.plan_steps(steps.len(), batch.rows_of(&steps).len(), threads);
+                pass.through_time(&worker, index, steps.clone(), plan.split, scratch);
+                if worker.index == 0 {
+                    pass.next_task.store(0, Ordering::Relaxed);
+                }
+                worker.meet();
+                Products { pass: &pass, index, rows: batch.rows_of(&steps), parts: worker.count }.run(scratch);
+                worker.meet();
+            }
+        }
+    });
+}
+
+/// What all workers have in common.
+///
+/// They write the same arrays without overlap: through time each one the states and slot gradients of its own columns or
+/// units, in the products each task its own outputs; and they meet in between.
+struct Pass<'a, E> {
+    shape: LayerShape,
+    inputs: &'a Inputs<'a, E>,
+    y: &'a [E],
+    tape: &'a Tape<E>,
+    dy: Option<&'a [E]>,
+    dh: Disjoint<'a, E>,
+    dc: Disjoint<'a, E>,
+    restart_h: Disjoint<'a, E>,
+    restart_c: Disjoint<'a, E>,
+    /// Slot gradients of each direction: of every row, or of a chunk from its first row.
+    d_slots: [Disjoint<'a, E>; 2],
+    every_row: bool,
+    dx: Option<Disjoint<'a, E>>,
+    gradients: [Option<GradientMemory<'a, E>>; 2],
+    /// The next task of the products.
+    next_task: AtomicUsize,
+}
+
+impl<E: Element> Pass<'_, E> {
+    /// The slot gradients of packed row `row` in direction `index`, which goes back through a chunk from row `first`.
+    #[inline(always)]
+    fn d_slots(&self, index: usize, first: usize, row: usize) -> *mut E {
+        let first = if self.every_row { 0 } else { first };
+        self.d_slots[index].at((row - first) * self.shape.slot_width())
+    }
+
+    fn sources(&self, index: usize) -> RowSources<'_, E> {
+        let Pass { shape, inputs: Inputs { batch, initial, .. }, y, .. } = *self;
+        RowSources { shape, batch, initial, y, direction: Direction::BOTH[index], index }
+    }
+
+    /// One worker's part of the way back through `steps` in direction `index`.
+    fn through_time(
+        &self,
+        worker: &Worker<'_>,
+        index: usize,
+        steps: Range<usize>,
+        split: Split,
+        scratch: &mut Scratch<E>,
+    ) {
+        let Inputs { layer, batch, .. } = self.inputs;
+        let cut = |part| batch.column_cut(&steps, worker.count, part);
+        let (columns, share) = match split {
+            Split::Columns => (cut(worker.index)..cut(worker.index + 1), Share::ALL),
+            Split::Units => (0..batch.batch(), Share::of(worker)),
+        };
+        ThroughTime {
+            pass: self,
+            shape: self.shape,
+            packed: &layer.directions[index],
+            rows: self.sources(index),
+            first_row: batch.row(steps.start, 0),
+            columns,
+            units: share.units(|| layer.directions[index].hidden_back[0].units_per_panel(), self.shape.hidden),
+            share,
+            tape: &self.tape.directions[index],
+        }
+        .run(steps, scratch);
+    }
+}
+
+/// A batch cut into runs of steps.
+struct Chunks<'a> {
+    batch: &'a Ragged,
+    rows: usize,
+}
+
+impl<'a> Chunks<'a> {
+    fn new(batch: &'a Ragged, slot_width: usize) -> Self {
+        Self { batch, rows: (CHUNK / slot_width).clamp(LEAST_ROWS, MOST_ROWS) }
+    }
+
+    /// Rows that a chunk has at most.
+    fn most_rows(&self) -> usize {
+        self.batch.rows().min(self.rows.max(self.batch.batch_sizes().first().copied().unwrap_or(0)))
+    }
+
+    /// The chunks against the reading order of `direction`.
+    fn back_through(&self, direction: Direction) -> impl Iterator<Item = Range<usize>> {
+        let sizes = self.batch.batch_sizes();
+        let mut left = 0..sizes.len();
+        core::iter::from_fn(move || {
+            let mut rows = 0;
+            let mut steps = match direction {
+                Direction::Forward => left.end..left.end,
+                Direction::Reverse => left.start..left.start,
+            };
+            while steps.len() < left.len() {
+                let t = if direction == Direction::Forward { steps.start - 1 } else { steps.end };
+                rows += sizes[t];
+                if !steps.is_empty() && rows > self.rows {
+                    break;
+                }
+                match direction {
+                    Direction::Forward => steps.start = t,
+                    Direction::Reverse => steps.end = t + 1,
+                }
+            }
+            match direction {
+                Direction::Forward => left.end = steps.start,
+                Direction::Reverse => left.start = steps.end,
+            }
+            (!steps.is_empty()).then_some(steps)
+        })
+    }
+}
+
+/// Where the states before a row come from.
+#[derive(Clone, Copy)]
+struct RowSources<'a, E> {
+    shape: LayerShape,
+    batch: &'a Ragged,
+    initial: &'a InitialStates<'a, E>,
+    y: &'a [E],
+    direction: Direction,
+    index: usize,
+}
+
+impl<'a, E: Element> RowSources<'a, E> {
+    fn previous(&self, t: usize, column: usize) -> Previous {
+        self.batch.previous(self.direction, t, column)
+    }
+
+    /// The hidden state before (t, column): H elements.
+    fn h_previous(&self, t: usize, column: usize) -> &'a [E] {
+        let hidden = self.shape.hidden;
+        let from = match self.previous(t, column) {
+            Previous::Row(row) => &self.y[row * self.shape.output() + self.index * hidden..],
+            Previous::Given => &self.initial.h[(self.index * self.batch.batch() + column) * hidden..],
+            Previous::Restart => &self.initial.restart_h[self.index * hidden..],
+        };
+        &from[..hidden]
+    }
+
+    /// The cell state before (t, column): H elements.
+    fn c_previous(&self, tape: &'a DirectionTape<E>, t: usize, column: usize) -> &'a [E] {
+        let hidden = self.shape.hidden;
+        let from = match self.previous(t, column) {
+            Previous::Row(row) => &tape.cell[row * hidden..],
+            Previous::Given => &self.initial.c[(self.index * self.batch.batch() + column) * hidden..],
+            Previous::Restart => &self.initial.restart_c[self.index * hidden..],
+        };
+        &from[..hidden]
+    }
+}

@@ -1,0 +1,171 @@
+//! The products of the backward pass over the rows of a chunk:
+//!
+//! - dx_t = W_ih' ds, added over directions;
+//! - dW_ih = sum ds x', dW_hh = sum ds h_(t-1)', db = sum ds, over all rows in packed order.
+
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+use throughline_simd::Element;
+
+use super::super::layer::{LayerShape, Scratch};
+use super::{LayerGradients, Pass};
+use crate::buffer::Buffer;
+use crate::cells::Operand;
+use crate::disjoint::Disjoint;
+use crate::gemm::{OuterProducts, RowGroup, accumulate, add_outer_products};
+
+/// Rows of dx that make one task.
+const DX_ROWS: usize = 96;
+
+/// Where one direction's parameter gradients are added; each task adds to its own outputs.
+pub(super) struct GradientMemory<'a, E> {
+    weight_ih: Disjoint<'a, E>,
+    weight_hh: Disjoint<'a, E>,
+    bias_ih: Disjoint<'a, E>,
+    bias_hh: Disjoint<'a, E>,
+}
+
+impl<'a, E> GradientMemory<'a, E> {
+    pub fn new(gradients: &'a mut LayerGradients<'_, E>) -> Self {
+        Self {
+            weight_ih: Disjoint::new(gradients.weight_ih),
+            weight_hh: Disjoint::new(gradients.weight_hh),
+            bias_ih: Disjoint::new(gradients.bias_ih),
+            bias_hh: Disjoint::new(gradients.bias_hh),
+        }
+    }
+}
+
+/// The products over the rows of a chunk in direction `index`: parameter gradients and dx, cut into tasks by output.
+pub(super) struct Products<'a, E> {
+    pub pass: &'a Pass<'a, E>,
+    pub index: usize,
+    pub rows: Range<usize>,
+    pub parts: usize,
+}
+
+/// What a parameter task multiplies the slot gradients with.
+#[derive(Clone, Copy)]
+enum Factor {
+    Input,
+    Extra,
+    Operand(Operand),
+}
+
+/// A block of weight rows whose slot gradients lie side by side.
+#[derive(Clone, Copy)]
+struct WeightBlock {
+    factor: Factor,
+    first_gate: usize,
+    first_slot: usize,
+    gates: usize,
+}
+
+impl<E: Element> Products<'_, E> {
+    fn blocks(&self) -> impl Iterator<Item = WeightBlock> {
+        let LayerShape { cell, extra, .. } = self.pass.shape;
+        let of_input = |factor| WeightBlock { factor, first_gate: 0, first_slot: 0, gates: cell.gates() };
+        let of_hidden = cell.phases().iter().flat_map(|phase| {
+            phase.runs().map(move |(gate, first_slot, gates)| WeightBlock {
+                factor: Factor::Operand(phase.operand),
+                first_gate: phase.first_gate + gate,
+                first_slot,
+                gates,
+            })
+        });
+        let extra = (extra > 0).then(|| of_input(Factor::Extra));
+        core::iter::once(of_input(Factor::Input)).chain(extra).chain(of_hidden)
+    }
+
+    /// Takes tasks until none is left: rows of weight gradients, block by block, then rows of dx.
+    pub fn run(&self, scratch: &mut Scratch<E>) {
+        let mut task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
+        let mut first_task = 0;
+        for block in self.blocks() {
+            let rows = block.gates * self.pass.shape.hidden;
+            let parts = self.parts;
+            while task < first_task + parts {
+                let part = task - first_task;
+                self.weight_gradient(block, part * rows / parts..(part + 1) * rows / parts, &mut scratch.rows);
+                task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
+            }
+            first_task += parts;
+        }
+        let parts = if self.pass.dx.is_some() { self.rows.len().div_ceil(DX_ROWS) } else { 0 };
+        while task < first_task + parts {
+            let first = self.rows.start + (task - first_task) * DX_ROWS;
+            self.input_gradient(first..self.rows.end.min(first + DX_ROWS));
+            task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The slot gradients of a row of the chunk, from slot element `at` on.
+    fn d_slots(&self, row: usize, at: usize) -> *const E {
+        self.pass.d_slots(self.index, self.rows.start, row).wrapping_add(at).cast_const()
+    }
+
+    /// Rows `outputs` of a block: dW += sum ds · factor', db += sum ds.
+    fn weight_gradient(&self, block: WeightBlock, outputs: Range<usize>, scratch: &mut Buffer<E>) {
+        let pass = self.pass;
+        let LayerShape { input, extra, hidden, .. } = pass.shape;
+        let memory = pass.gradients[self.index].as_ref().expect("gradients for every direction");
+        let width = pass.shape.slot_width();
+        let sources = pass.sources(self.index);
+        let tape = &pass.tape.directions[self.index];
+        let slot_start = block.first_slot * hidden;
+        let row_start = block.first_gate * hidden + outputs.start;
+        let factor = |n: usize| -> *const E {
+            let n = self.rows.start + n;
+            match block.factor {
+                Factor::Input => pass.inputs.x[n * input..].as_ptr(),
+                Factor::Extra => tape.extra[n * extra..].as_ptr(),
+                Factor::Operand(Operand::Slot(slot)) => tape.slots[n * width + slot * hidden..].as_ptr(),
+                Factor::Operand(Operand::Hidden) => {
+                    let (t, column) = pass.inputs.batch.place(n);
+                    sources.h_previous(t, column).as_ptr()
+                }
+            }
+        };
+        let (columns, out, stride, bias) = match block.factor {
+            Factor::Input => {
+                (input, memory.weight_ih.at(row_start * (input + extra)), input + extra, Some(memory.bias_ih))
+            }
+            Factor::Extra => (extra, memory.weight_ih.at(row_start * (input + extra) + input), input + extra, None),
+            Factor::Operand(_) => (hidden, memory.weight_hh.at(row_start * hidden), hidden, Some(memory.bias_hh)),
+        };
+        let bias = bias.filter(|bias| bias.length() > 0);
+        let products = OuterProducts {
+            rows: self.rows.len(),
+            a: self.d_slots(self.rows.start, slot_start),
+            a_stride: width,
+            outputs,
+            b: &factor,
+            columns,
+            out,
+            out_stride: stride,
+            sums: bias.map_or(core::ptr::null_mut(), |bias| bias.at(row_start)),
+        };
+        // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot; all
+        // workers have met since they were written, and nobody writes them before all meet again; the factors are slices of at
+        // least `columns` elements; the rows of the gradient and the elements of the bias belong to this task alone.
+        unsafe { add_outer_products(pass.inputs.layer.isa, products, scratch) };
+    }
+
+    /// dx of packed rows `rows`: one chain over the gates of every direction in turn, each going on where the last ended.
+    fn input_gradient(&self, rows: Range<usize>) {
+        let LayerShape { cell, input, hidden, .. } = self.pass.shape;
+        let Some(dx) = self.pass.dx else { return };
+        if self.index == 0 {
+            // SAFETY: these rows of dx belong to this task alone.
+            unsafe { dx.part(rows.start * input..rows.end * input) }.fill(E::ZERO);
+        }
+        let panels = &self.pass.inputs.layer.directions[self.index].input_back;
+        let mut group = RowGroup::default();
+        for row in rows {
+            group.push(self.d_slots(row, 0), dx.at(row * input));
+        }
+        // SAFETY: a row of slot gradients begins with the G·H of the input terms; a row of dx is I elements.
+        unsafe { accumulate(self.pass.inputs.layer.isa, panels, 0..panels.count(), 0..cell.gates() * hidden, &group) };
+    }
+}

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::printable::Shown;
+
 /// Input from outside that cannot be used.
 ///
 /// Messages read `path:line: expected ..., found ...; what to do`. Wrong use by a programmer is not an error but a
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused to read a file or a folder.
-    #[error("{}: cannot be read: {source}", .path.display())]
+    #[error("{}: cannot be read: {source}", Shown(.path))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -22,8 +24,8 @@ pub enum Error {
     /// Bytes that mean nothing in the wanted encoding.
     #[error(
         "{}:{line}: expected {encoding} text, found invalid bytes at byte offset {offset}; \
-         name the encoding the file is in (for example `windows-1252`), or repair it",
-        .path.display()
+         set data.encoding to the file's encoding (for example `windows-1252`), or repair the file",
+        Shown(.path)
     )]
     Encoding {
         /// The file.
@@ -36,7 +38,7 @@ pub enum Error {
         encoding: &'static str,
     },
     /// More bytes than the size limit allows.
-    #[error("{}: expected at most {limit} bytes, found more; raise the size limit or read less", .path.display())]
+    #[error("{}: expected at most {limit} bytes, found more; raise the size limit or read less", Shown(.path))]
     TooLarge {
         /// The file with which the limit was passed.
         path: PathBuf,
@@ -44,14 +46,14 @@ pub enum Error {
         limit: u64,
     },
     /// Nothing to read where something was expected.
-    #[error("{}: expected {expected}, found nothing; {hint}", .path.display())]
+    #[error("{}: expected {expected}, found nothing; {hint}", Shown(.path))]
     Empty {
         /// The file or folder.
         path: PathBuf,
         /// What should have been there.
-        expected: &'static str,
+        expected: String,
         /// What to do.
-        hint: &'static str,
+        hint: String,
     },
     /// A file or folder whose content has the wrong form.
     #[error("{}: expected {expected}, found {found}; {hint}", Place(.path, *.line))]
@@ -70,7 +72,7 @@ pub enum Error {
     /// A label that is not among those given.
     #[error(
         "{}:{line}: expected one of the labels {known}, found {label}; correct the label or train with it",
-        .path.display()
+        Shown(.path)
     )]
     UnknownLabel {
         /// The file.
@@ -134,7 +136,7 @@ struct Place<'a>(&'a Path, Option<usize>);
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.display())?;
+        write!(f, "{}", Shown(self.0))?;
         self.1.map_or(Ok(()), |line| write!(f, ":{line}"))
     }
 }

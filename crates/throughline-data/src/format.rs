@@ -9,8 +9,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clean::TextRules;
 use crate::error::{Error, Result, quoted, quoted_list};
-use crate::text::visible_entries;
+use crate::folder::entries;
+
+/// What a label begins with in the files of fastText.
+pub(crate) const LABEL_PREFIX: &str = "__label__";
 
 /// How labelled texts are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +27,11 @@ pub enum Format {
     Tsv,
     /// A folder with one folder for each class, named by its label; each text file in it or below it is one example.
     FolderPerClass,
-    /// A folder with one `.txt` file for each class, or one such file of any name; each line is one example, the label
-    /// is the file's name without extension.
+    /// A folder with one `.txt` file (in any letter case) for each class, or one such file of any name; each line is one
+    /// example, the label is the file's name without extension.
     FilePerClass,
-    /// A file in which each line is a label, white space, and a text.
+    /// A file in which each line is a label, white space, and a text. A line has one label: fastText's files with
+    /// several `__label__` words on a line are refused.
     LabelFirst,
 }
 
@@ -59,7 +64,7 @@ impl Format {
     pub fn detect(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let found = if path.is_dir() {
-            let entries = visible_entries(path)?;
+            let (entries, _) = entries(path)?;
             let folders = entries.iter().filter(|entry| entry.is_dir()).count();
             let texts = entries.iter().filter(|entry| is_text_file(entry)).count();
             match (folders, texts) {
@@ -103,7 +108,7 @@ impl FromStr for Format {
 }
 
 pub(crate) fn is_text_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "txt") && path.is_file()
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) && path.is_file()
 }
 
 fn begins_with_labels(path: &Path) -> Result<bool> {
@@ -116,11 +121,12 @@ fn begins_with_labels(path: &Path) -> Result<bool> {
     File::open(path).and_then(|file| file.take(SAMPLE).read_to_end(&mut bytes)).map_err(Error::io(path))?;
     if bytes.len() as u64 == SAMPLE {
         // The last line may be cut.
-        bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0));
+        bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n' || byte == b'\r').unwrap_or(0));
     }
     let sample = String::from_utf8_lossy(&bytes);
-    let lines: Vec<(&str, &str)> = sample.trim_start_matches('\u{FEFF}').lines().filter_map(label_and_text).collect();
-    let is_label = |label: &str| label.starts_with("__label__") || label.parse::<i64>().is_ok();
+    let sample = TextRules::default().clean(&sample);
+    let lines: Vec<(&str, &str)> = sample.lines().filter_map(label_and_text).collect();
+    let is_label = |label: &str| label.starts_with(LABEL_PREFIX) || label.parse::<i64>().is_ok();
     let labels: HashSet<&str> = lines.iter().map(|line| line.0).collect();
     let some_text = lines.iter().any(|line| !line.1.is_empty());
     Ok(some_text && labels.len() <= lines.len().div_ceil(2) && labels.into_iter().all(is_label))

@@ -33,12 +33,15 @@
 #![forbid(unsafe_code)]
 
 mod batching;
+mod clean;
 mod error;
+mod folder;
 mod format;
 mod labelled;
 mod metrics;
 mod naive_bayes;
 mod ngram;
+mod printable;
 mod split;
 mod table;
 #[cfg(test)]
@@ -48,12 +51,17 @@ mod trie;
 mod vocabulary;
 
 pub use batching::{LengthBuckets, Piece, Streams};
+pub use clean::TextRules;
 pub use error::{Error, Result};
+pub use folder::{SkipReason, Skipped};
 pub use format::Format;
-pub use labelled::{Example, LabelledReader, LabelledSet};
+pub use labelled::duplicates::{SharedExample, SplitName, remove_duplicates, shared_examples};
+pub use labelled::reader::LabelledReader;
+pub use labelled::{Example, LabelledSet};
 pub use metrics::{ClassScores, ConfusionMatrix, majority_class};
 pub use naive_bayes::{NaiveBayes, NaiveBayesOptions};
 pub use ngram::{NgramModel, interpolated_entropy};
+pub use printable::{PRINTABLE_WIDTH, printable, printable_text};
 pub use split::{Fractions, Split, first_units};
-pub use text::{Document, TextReader, Texts};
+pub use text::{Document, TextReader, Texts, join_texts};
 pub use vocabulary::{Decoder, UNKNOWN, UNKNOWN_TOKEN, Unit, Vocabulary, VocabularyOptions};

@@ -1,5 +1,6 @@
 //! Tables of comma-separated or tab-separated values, read record by record with the line on which each begins.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use crate::error::{Error, Result, quoted, quoted_list};
@@ -33,6 +34,7 @@ impl<'a> Columns<'a> {
 /// The content of a table, and the file it came from.
 pub(crate) struct Table<'a> {
     pub(crate) path: &'a Path,
+    /// Cleaned text: every line end is a line feed.
     pub(crate) content: &'a str,
     /// A comma, which goes with quoted fields, or a tab, which goes without.
     pub(crate) delimiter: u8,
@@ -45,94 +47,145 @@ impl Table<'_> {
         columns: Columns,
         mut take: impl FnMut(&str, &str, usize) -> Result<()>,
     ) -> Result<()> {
-        let mut records = csv::ReaderBuilder::new()
-            .delimiter(self.delimiter)
-            .quoting(self.delimiter == b',')
-            .has_headers(matches!(columns, Columns::Named { .. }))
-            .from_reader(self.content.as_bytes());
+        let mut records = Records::new(self);
+        let mut fields = Vec::new();
         let (text_column, label_column) = match columns {
             Columns::Numbered { text, label } => (text, label),
             Columns::Named { text, label } => {
-                let header = records.headers().map_err(|error| self.bad_record(&error))?;
-                (self.column(header, text)?, self.column(header, label)?)
+                let line = records.next(&mut fields)?.unwrap_or(1);
+                (self.column(&fields, text, line)?, self.column(&fields, label, line)?)
             }
         };
-        let mut lines = LineCounter::new(self.content);
-        let mut record = csv::StringRecord::new();
-        while records.read_record(&mut record).map_err(|error| self.bad_record(&error))? {
-            let line = lines.line_of(record.position());
+        let mut width = (!fields.is_empty()).then_some(fields.len());
+        while let Some(line) = records.next(&mut fields)? {
+            let width = *width.get_or_insert(fields.len());
+            if fields.len() != width {
+                let expected = format!("{width} fields as in the first record");
+                let hint = "quote a field that holds the separator";
+                return Err(Error::malformed(self.path, Some(line), expected, fields.len().to_string(), hint));
+            }
             let field = |index: usize| {
-                record.get(index).ok_or_else(|| {
+                fields.get(index).map(AsRef::as_ref).ok_or_else(|| {
                     let expected = format!("a column number {}", index + 1);
-                    let found = format!("{} columns", record.len());
+                    let found = format!("{width} columns");
                     Error::malformed(self.path, Some(line), expected, found, "give the number of a column, from 1")
                 })
             };
-            take(field(label_column)?, field(text_column)?, line)?;
+            let (label, text): (&str, &str) = (field(label_column)?, field(text_column)?);
+            if matches!(columns, Columns::Named { text: t, label: l } if text.trim() == t && label.trim() == l) {
+                let hint = "remove the headers that came in when files were put one after another";
+                return Err(Error::malformed(self.path, Some(line), "a record", "the header again", hint));
+            }
+            take(label, text, line)?;
         }
-        self.check_last_record(&lines)
+        Ok(())
     }
 
-    /// The place of the column with this name.
-    fn column(&self, header: &csv::StringRecord, name: &str) -> Result<usize> {
+    /// The place of the column with this name in the header on `line`.
+    fn column(&self, header: &[Cow<str>], name: &str, line: usize) -> Result<usize> {
         let mut places = header.iter().enumerate().filter(|(_, column)| column.trim() == name).map(|(place, _)| place);
         match (places.next(), places.next()) {
             (Some(place), None) => Ok(place),
             (first, _) => {
                 let expected = format!("one column named {}", quoted(name));
+                let columns = quoted_list(header.iter().map(AsRef::as_ref));
                 let found = if first.is_some() { "more than one in " } else { "the columns " };
                 let hint = "give text_column and label_column: names, or numbers from 1 if there is no header";
-                Err(Error::malformed(self.path, Some(1), expected, format!("{found}{}", quoted_list(header)), hint))
+                Err(Error::malformed(self.path, Some(line), expected, format!("{found}{columns}"), hint))
             }
-        }
-    }
-
-    /// A quote that is never closed makes one field of all the rest, which is not an error to the parser.
-    fn check_last_record(&self, lines: &LineCounter) -> Result<()> {
-        let last = &self.content[lines.position..];
-        let spans_lines = last.trim_end_matches(['\r', '\n']).contains('\n');
-        if self.delimiter == b',' && spans_lines && last.matches('"').count() % 2 == 1 {
-            let hint = "close the quoted field, or double a quote that belongs to it";
-            return Err(Error::malformed(self.path, Some(lines.line), "a closing quote", "the end of the file", hint));
-        }
-        Ok(())
-    }
-
-    fn bad_record(&self, error: &csv::Error) -> Error {
-        let line = Some(LineCounter::new(self.content).line_of(error.position()));
-        match error.kind() {
-            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                let expected = format!("{expected_len} fields as in the first record");
-                Error::malformed(self.path, line, expected, len.to_string(), "quote a field that holds the separator")
-            }
-            _ => Error::malformed(self.path, line, "a table", quoted(&error.to_string()), "correct the file"),
         }
     }
 }
 
-/// Line numbers of ascending positions in a text. The parser's own number is that of the line on which it began to look
-/// for a record, before blank lines and the second half of a CR LF.
-struct LineCounter<'a> {
-    text: &'a str,
-    /// Where the last record began.
+/// The records of a table, read strictly as RFC 4180 has them where fields may be quoted: a quote at the beginning of a
+/// field opens it, and after the quote that closes it comes a separator or a line end. Anything else is an error, for it
+/// means that a quote was forgotten somewhere and that the field is made of what were several. A quote within a field
+/// that is not quoted (`5" long`) is text: such a field ends with its line whatever is in it.
+struct Records<'a> {
+    table: &'a Table<'a>,
+    /// Where the next record begins, or the blank lines before it.
     position: usize,
-    /// The line of that position, from 1.
+    /// The line of that place, from 1.
     line: usize,
 }
 
-impl<'a> LineCounter<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text, position: 0, line: 1 }
+impl<'a> Records<'a> {
+    fn new(table: &'a Table<'a>) -> Self {
+        Self { table, position: 0, line: 1 }
     }
 
-    /// The line of the record that the parser found at `position` or after line ends there.
-    fn line_of(&mut self, position: Option<&csv::Position>) -> usize {
-        let bytes = self.text.as_bytes();
-        let from = position.map_or(0, |position| position.byte() as usize);
-        let begin = from + bytes[from..].iter().take_while(|byte| b"\r\n".contains(byte)).count();
-        self.line += bytes[self.position..begin].iter().filter(|&&byte| byte == b'\n').count();
-        self.position = begin;
-        self.line
+    /// Puts the fields of the next record into `fields` and returns its line; nothing after the last record.
+    fn next(&mut self, fields: &mut Vec<Cow<'a, str>>) -> Result<Option<usize>> {
+        fields.clear();
+        while self.take(b'\n') {
+            self.line += 1;
+        }
+        if self.position == self.table.content.len() {
+            return Ok(None);
+        }
+        let line = self.line;
+        loop {
+            let quoted = self.table.delimiter == b',' && self.take(b'"');
+            fields.push(if quoted { self.quoted_field()? } else { Cow::Borrowed(self.plain_field()) });
+            if self.take(self.table.delimiter) {
+                continue;
+            }
+            if self.take(b'\n') {
+                self.line += 1;
+            }
+            return Ok(Some(line));
+        }
+    }
+
+    /// Goes past `byte` if it comes next.
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.rest().as_bytes().first() == Some(&byte);
+        self.position += usize::from(found);
+        found
+    }
+
+    fn rest(&self) -> &'a str {
+        &self.table.content[self.position..]
+    }
+
+    /// All up to the next separator or line end.
+    fn plain_field(&mut self) -> &'a str {
+        let ends = |&byte: &u8| byte == self.table.delimiter || byte == b'\n';
+        let rest = self.rest();
+        let field = &rest[..rest.bytes().position(|byte| ends(&byte)).unwrap_or(rest.len())];
+        self.position += field.len();
+        field
+    }
+
+    /// A field of which the opening quote was taken.
+    fn quoted_field(&mut self) -> Result<Cow<'a, str>> {
+        let opened = self.line;
+        let mut field = Cow::Borrowed("");
+        loop {
+            let rest = self.rest();
+            let Some(length) = rest.find('"') else {
+                let hint = "close the quoted field, or double a quote that belongs to it";
+                let expected = "a closing quote for the one that opens here";
+                return Err(Error::malformed(self.table.path, Some(opened), expected, "the end of the file", hint));
+            };
+            field += &rest[..length];
+            self.line += rest[..length].matches('\n').count();
+            self.position += length + 1;
+            if !self.take(b'"') {
+                break;
+            }
+            field += "\"";
+        }
+        match self.rest().chars().next() {
+            None | Some(',' | '\n') => Ok(field),
+            Some(_) => {
+                let after = self.rest().lines().next().unwrap_or_default();
+                let found = format!("{} on line {}", quoted(after), self.line);
+                let hint = "double a quote that belongs to the text, or close the field where it ends";
+                let expected = "a comma or a line end after the quoted field that begins here";
+                Err(Error::malformed(self.table.path, Some(opened), expected, found, hint))
+            }
+        }
     }
 }
 
@@ -141,11 +194,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::clean::TextRules;
 
     type Row = (String, String, usize);
 
     fn read(delimiter: u8, columns: Columns, content: &str) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
+        let content = &TextRules::default().clean(content);
         Table { path: Path::new("table"), content, delimiter }.for_each(columns, |label, text, line| {
             rows.push((label.into(), text.into(), line));
             Ok(())
@@ -168,7 +223,7 @@ mod tests {
     #[test]
     fn commas_and_a_header() {
         let content = "id,label, text\r\n1,good,\"fine,\r\n\"\"really\"\"\"\r\n\r\n2,bad, \r\n3, bad,5\" long\r\n";
-        let rows = [row("good", "fine,\r\n\"really\"", 2), row("bad", " ", 5), row(" bad", "5\" long", 6)];
+        let rows = [row("good", "fine,\n\"really\"", 2), row("bad", " ", 5), row(" bad", "5\" long", 6)];
         assert_eq!(csv(content).unwrap(), rows);
         let error = message(read(b',', Columns::Named { text: "review", label: "label" }, content));
         assert!(error.contains("table:1: expected one column named \"review\", found the columns \"id\""), "{error}");
@@ -184,9 +239,50 @@ mod tests {
 
     #[test]
     fn a_quote_left_open_is_an_error() {
+        let open = "expected a closing quote for the one that opens here, found the end of the file";
         let error = message(csv("label,text\n1,fine\n1,\"open\n0,lost\n"));
-        assert!(error.contains("table:3: expected a closing quote, found the end of the file"), "{error}");
-        assert!(csv("label,text\n1,\"two\nlines\"\n").is_ok());
+        assert!(error.contains(&format!("table:3: {open}")), "{error}");
+        let error = message(csv("label,text\n1,\"open"));
+        assert!(error.contains(&format!("table:2: {open}")), "{error}");
+        assert_eq!(csv("label,text\n1,\"two\nlines\"\n").unwrap(), [row("1", "two\nlines", 2)]);
+    }
+
+    #[test]
+    fn what_follows_a_closing_quote_is_a_separator_or_a_line_end() {
+        let cases = [
+            // Two quotes left open: the second one would close what the first one opened.
+            ("label,text\n1,\"open\n0,dull\n1,\"open too\n", 2, "\"open too\" on line 4"),
+            // Inches: a quote at the beginning of a field opens it.
+            ("label,text\n0,fine\n1,\"12\" long\n", 3, "\" long\" on line 3"),
+            ("label,text\n1,\"a\" \n", 2, "\" \" on line 2"),
+            ("label,text\n1,\"a\nb\"c,\n0,x\n", 2, "\"c,\" on line 3"),
+        ];
+        for (content, line, found) in cases {
+            let error = message(csv(content));
+            let start = format!("table:{line}: expected a comma or a line end after the quoted field");
+            assert!(error.starts_with(&start) && error.contains(found), "{error}");
+        }
+    }
+
+    #[test]
+    fn carriage_returns_end_records_outside_quotes() {
+        let rows = [row("1", "a", 2), row("0", "b\nc", 3), row("1", "d", 6)];
+        for content in ["label,text\r1,a\r0,\"b\rc\"\r\r1,d\r", "label,text\r\n1,a\r0,\"b\nc\"\n\r\n1,d"] {
+            assert_eq!(csv(content).unwrap(), rows);
+        }
+        let rows = read(b'\t', Columns::Numbered { text: 1, label: 0 }, "1\t\"a\r0\tb\r\n1\tc\n").unwrap();
+        assert_eq!(rows, [row("1", "\"a", 1), row("0", "b", 2), row("1", "c", 3)]);
+    }
+
+    #[test]
+    fn a_header_among_the_records_is_an_error() {
+        for again in ["id,label,text", "id, label ,text ", "number,label,text", "\"id\",\"label\",\"text\""] {
+            let error = message(csv(&format!("id,label,text\n1,good,fine\n\n{again}\n2,bad,dull\n")));
+            assert!(error.contains("table:4: expected a record, found the header again"), "{error}");
+        }
+        let error = message(read(b'\t', Columns::new(None, None).unwrap(), "text\tlabel\na\t1\ntext\tlabel\n"));
+        assert!(error.contains("table:3: expected a record, found the header again"), "{error}");
+        assert!(csv("label,text\nlabel,fine\ngood,text\n").is_ok());
     }
 
     #[test]
@@ -209,9 +305,29 @@ mod tests {
         assert_eq!(rows, [row("1", "\"open", 2), row("0", "it's, \"x\"", 3)]);
     }
 
+    /// RFC 4180 as an automaton, with quotes allowed as text in fields that are not quoted.
+    fn in_grammar(content: &str) -> bool {
+        #[derive(Clone, Copy, PartialEq)]
+        enum State {
+            Begin,
+            Plain,
+            Quoted,
+            Closed,
+        }
+        let step = |state: State, c: char| match (state, c) {
+            (State::Quoted, '"') => Some(State::Closed),
+            (State::Quoted, _) => Some(State::Quoted),
+            (State::Begin | State::Closed, '"') => Some(State::Quoted),
+            (_, ',' | '\n') => Some(State::Begin),
+            (State::Closed, _) => None,
+            _ => Some(State::Plain),
+        };
+        content.chars().try_fold(State::Begin, step).is_some_and(|end| end != State::Quoted)
+    }
+
     proptest! {
         #[test]
-        fn what_was_written_comes_back(fields in prop::collection::vec(("[ab]", "[a-c\",\n\r]{0,6}"), 1..12)) {
+        fn what_was_written_comes_back(fields in prop::collection::vec(("[ab]", "[a-c\",\n]{0,6}"), 1..12)) {
             let mut writer = csv::Writer::from_writer(Vec::new());
             writer.write_record(["label", "text"]).unwrap();
             fields.iter().for_each(|(label, text)| writer.write_record([label, text]).unwrap());
@@ -226,6 +342,45 @@ mod tests {
                 })
                 .collect();
             prop_assert_eq!(csv(&content).unwrap(), expected);
+        }
+
+        #[test]
+        fn records_are_those_of_the_grammar(content in "[a,\"\n]{0,24}") {
+            let table = Table { path: Path::new("table"), content: &content, delimiter: b',' };
+            let (mut records, mut fields, mut read) = (Records::new(&table), Vec::new(), Vec::new());
+            let result = loop {
+                match records.next(&mut fields) {
+                    Ok(Some(_)) => read.push(fields.iter().map(|field| field.to_string()).collect::<Vec<_>>()),
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error.to_string()),
+                }
+            };
+            prop_assert_eq!(result.is_ok(), in_grammar(&content), "{:?}: {:?}", content, result);
+            if result.is_ok() {
+                // Every line end is in a field, ends a record, or is a blank line.
+                let other = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(content.as_bytes());
+                let other: Vec<Vec<String>> =
+                    other.into_records().map(|record| record.unwrap().iter().map(String::from).collect()).collect();
+                prop_assert_eq!(&read, &other);
+                prop_assert_eq!(records.line, 1 + content.matches('\n').count());
+            }
+        }
+
+        #[test]
+        fn a_quote_lost_makes_no_record_of_two(
+            texts in prop::collection::vec("[a-c]{1,3}([ ,][a-c]{1,3}){0,2}", 1..8),
+            lost: prop::sample::Index,
+        ) {
+            // All texts are quoted and none holds a quote or a line end.
+            let lines: Vec<String> = texts.iter().map(|text| format!("1,\"{text}\"\n")).collect();
+            let content = lines.concat();
+            let quotes: Vec<usize> = content.match_indices('"').map(|(place, _)| place).collect();
+            let mut broken = content.clone();
+            broken.remove(quotes[lost.index(quotes.len())]);
+            if let Ok(rows) = read(b',', Columns::Numbered { text: 1, label: 0 }, &broken) {
+                prop_assert_eq!(rows.len(), texts.len());
+                prop_assert!(rows.iter().all(|row| !row.1.contains('\n')));
+            }
         }
 
         #[test]

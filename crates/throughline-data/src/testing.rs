@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::folder::{SkipReason, Skipped};
+
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -23,6 +25,11 @@ impl Folder {
 
     pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// An entry of the folder that was skipped.
+    pub(crate) fn skipped(&self, name: &str, reason: SkipReason) -> Skipped {
+        Skipped { path: self.join(name), reason }
     }
 
     pub(crate) fn join(&self, name: &str) -> PathBuf {

@@ -1,39 +1,40 @@
 //! Text from files and folders, decoded strictly: a byte that means nothing in the wanted encoding is never replaced.
 
-use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use encoding_rs::{DecoderResult, Encoding, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE};
 
+use crate::clean::{TextRules, line_ends};
 use crate::error::{Error, Result, quoted};
+use crate::folder::{SkipReason, Skipped, files_below, skipped_list};
 
 /// Reads text files of one encoding, up to a size limit.
 ///
-/// A byte order mark of the wanted encoding is dropped, one of another encoding is an error. Line ends stay as they
-/// are.
+/// A byte order mark of another encoding is an error, and so is UTF-16 without one where it was not asked for. All texts
+/// are [cleaned](TextRules::clean): LF, CR LF and CR alone all end a line and become LF.
 #[derive(Clone, Copy, Debug)]
 pub struct TextReader {
     encoding: &'static Encoding,
     max_bytes: u64,
+    rules: TextRules,
 }
 
 impl Default for TextReader {
-    /// UTF-8, at most [`TextReader::DEFAULT_MAX_BYTES`].
+    /// UTF-8, at most [`TextReader::DEFAULT_MAX_BYTES`], the default [`TextRules`].
     fn default() -> Self {
-        Self { encoding: UTF_8, max_bytes: Self::DEFAULT_MAX_BYTES }
+        Self { encoding: UTF_8, max_bytes: Self::DEFAULT_MAX_BYTES, rules: TextRules::default() }
     }
 }
 
 /// What a folder or a file held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
-    /// The texts in the order of their paths. Some, but not all, may be empty.
+    /// The texts in the order of their paths. None is empty.
     pub documents: Vec<Document>,
-    /// What was found in a folder and not read: binary files, files that are not valid text of the wanted encoding,
-    /// links that lead nowhere or to something read already. Hidden entries are not listed.
-    pub skipped: Vec<PathBuf>,
+    /// What was found in a folder and not read, in the order of the paths.
+    pub skipped: Vec<Skipped>,
 }
 
 /// One text file.
@@ -41,7 +42,7 @@ pub struct Texts {
 pub struct Document {
     /// Where it was read.
     pub path: PathBuf,
-    /// Its whole text, line ends as they are.
+    /// Its whole text, cleaned.
     pub text: String,
 }
 
@@ -70,6 +71,16 @@ impl TextReader {
         Self { max_bytes, ..self }
     }
 
+    /// The same reader with other rules for cleaning texts.
+    pub fn with_rules(self, rules: TextRules) -> Self {
+        Self { rules, ..self }
+    }
+
+    /// The rules by which texts are cleaned.
+    pub fn rules(&self) -> TextRules {
+        self.rules
+    }
+
     /// The most bytes that one call may read.
     pub(crate) fn limit(&self) -> u64 {
         self.max_bytes
@@ -79,18 +90,20 @@ impl TextReader {
     ///
     /// # Errors
     /// [`Error::Encoding`] with line and byte offset when the file is not valid text of the wanted encoding,
-    /// [`Error::TooLarge`], [`Error::Empty`] and [`Error::Io`].
+    /// [`Error::Malformed`] when it is evidently text of another one, [`Error::TooLarge`], [`Error::Empty`] and
+    /// [`Error::Io`].
     pub fn read_file(&self, path: impl AsRef<Path>) -> Result<String> {
         let path = path.as_ref();
         let text = self.load(path, &mut self.max_bytes.clone())?;
-        if text.is_empty() { Err(empty(path)) } else { Ok(text) }
+        if text.is_empty() { Err(empty(path, &[])) } else { Ok(text) }
     }
 
     /// The text of a file, or of all text files in a folder and its subfolders, in the order of their paths.
     ///
-    /// A file named directly must be valid. In a folder, hidden entries and folders named `target` are passed over, and
-    /// what is not text is left out and listed in [`Texts::skipped`]: binary files (a NUL among the first 8 KiB), files
-    /// not valid in the wanted encoding, special files. Links are followed; what they reach is read once.
+    /// A file named directly must be valid. In a folder, what is not text is listed in [`Texts::skipped`] with the
+    /// reason: binary files (a NUL among the first 8 KiB), files not valid in the wanted encoding, empty and special
+    /// files, hidden entries, folders of build products (`target`, `node_modules`, `__pycache__`). Links are followed;
+    /// what they reach is read once.
     ///
     /// # Errors
     /// As [`read_file`](Self::read_file); [`Error::Empty`] when a folder holds no text at all.
@@ -101,11 +114,16 @@ impl TextReader {
             return Ok(Texts { documents: vec![Document { path: path.into(), text }], skipped: Vec::new() });
         }
         let texts = self.load_folder(path, &mut self.max_bytes.clone())?;
-        if texts.documents.iter().all(|document| document.text.is_empty()) { Err(empty(path)) } else { Ok(texts) }
+        if texts.documents.is_empty() { Err(empty(path, &texts.skipped)) } else { Ok(texts) }
     }
 
     /// The text of a file, which may be empty. Its size is taken from `budget`.
     pub(crate) fn load(&self, path: &Path, budget: &mut u64) -> Result<String> {
+        Ok(self.rules.clean_owned(self.load_unchanged(path, budget)?))
+    }
+
+    /// The text of a file as it is in the file, but for a mark at its beginning.
+    pub(crate) fn load_unchanged(&self, path: &Path, budget: &mut u64) -> Result<String> {
         let file = File::open(path).map_err(Error::io(path))?;
         let mut bytes = Vec::new();
         file.take(budget.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::io(path))?;
@@ -115,48 +133,64 @@ impl TextReader {
         self.decode(bytes, path)
     }
 
-    /// The texts below a folder, some or all of which may be empty.
+    /// The texts below a folder; there may be none.
     pub(crate) fn load_folder(&self, folder: &Path, budget: &mut u64) -> Result<Texts> {
         let (files, mut skipped) = files_below(folder)?;
         let mut documents = Vec::new();
         for path in files {
-            if self.looks_binary(&path)? {
-                skipped.push(path);
-                continue;
-            }
-            match self.load(&path, budget) {
-                Ok(text) => documents.push(Document { path, text }),
-                Err(Error::Encoding { .. } | Error::Malformed { .. }) => skipped.push(path),
-                Err(error) => return Err(error),
-            }
+            let reason = match self.unfit(&path)? {
+                Some(reason) => reason,
+                None => match self.load(&path, budget) {
+                    Ok(text) if text.is_empty() => SkipReason::Empty,
+                    Ok(text) => {
+                        documents.push(Document { path, text });
+                        continue;
+                    }
+                    Err(Error::Encoding { line, encoding, .. }) => SkipReason::Invalid { encoding, line },
+                    Err(error) => return Err(error),
+                },
+            };
+            skipped.push(Skipped { path, reason });
         }
         skipped.sort();
         Ok(Texts { documents, skipped })
     }
 
-    fn looks_binary(&self, path: &Path) -> Result<bool> {
-        if [UTF_16LE, UTF_16BE].contains(&self.encoding) {
-            return Ok(false);
-        }
+    /// Why the beginning of a file shows that it is no text of the wanted encoding.
+    fn unfit(&self, path: &Path) -> Result<Option<SkipReason>> {
         let mut beginning = Vec::new();
         let file = File::open(path).map_err(Error::io(path))?;
         file.take(8 << 10).read_to_end(&mut beginning).map_err(Error::io(path))?;
-        Ok(beginning.contains(&0))
+        let binary = !self.is_utf_16() && beginning.contains(&0);
+        Ok(match self.other_encoding(&beginning) {
+            Some((other, _)) => Some(SkipReason::OtherEncoding(other.name())),
+            None => binary.then_some(SkipReason::Binary),
+        })
+    }
+
+    fn is_utf_16(&self) -> bool {
+        [UTF_16LE, UTF_16BE].contains(&self.encoding)
+    }
+
+    /// The encoding that `bytes` evidently have where it is not the wanted one, and how it is known.
+    fn other_encoding(&self, bytes: &[u8]) -> Option<(&'static Encoding, &'static str)> {
+        match Encoding::for_bom(bytes) {
+            Some((marked, _)) => (marked != self.encoding).then_some((marked, "the byte order mark of")),
+            None if self.is_utf_16() => None,
+            None => unmarked_utf_16(bytes).map(|encoding| (encoding, "a NUL in every second byte, as in")),
+        }
     }
 
     fn decode(&self, mut bytes: Vec<u8>, path: &Path) -> Result<String> {
-        let mark = match Encoding::for_bom(&bytes) {
-            Some((marked, length)) if marked == self.encoding => length,
-            Some((marked, _)) => {
-                let found = format!("the byte order mark of {}", marked.name());
-                let hint = format!("name the encoding `{}`", marked.name().to_lowercase());
-                return Err(Error::malformed(path, Some(1), format!("{} text", self.encoding.name()), found, hint));
-            }
-            None => 0,
-        };
+        if let Some((other, sign)) = self.other_encoding(&bytes) {
+            let found = format!("{sign} {}", other.name());
+            let hint = format!("set data.encoding to `{}`, or save the file as UTF-8", other.name().to_lowercase());
+            return Err(Error::malformed(path, Some(1), format!("{} text", self.encoding.name()), found, hint));
+        }
+        let mark = Encoding::for_bom(&bytes).map_or(0, |(_, length)| length);
         let invalid = |prefix: &[u8], offset: usize| Error::Encoding {
             path: path.into(),
-            line: 1 + prefix.iter().filter(|&&byte| byte == b'\n').count(),
+            line: 1 + line_ends(prefix),
             offset,
             encoding: self.encoding.name(),
         };
@@ -184,62 +218,43 @@ impl TextReader {
     }
 }
 
+/// The byte order of text that is UTF-16 by the look of its first 4 KiB: NULs are nearly all in the upper bytes, and are
+/// most of those (ASCII text) or at least every sixteenth (text of another alphabet, with its spaces and line ends).
+fn unmarked_utf_16(bytes: &[u8]) -> Option<&'static Encoding> {
+    let sample = &bytes[..bytes.len().min(4 << 10)];
+    let nuls_from = |first: usize| sample.iter().skip(first).step_by(2).filter(|&&byte| byte == 0).count();
+    let (even, odd) = (nuls_from(0), nuls_from(1));
+    let (upper, lower, encoding) = if odd > even { (odd, even, UTF_16LE) } else { (even, odd, UTF_16BE) };
+    let units = sample.len() / 2;
+    let many = upper >= 2 && upper > units / 2 || upper >= 8 && upper >= units / 16;
+    (many && lower <= upper / 16).then_some(encoding)
+}
+
 impl Texts {
-    /// All documents one after another, with nothing between them.
-    pub fn concatenated(mut self) -> String {
-        match self.documents.as_mut_slice() {
-            [only] => std::mem::take(&mut only.text),
-            several => several.iter().map(|document| document.text.as_str()).collect(),
-        }
+    /// All documents as one text: see [`join_texts`].
+    pub fn concatenated(self) -> String {
+        join_texts(self.documents.into_iter().map(|document| document.text))
     }
 }
 
-fn empty(path: &Path) -> Error {
-    Error::Empty { path: path.into(), expected: "text", hint: "name a file or folder that holds some" }
+/// The texts one after another. Where one lacks a line end at its end, a line end goes between it and the next, so that
+/// the last word of one and the first of the next do not become a word that is in neither. Empty texts leave no trace.
+pub fn join_texts(texts: impl IntoIterator<Item = impl Into<String>>) -> String {
+    let mut texts = texts.into_iter().map(Into::into).filter(|text| !text.is_empty());
+    let mut joined: String = texts.next().unwrap_or_default();
+    for text in texts {
+        if !joined.ends_with('\n') {
+            joined.push('\n');
+        }
+        joined += &text;
+    }
+    joined
 }
 
-/// The entries of one folder that are not hidden, in the order of their names.
-pub(crate) fn visible_entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
-        let entry = entry.map_err(Error::io(folder))?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            entries.push(entry.path());
-        }
-    }
-    entries.sort();
-    Ok(entries)
-}
-
-/// The regular files below `folder` in the order of their paths, and what was skipped.
-fn files_below(folder: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
-    let (mut files, mut skipped) = (Vec::new(), Vec::new());
-    let mut seen = HashSet::new();
-    let mut pending = vec![folder.to_path_buf()];
-    while let Some(path) = pending.pop() {
-        let real = match path.canonicalize() {
-            Ok(real) => real,
-            Err(_) if path.is_symlink() => {
-                skipped.push(path);
-                continue;
-            }
-            Err(source) => return Err(Error::Io { path, source }),
-        };
-        // The identity of a file is where its links end: a loop of links comes back to a folder already seen.
-        if !seen.insert(real) {
-            skipped.push(path);
-        } else if path.is_dir() {
-            let entries = visible_entries(&path)?;
-            let wanted = entries.into_iter().filter(|entry| !(entry.ends_with("target") && entry.is_dir()));
-            // The last pushed is the first popped.
-            pending.extend(wanted.rev());
-        } else if path.is_file() {
-            files.push(path);
-        } else {
-            skipped.push(path);
-        }
-    }
-    Ok((files, skipped))
+fn empty(path: &Path, skipped: &[Skipped]) -> Error {
+    let skipped = if skipped.is_empty() { String::new() } else { format!(" (skipped: {})", skipped_list(skipped)) };
+    let hint = format!("name a file or folder that holds some{skipped}");
+    Error::Empty { path: path.into(), expected: "text".into(), hint }
 }
 
 #[cfg(test)]
@@ -248,14 +263,55 @@ mod tests {
     use crate::testing::Folder;
 
     #[test]
-    fn a_named_file_keeps_its_line_ends_and_loses_its_mark() {
-        let folder = Folder::new(&[("a.txt", b"\xEF\xBB\xBFone\r\ntwo\n")]);
-        assert_eq!(TextReader::default().read_file(folder.join("a.txt")).unwrap(), "one\r\ntwo\n");
+    fn a_text_is_cleaned() {
+        let content = "\u{FEFF}one\r\ntwo\rcafe\u{301}\n\u{FEFF}end";
+        let folder = Folder::new(&[("a.txt", content.as_bytes())]);
+        let read = |reader: TextReader| reader.read_file(folder.join("a.txt")).unwrap();
+        assert_eq!(read(TextReader::default()), "one\ntwo\ncaf\u{E9}\nend");
+        assert_eq!(read(TextReader::default().with_rules(TextRules { nfc: false })), "one\ntwo\ncafe\u{301}\nend");
+    }
+
+    #[test]
+    fn utf_16_without_a_mark_is_told_from_text() {
+        let little = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        let big = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+        let russian = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива. ".repeat(3);
+        let cases = [
+            (little("hi"), "utf-16le"),
+            (big("It was the best of times,\r\n"), "utf-16be"),
+            (little("café Ā Ā noir, crème brûlée and a good deal of other food\n"), "utf-16le"),
+            (little(&russian), "utf-16le"),
+            (big(&russian), "utf-16be"),
+        ];
+        for (bytes, encoding) in cases {
+            let folder = Folder::new(&[("wide.txt", &bytes), ("plain.txt", b"plain")]);
+            for reader in [TextReader::default(), TextReader::default().encoding("latin1").unwrap()] {
+                let error = reader.read_file(folder.join("wide.txt")).unwrap_err().to_string();
+                assert!(error.contains(&format!("set data.encoding to `{encoding}`")), "{error}");
+                let texts = reader.read(folder.path()).unwrap();
+                let reason = SkipReason::OtherEncoding(if encoding == "utf-16le" { "UTF-16LE" } else { "UTF-16BE" });
+                assert_eq!(texts.skipped, [folder.skipped("wide.txt", reason)]);
+            }
+            let reader = TextReader::default().encoding(encoding).unwrap();
+            assert!(reader.read_file(folder.join("wide.txt")).is_ok());
+        }
+        for plain in ["a\0", "one\0two\0three\0", "file\0", "no NUL at all", ""] {
+            assert_eq!(unmarked_utf_16(plain.as_bytes()), None, "{plain:?}");
+        }
+        let folder = Folder::new(&[("a.txt", b"one\0two\0three\n")]);
+        assert_eq!(TextReader::default().read_file(folder.join("a.txt")).unwrap(), "one\0two\0three\n");
+    }
+
+    #[test]
+    fn texts_are_joined_between_their_words() {
+        assert_eq!(join_texts(["one", "two\n", "three\n", "", "four"]), "one\ntwo\nthree\nfour");
+        assert_eq!(join_texts(["", "", "one", ""]), "one");
+        assert_eq!(join_texts([""; 0]), "");
     }
 
     #[test]
     fn invalid_bytes_are_named_by_line_and_offset() {
-        let folder = Folder::new(&[("a.txt", b"\xEF\xBB\xBFone\ntw\xFF\xFFo\n"), ("b.txt", b"one\n\x81\x20")]);
+        let folder = Folder::new(&[("a.txt", b"\xEF\xBB\xBFone\rtw\xFF\xFFo\r\n"), ("b.txt", b"one\r\x81\x20")]);
         let error = TextReader::default().read_file(folder.join("a.txt")).unwrap_err();
         assert!(matches!(error, Error::Encoding { line: 2, offset: 9, encoding: "UTF-8", .. }), "{error}");
         let reader = TextReader::default().encoding("shift_jis").unwrap();
@@ -289,13 +345,25 @@ mod tests {
             (".hidden/x.txt", b"x"),
             (".git", b"x"),
             ("target/x.txt", b"x"),
+            ("a/target/x.txt", b"x"),
+            ("c.TXT", b"c"),
         ]);
         let texts = TextReader::default().read(folder.path()).unwrap();
         let names: Vec<_> = texts.documents.iter().map(|d| (d.path.clone(), d.text.as_str())).collect();
-        let (nothing, z, b) = (folder.join("a/nothing.txt"), folder.join("a/z.txt"), folder.join("b.txt"));
-        assert_eq!(names, [(nothing, ""), (z, "z"), (b, "b")]);
-        assert_eq!(texts.skipped, [folder.join("a/latin.txt"), folder.join("a/picture.bin")]);
-        assert_eq!(texts.concatenated(), "zb");
+        let (z, b, c) = (folder.join("a/z.txt"), folder.join("b.txt"), folder.join("c.TXT"));
+        assert_eq!(names, [(z, "z"), (b, "b"), (c, "c")]);
+        let skipped = [
+            (".git", SkipReason::Hidden),
+            (".hidden", SkipReason::Hidden),
+            ("a/latin.txt", SkipReason::Invalid { encoding: "UTF-8", line: 1 }),
+            ("a/nothing.txt", SkipReason::Empty),
+            ("a/picture.bin", SkipReason::Binary),
+            ("a/target", SkipReason::BuildFolder),
+            ("target", SkipReason::BuildFolder),
+        ];
+        assert_eq!(texts.skipped, skipped.map(|(name, reason)| folder.skipped(name, reason)));
+        assert!(texts.skipped[2].to_string().ends_with("a/latin.txt: not valid UTF-8, line 1"));
+        assert_eq!(texts.concatenated(), "z\nb\nc");
     }
 
     #[cfg(unix)]
@@ -308,7 +376,9 @@ mod tests {
         symlink(folder.join("itself"), folder.join("itself")).unwrap();
         let texts = TextReader::default().read(folder.path()).unwrap();
         assert_eq!(texts.documents.len(), 1);
-        assert_eq!(texts.skipped, [folder.join("a/dangling"), folder.join("a/loop"), folder.join("itself")]);
+        let dangling = |name| folder.skipped(name, SkipReason::DanglingLink);
+        let read_already = folder.skipped("a/loop", SkipReason::AlreadyRead);
+        assert_eq!(texts.skipped, [dangling("a/dangling"), read_already, dangling("itself")]);
     }
 
     #[test]
@@ -318,6 +388,8 @@ mod tests {
         for name in ["empty.txt", "folder", "hollow"] {
             assert!(matches!(reader.read(folder.join(name)), Err(Error::Empty { .. })), "{name}");
         }
+        let error = reader.read(folder.join("folder")).unwrap_err().to_string();
+        assert!(error.contains("(skipped: ") && error.contains(".hidden: hidden)"), "{error}");
         let error = reader.read(folder.join("missing.txt")).unwrap_err();
         assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("missing.txt")), "{error}");
     }

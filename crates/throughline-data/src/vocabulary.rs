@@ -287,10 +287,11 @@ impl Vocabulary {
     ///
     /// # Errors
     /// [`Error::Malformed`] naming file and line when the file has another form or version, a token does not fit the
-    /// unit, or one occurs twice; what [`TextReader::read_file`] returns.
+    /// unit, or one occurs twice; [`Error::Encoding`], [`Error::TooLarge`] and [`Error::Io`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let json = TextReader::default().max_bytes(Self::MAX_JSON_BYTES).read_file(path)?;
+        // Tokens are kept as they are, whatever the rules were by which texts were cleaned.
+        let json = TextReader::default().load_unchanged(path, &mut Self::MAX_JSON_BYTES.clone())?;
         Self::from_json(&json, path)
     }
 

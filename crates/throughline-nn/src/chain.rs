@@ -45,6 +45,11 @@ impl<A: Layer, B: Layer> Chain<A, B> {
     pub fn second(&self) -> &B {
         &self.second
     }
+
+    /// The same with another second module, made from this one.
+    pub fn map_second<C: Layer>(self, change: impl FnOnce(B) -> C) -> Chain<A, C> {
+        Chain { first: self.first, second: change(self.second) }
+    }
 }
 
 impl<A: Layer, B: Layer> Layer for Chain<A, B> {

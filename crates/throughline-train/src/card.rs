@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use throughline_data::Unit;
+use throughline_kernels::cells::CellKind;
 
-use crate::lesson::grouped;
+use crate::Task;
+use crate::lesson::{data_of, grouped, model_of, task_of};
 use crate::metrics::Part;
-use crate::recipe::{Cell, Model, OptimiserKind, Recipe, Task};
+use crate::recipe::{OptimiserKind, Recipe};
+use crate::tasks::shared::RecurrentModel;
 
 /// What the card says beside the recipe.
 #[derive(Clone, Debug)]
@@ -53,12 +56,12 @@ impl Card<'_> {
     }
 
     fn head(&self) -> String {
-        let model = &self.recipe.model;
-        let what = match self.recipe.task {
+        let (model, bidirectional) = model_of(self.recipe);
+        let what = match task_of(self.recipe) {
             Task::Lm => "language model",
             Task::Classify => "text classifier",
         };
-        let direction = if model.bidirectional { "bidirectional " } else { "" };
+        let direction = if bidirectional { "bidirectional " } else { "" };
         let layers = if model.layers == 1 { "layer" } else { "layers" };
         format!(
             "# {}\n\nA {what}: {direction}{}, {} {layers} of {} hidden units, {} parameters, trained with Throughline {}.\n",
@@ -72,20 +75,21 @@ impl Card<'_> {
     }
 
     fn data_section(&self) -> String {
-        let paths = self.recipe.data.paths.iter().map(|path| code(&path.display().to_string()));
+        let paths = data_of(self.recipe).paths.iter().map(|path| code(&path.display().to_string()));
         let mut facts = vec![("files".to_owned(), paths.collect::<Vec<_>>().join(", "))];
         facts.extend(self.data.iter().map(|(what, value)| (what.clone(), plain(value))));
         section("Data", &facts)
     }
 
     fn model_section(&self) -> String {
-        let Recipe { model, train, optimiser, seed, .. } = self.recipe;
+        let Recipe { train, optimiser, seed, .. } = self.recipe;
+        let (model, bidirectional) = model_of(self.recipe);
         let facts = [
             ("cell", cell_name(model.cell).to_owned()),
             ("embedding", model.embedding.to_string()),
             ("hidden units", model.hidden.to_string()),
             ("layers", model.layers.to_string()),
-            ("directions", if model.bidirectional { "2" } else { "1" }.to_owned()),
+            ("directions", if bidirectional { "2" } else { "1" }.to_owned()),
             ("parameters", grouped(self.parameters)),
             ("dropout (embedding, between layers, output)", dropouts(model)),
             (
@@ -116,7 +120,7 @@ impl Card<'_> {
             }
             text.push('\n');
         }
-        let kept = match self.recipe.task {
+        let kept = match task_of(self.recipe) {
             Task::Lm => "lowest loss",
             Task::Classify => "fewest errors",
         };
@@ -125,7 +129,7 @@ impl Card<'_> {
     }
 
     fn use_section(&self) -> String {
-        let Recipe { model, data, .. } = self.recipe;
+        let ((model, _), data) = (model_of(self.recipe), data_of(self.recipe));
         let unit = match data.unit {
             Unit::Word => "words",
             Unit::Byte => "bytes",
@@ -151,18 +155,19 @@ impl Card<'_> {
 }
 
 /// Whether the recurrent layers can go to PyTorch.
-fn pytorch_note(cell: Cell) -> String {
+fn pytorch_note(cell: CellKind) -> String {
     let module = match cell {
-        Cell::Lstm => "torch.nn.LSTM",
-        Cell::Gru => "torch.nn.GRU",
-        Cell::Rnn => "torch.nn.RNN",
-        Cell::RnnRelu => "torch.nn.RNN` with `nonlinearity=\"relu\"",
-        Cell::GruBefore => {
+        CellKind::Lstm => "torch.nn.LSTM",
+        CellKind::GruAfter => "torch.nn.GRU",
+        CellKind::RnnTanh => "torch.nn.RNN",
+        CellKind::RnnRelu => "torch.nn.RNN` with `nonlinearity=\"relu\"",
+        CellKind::GruBefore => {
             return "**Do not load this model as PyTorch's GRU.** Its reset gate acts before the recurrent product, \
                     `n = tanh(W_in x + b_in + W_hn (r * h) + b_hn)`;\nthat of `torch.nn.GRU` acts after it. \
                     Names and shapes of the weights agree, so they would load, and the outputs would be wrong.\n"
                 .to_owned();
         }
+        _ => unreachable!("every registered cell has a PyTorch note"),
     };
     format!("The weights in `model.safetensors` under `rnn.` have the names, shapes and gate order of `{module}`.\n")
 }
@@ -178,13 +183,14 @@ fn section(title: &str, facts: &[(String, String)]) -> String {
     text
 }
 
-fn cell_name(cell: Cell) -> &'static str {
+fn cell_name(cell: CellKind) -> &'static str {
     match cell {
-        Cell::Lstm => "LSTM",
-        Cell::Gru => "GRU (reset after the product)",
-        Cell::GruBefore => "GRU (reset before the product)",
-        Cell::Rnn => "vanilla RNN (tanh)",
-        Cell::RnnRelu => "vanilla RNN (relu)",
+        CellKind::Lstm => "LSTM",
+        CellKind::GruAfter => "GRU (reset after the product)",
+        CellKind::GruBefore => "GRU (reset before the product)",
+        CellKind::RnnTanh => "vanilla RNN (tanh)",
+        CellKind::RnnRelu => "vanilla RNN (relu)",
+        _ => unreachable!("every registered cell has a name"),
     }
 }
 
@@ -205,7 +211,7 @@ fn part_name(split: Part) -> &'static str {
     }
 }
 
-fn dropouts(model: &Model) -> String {
+fn dropouts(model: &RecurrentModel) -> String {
     format!("{}, {}, {}", model.embedding_dropout, model.dropout, model.output_dropout)
 }
 
@@ -238,11 +244,13 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tasks::lm::Options;
 
-    fn recipe(cell: Cell) -> Recipe {
-        let mut recipe = Recipe::default_for(Task::Lm);
-        recipe.model.cell = cell;
-        recipe.data.paths = vec!["a|b`c.txt".into()];
+    fn recipe(cell: CellKind) -> Recipe {
+        let mut recipe = Recipe::new::<Options>();
+        let options: &mut Options = recipe.options_mut();
+        options.model.cell = cell;
+        options.data.paths = vec!["a|b`c.txt".into()];
         recipe
     }
 
@@ -268,7 +276,7 @@ mod tests {
 
     #[test]
     fn the_card_says_what_the_model_is_and_reached() {
-        let text = card(&recipe(Cell::Lstm));
+        let text = card(&recipe(CellKind::Lstm));
         for line in [
             "# lm-1",
             "| files | `a\\|b'c.txt` |",
@@ -287,9 +295,9 @@ mod tests {
 
     #[test]
     fn only_the_reset_before_gru_warns_against_pytorch() {
-        for cell in [Cell::Lstm, Cell::Gru, Cell::GruBefore, Cell::Rnn, Cell::RnnRelu] {
+        for cell in [CellKind::Lstm, CellKind::GruAfter, CellKind::GruBefore, CellKind::RnnTanh, CellKind::RnnRelu] {
             let warns = card(&recipe(cell)).contains("Do not load this model as PyTorch's GRU");
-            assert_eq!(warns, cell == Cell::GruBefore, "{cell:?}");
+            assert_eq!(warns, cell == CellKind::GruBefore, "{cell:?}");
         }
     }
 

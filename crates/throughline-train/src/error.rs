@@ -84,6 +84,17 @@ impl Error {
         move |source| Self::Io { path, action, source }
     }
 
+    /// An [`Error::Recipe`] about a value.
+    pub(crate) fn recipe(origin: &Origin, key: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
+        Self::from(Box::new(RecipeError {
+            origin: origin.clone(),
+            key: key.to_owned(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+            nearest: None,
+        }))
+    }
+
     /// An [`Error::File`] about a whole file or folder.
     pub(crate) fn file(path: &Path, what: &str, expected: impl fmt::Display, found: impl fmt::Display) -> Self {
         Self::File {

@@ -14,6 +14,10 @@ use throughline_nn::network::{Network, Weights, Workspace};
 use throughline_nn::recurrent::Pass;
 
 use crate::card::Score;
+use crate::recipe::TaskOptions;
+use crate::tasks::classify as classifier;
+use crate::tasks::lm;
+use crate::tasks::shared::{RecurrentModel, TextData};
 use crate::{Part, Recipe, Result, Task};
 
 pub use classify::ClassifyLesson;
@@ -91,20 +95,48 @@ pub trait Lesson: Send {
     fn labels(&self) -> Option<&[String]>;
 }
 
+/// The task of a recipe, as `config.json` names it.
+pub(crate) fn task_of(recipe: &Recipe) -> Task {
+    if recipe.task() == lm::Options::NAME { Task::Lm } else { Task::Classify }
+}
+
+/// `[data]` of a recipe.
+pub(crate) fn data_of(recipe: &Recipe) -> &TextData {
+    match task_of(recipe) {
+        Task::Lm => &recipe.options::<lm::Options>().data,
+        Task::Classify => &recipe.options::<classifier::Options>().data,
+    }
+}
+
+/// `[model]` of a recipe, and whether it reads in both directions.
+pub(crate) fn model_of(recipe: &Recipe) -> (&RecurrentModel, bool) {
+    match task_of(recipe) {
+        Task::Lm => (&recipe.options::<lm::Options>().model, false),
+        Task::Classify => {
+            let options = recipe.options::<classifier::Options>();
+            (&options.model, options.reading.bidirectional)
+        }
+    }
+}
+
+/// Whether the model writes a text after every evaluation.
+pub(crate) fn samples(recipe: &Recipe) -> bool {
+    task_of(recipe) == Task::Lm && recipe.options::<lm::Options>().sample.every_evaluation
+}
+
 /// Reads the data of a recipe.
 ///
 /// # Errors
 /// If a file cannot be read or used, or there is too little in it.
 pub fn load(recipe: &Recipe) -> Result<Box<dyn Lesson>> {
-    Ok(match recipe.task {
+    Ok(match task_of(recipe) {
         Task::Lm => Box::new(LanguageModelLesson::load(recipe)?),
         Task::Classify => Box::new(ClassifyLesson::load(recipe)?),
     })
 }
 
-/// What the vocabulary of a recipe holds. Bytes have no choice: there are 256.
-fn vocabulary_options(recipe: &Recipe) -> VocabularyOptions {
-    let data = &recipe.data;
+/// What the vocabulary holds. Bytes have no choice: there are 256.
+fn vocabulary_options(data: &TextData) -> VocabularyOptions {
     match data.unit {
         Unit::Byte => VocabularyOptions::default(),
         _ => VocabularyOptions {
@@ -129,12 +161,12 @@ pub(crate) fn grouped(number: impl std::fmt::Display) -> String {
 
 /// The shares of the parts that are cut out of `data.paths`. A part with paths of its own is not cut; its share stays with
 /// the training part.
-fn fractions(recipe: &Recipe) -> Result<throughline_data::Fractions> {
-    let [mut train, mut validation, mut test] = recipe.data.split;
-    if !recipe.data.validation.is_empty() {
+fn fractions(data: &TextData) -> Result<throughline_data::Fractions> {
+    let [mut train, mut validation, mut test] = data.split;
+    if !data.validation.is_empty() {
         train += std::mem::take(&mut validation);
     }
-    if !recipe.data.test.is_empty() {
+    if !data.test.is_empty() {
         train += std::mem::take(&mut test);
     }
     Ok(throughline_data::Fractions::new(train.min(1.0), validation, test)?)

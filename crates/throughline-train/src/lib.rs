@@ -16,6 +16,8 @@ mod model;
 pub mod recipe;
 mod run_folder;
 pub mod schedule;
+pub mod settings;
+pub mod tasks;
 #[cfg(test)]
 mod testing;
 mod trainer;
@@ -28,7 +30,8 @@ pub use generate::generate;
 pub use lesson::{BUILT_IN, Evaluation, Lesson, Model, Place};
 pub use metrics::{MetricsLog, Part, Row};
 pub use model::{Prediction, Report, TrainedModel};
-pub use recipe::{Recipe, Task};
+pub use recipe::Recipe;
 pub use run_folder::{RunFolder, RunLock};
 pub use schedule::Plateau;
+pub use throughline_nn::config::Task;
 pub use trainer::{Event, Outcome, resume, train};

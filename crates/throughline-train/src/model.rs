@@ -14,6 +14,7 @@ use throughline_nn::recurrent::Pass;
 use throughline_nn::sampling::Sampling;
 
 use crate::lesson::{self, Evaluation, Model};
+use crate::tasks::classify;
 use crate::{Error, Recipe, Result, RunFolder, Task, generate, read_at_most};
 
 /// The most bytes of a `config.json` or `labels.json`.
@@ -74,8 +75,8 @@ impl TrainedModel {
         let config =
             ModelConfig::from_json(&text).map_err(|error| Error::file(&path, "model", "a model description", error))?;
         let wrong = |what: &str, expected: String, found: String| Err(Error::file(&path, what, expected, found));
-        if config.task != recipe.task {
-            let expected = format!("\"{}\", as config.toml says", recipe.task.name());
+        if config.task != lesson::task_of(&recipe) {
+            let expected = format!("\"{}\", as config.toml says", recipe.task());
             return wrong("task", expected, config.task.name().to_owned());
         }
         let vocabulary = Vocabulary::load(folder.vocabulary())?;
@@ -115,7 +116,7 @@ impl TrainedModel {
 
     /// What the model was trained for.
     pub fn task(&self) -> Task {
-        self.recipe.task
+        self.network.config().task
     }
 
     /// The recipe it was trained by.
@@ -149,16 +150,17 @@ impl TrainedModel {
     }
 
     fn expect_task(&self, task: Task, what: &str) -> Result<()> {
-        if self.recipe.task == task {
+        if self.task() == task {
             return Ok(());
         }
         let expected = format!("a run of task \"{}\" to {what}", task.name());
-        Err(Error::file(self.folder.path(), "task", expected, format_args!("\"{}\"", self.recipe.task.name())))
+        Err(Error::file(self.folder.path(), "task", expected, format_args!("\"{}\"", self.recipe.task())))
     }
 
     /// The logits `[classes]` of one text for a classifier.
     fn logits(&mut self, text: &str) -> Vec<f32> {
-        let tokens = lesson::encode_text(self.recipe.data.max_length, &self.vocabulary, text);
+        let tokens =
+            lesson::encode_text(self.recipe.options::<classify::Options>().examples.max_length, &self.vocabulary, text);
         let (model, workspace) = self.parts();
         let mut sequences = Sequences::default();
         sequences.set(std::iter::once(&tokens[..]));

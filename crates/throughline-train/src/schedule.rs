@@ -7,7 +7,8 @@ use crate::recipe::{Schedule, ScheduleKind};
 impl Schedule {
     /// The factor on the peak learning rate at `update` (from 0) of `total`.
     ///
-    /// With `w = warmup`, `s = update - w` updates since the warm-up and `S = total - w - 1` the last such `s`:
+    /// With `w = warmup`, `s = update - w` updates since the warm-up and `S = n - w - 1` the last such `s`, where `n` is
+    /// `steps`, or `total` if that is 0:
     ///
     /// ```text
     /// warm-up    (update + 1) / (w + 1)                                          while update < w
@@ -27,7 +28,8 @@ impl Schedule {
             ScheduleKind::Constant => 1.0,
             ScheduleKind::Step => self.after_steps(since / self.step_every),
             ScheduleKind::Cosine => {
-                let last = total.saturating_sub(self.warmup).saturating_sub(1).max(1);
+                let length = if self.steps > 0 { self.steps } else { total };
+                let last = length.saturating_sub(self.warmup).saturating_sub(1).max(1);
                 let progress = (since as f64 / last as f64).min(1.0);
                 self.floor + (1.0 - self.floor) * (1.0 + libm::cos(std::f64::consts::PI * progress)) / 2.0
             }
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
 
     fn schedule(kind: ScheduleKind) -> Schedule {
-        Schedule { kind, warmup: 4, step_every: 10, gamma: 0.5, floor: 0.1, patience: 2 }
+        Schedule { kind, warmup: 4, steps: 0, step_every: 10, gamma: 0.5, floor: 0.1, patience: 2 }
     }
 
     fn factor(schedule: &Schedule, update: u64) -> f64 {
@@ -112,6 +114,14 @@ mod tests {
         assert_eq!(factor(&schedule, 1000), 0.1);
         for update in 4..104 {
             assert!(factor(&schedule, update) > factor(&schedule, update + 1), "falls at {update}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_with_a_length_of_its_own_does_not_ask_for_that_of_the_run() {
+        let own = Schedule { steps: 105, ..schedule(ScheduleKind::Cosine) };
+        for update in 0..=200 {
+            assert_eq!(own.factor(update, 9, &Plateau::default()), factor(&schedule(ScheduleKind::Cosine), update));
         }
     }
 

@@ -140,10 +140,11 @@ impl<'a> Trainer<'a> {
         let threads = recipe.start_threads(None)?;
         let isa = Isa::detect();
         let lesson = lesson::load(recipe)?;
-        let network = Network::new(lesson.model_config(), recipe.dropouts()).map_err(|error| {
+        let (model, _) = lesson::model_of(recipe);
+        let network = Network::new(lesson.model_config(), model.dropouts()).map_err(|error| {
             Error::file(&folder.config_toml(), "model", "sizes that make a model; change [model]", error)
         })?;
-        let parameters = network.initialise(recipe.seed, recipe.model.initialise, recipe.model.forget_bias as f32);
+        let parameters = network.initialise(recipe.seed, model.initialise, model.forget_bias as f32);
         let steps = match recipe.train.steps {
             0 => recipe.train.epochs.saturating_mul(lesson.updates_per_epoch()),
             steps => steps,
@@ -306,7 +307,7 @@ impl<'a> Trainer<'a> {
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<()> {
         let step = self.progress.step;
-        let samples = self.recipe.sample.every_evaluation && step > 0;
+        let samples = lesson::samples(self.recipe) && step > 0;
         let (lesson, model, workspace) = self.model();
         let reached = lesson.evaluate(Part::Validation, model, workspace).expect("a run has a validation part");
         let sample = if samples { lesson.sample(step, model, workspace) } else { None };
@@ -442,7 +443,7 @@ impl<'a> Trainer<'a> {
             seconds: self.progress.seconds,
             results: results.collect(),
             baselines,
-            usage: crate::model::usage(self.recipe.task, &run),
+            usage: crate::model::usage(lesson::task_of(self.recipe), &run),
         };
         write_atomically(&self.folder.card(), card.render().as_bytes())?;
         Ok(Outcome { step: self.progress.step, seconds: self.progress.seconds, validation, test })
@@ -488,7 +489,7 @@ impl Recent {
     }
 
     fn metrics(&self, recipe: &Recipe) -> BTreeMap<String, f64> {
-        match recipe.task {
+        match lesson::task_of(recipe) {
             crate::Task::Lm => lesson::language_metrics(self.mean_loss()),
             crate::Task::Classify => BTreeMap::from([("accuracy".to_owned(), self.correct as f64 / self.count as f64)]),
         }

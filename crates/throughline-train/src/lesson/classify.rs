@@ -12,10 +12,10 @@ use throughline_nn::config::ModelConfig;
 use throughline_nn::network::Workspace;
 use throughline_nn::recurrent::Pass;
 
-use super::{Evaluation, Lesson, Model, NamedTensor, Place, fractions, grouped, vocabulary_options};
+use super::{Evaluation, Lesson, Model, NamedTensor, Place, data_of, fractions, grouped, vocabulary_options};
 use crate::card::Score;
-use crate::recipe::recurrent_config;
-use crate::{Digest, Error, Part, Recipe, Result, Task};
+use crate::tasks::classify::{Options, Pooling};
+use crate::{Digest, Error, Origin, Part, Recipe, Result, Task};
 
 /// Texts that an evaluation reads at once.
 const EVALUATION_BATCH: usize = 256;
@@ -45,13 +45,13 @@ pub struct ClassifyLesson {
 
 /// The reader that a recipe asks for, with the classes where they are known.
 pub(crate) fn reader(recipe: &Recipe, labels: Option<Vec<String>>) -> Result<LabelledReader> {
-    let data = &recipe.data;
+    let Options { data, examples, .. } = recipe.options();
     let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     Ok(LabelledReader {
         text: TextReader::default().encoding(&data.encoding)?,
-        format: data.format,
-        text_column: column(&data.text_column),
-        label_column: column(&data.label_column),
+        format: examples.format,
+        text_column: column(&examples.text_column),
+        label_column: column(&examples.label_column),
         labels,
     })
 }
@@ -64,7 +64,7 @@ pub(crate) fn encode<'a>(
 ) -> TokenSet {
     let mut set = TokenSet::default();
     for example in examples {
-        set.texts.push(encode_text(recipe.data.max_length, vocabulary, &example.text));
+        set.texts.push(encode_text(recipe.options::<Options>().examples.max_length, vocabulary, &example.text));
         set.classes.push(example.label);
     }
     set
@@ -82,14 +82,23 @@ pub(crate) fn encode_text(longest: usize, vocabulary: &Vocabulary, text: &str) -
 impl ClassifyLesson {
     /// Reads the texts of a recipe, cuts them into parts and builds the vocabulary from the training part.
     pub(super) fn load(recipe: &Recipe) -> Result<Self> {
-        let data = &recipe.data;
+        let Options { data, examples: settings, reading, .. } = recipe.options();
+        if reading.pooling != Pooling::LastStates {
+            let expected = "\"last-states\", the only pooling that classifiers have yet";
+            return Err(Error::recipe(
+                &Origin::Default,
+                "model.pooling",
+                expected,
+                format_args!("{:?}", reading.pooling),
+            ));
+        }
         let mut set = reader(recipe, None)?.read(&data.paths)?;
-        let duplicates = if data.deduplicate { set.remove_duplicates() } else { 0 };
+        let duplicates = if settings.deduplicate { set.remove_duplicates() } else { 0 };
         if data.limit > 0 {
             set.examples.truncate(data.limit);
             check_classes(recipe, &set)?;
         }
-        let indices = fractions(recipe)?.stratified(&set.classes(), recipe.seed);
+        let indices = fractions(data)?.stratified(&set.classes(), recipe.seed);
         let own = |paths: &[std::path::PathBuf]| -> Result<Option<LabelledSet>> {
             let read = || Ok(reader(recipe, Some(set.labels.clone()))?.read(paths)?);
             (!paths.is_empty()).then(read).transpose()
@@ -111,7 +120,7 @@ impl ClassifyLesson {
         let vocabulary = Vocabulary::build(
             data.unit,
             examples.train.iter().map(|example| example.text.as_str()),
-            vocabulary_options(recipe),
+            vocabulary_options(data),
         )?;
         let parts = examples.map(|examples| encode(recipe, &vocabulary, examples.iter()));
         let lengths = parts.train.texts.iter().map(Vec::len).collect();
@@ -147,15 +156,15 @@ impl ClassifyLesson {
 fn check_classes(recipe: &Recipe, set: &LabelledSet) -> Result<()> {
     let classes = set.classes();
     let Some(lost) = (0..set.labels.len()).find(|&label| !classes.contains(&(label as u32))) else { return Ok(()) };
-    let path = recipe.data.paths.first().map_or(std::path::Path::new("data.paths"), |path| path.as_path());
+    let path = data_of(recipe).paths.first().map_or(std::path::Path::new("data.paths"), |path| path.as_path());
     let expected = format!("a data.limit that leaves an example of class \"{}\"", set.labels[lost]);
-    Err(Error::file(path, "data.limit", expected, recipe.data.limit))
+    Err(Error::file(path, "data.limit", expected, data_of(recipe).limit))
 }
 
 fn check_parts(recipe: &Recipe, parts: &Split<Vec<Example>>) -> Result<()> {
     for (name, part) in [("training part", &parts.train), ("validation part", &parts.validation)] {
         if part.is_empty() {
-            let path = recipe.data.paths.first().map_or(std::path::Path::new("data.paths"), |path| path.as_path());
+            let path = data_of(recipe).paths.first().map_or(std::path::Path::new("data.paths"), |path| path.as_path());
             let expected = "at least one example; give more examples or a larger share in data.split";
             return Err(Error::file(path, name, expected, "none"));
         }
@@ -205,7 +214,10 @@ impl Lesson for ClassifyLesson {
     fn model_config(&self) -> ModelConfig {
         ModelConfig {
             task: Task::Classify,
-            recurrent: recurrent_config(&self.recipe),
+            recurrent: {
+                let Options { model, reading, .. } = self.recipe.options();
+                model.config(reading.bidirectional)
+            },
             vocabulary: self.vocabulary.len(),
             classes: Some(self.labels.len()),
             tied: false,

@@ -16,7 +16,7 @@ use throughline_nn::sampling::Sampling;
 
 use super::{Evaluation, Lesson, Model, NamedTensor, Place, fractions, grouped, vocabulary_options};
 use crate::card::Score;
-use crate::recipe::recurrent_config;
+use crate::tasks::lm::Options;
 use crate::{Digest, Error, Part, Recipe, Result, Task, generate};
 
 /// The path that stands for the text inside the program.
@@ -46,23 +46,27 @@ pub struct LanguageModelLesson {
 impl LanguageModelLesson {
     /// Reads the texts of a recipe, cuts them into parts and builds the vocabulary from the training part.
     pub(super) fn load(recipe: &Recipe) -> Result<Self> {
-        let data = &recipe.data;
+        let Options { data, model, windows, .. } = recipe.options();
         let reader = TextReader::default().encoding(&data.encoding)?;
         let mut skipped = 0;
         let mut text = read(&reader, &data.paths, &mut skipped)?;
         if data.limit > 0 {
             text.truncate(first_units(&text, data.unit, data.limit).len());
         }
-        let cut = fractions(recipe)?.split_text(&text, data.unit);
+        let cut = fractions(data)?.split_text(&text, data.unit);
         let validation = own_part(&reader, &data.validation, cut.validation, &mut skipped)?;
         let test = own_part(&reader, &data.test, cut.test, &mut skipped)?;
-        let vocabulary = Vocabulary::build(data.unit, [cut.train], vocabulary_options(recipe))?;
+        let vocabulary = Vocabulary::build(data.unit, [cut.train], vocabulary_options(data))?;
         let parts =
             Split { train: cut.train, validation: &validation, test: &test }.map(|text| vocabulary.encode(text));
         check_length(recipe, &parts)?;
-        let streams = Streams::new(parts.train.clone(), recipe.train.batch, recipe.train.stride)?;
-        let carried = States::zeros(&recurrent_config(recipe), recipe.train.batch);
+        let streams = Streams::new(parts.train.clone(), recipe.train.batch, windows.stride)?;
+        let carried = States::zeros(&model.config(false), recipe.train.batch);
         Ok(Self { recipe: recipe.clone(), vocabulary, parts, skipped, streams, carried })
+    }
+
+    fn options(&self) -> &Options {
+        self.recipe.options()
     }
 
     fn part(&self, part: Part) -> &[u32] {
@@ -75,14 +79,14 @@ impl LanguageModelLesson {
 
     /// The steps of each stream that update `index` of an epoch learns from.
     fn scored(&self, index: usize) -> std::ops::Range<usize> {
-        let start = index * self.recipe.train.stride;
-        start..self.streams.length().min(start + self.recipe.train.stride)
+        let start = index * self.options().windows.stride;
+        start..self.streams.length().min(start + self.options().windows.stride)
     }
 
     /// Where the window of update `index` starts: so that it ends with the scored steps and is no longer than the window.
     fn window_start(&self, index: usize) -> usize {
         let scored = self.scored(index);
-        scored.start.min(scored.end.saturating_sub(self.recipe.train.gradient_window()))
+        scored.start.min(scored.end.saturating_sub(self.options().windows.gradient_window()))
     }
 }
 
@@ -108,8 +112,9 @@ fn own_part(reader: &TextReader, paths: &[PathBuf], cut: &str, skipped: &mut usi
 
 /// Every stream must be at least one window long, and there must be something to evaluate on.
 fn check_length(recipe: &Recipe, parts: &Split<Vec<u32>>) -> Result<()> {
-    let path = recipe.data.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path);
-    let window = recipe.train.gradient_window();
+    let Options { data, windows, .. } = recipe.options();
+    let path = data.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path);
+    let window = windows.gradient_window();
     let needed = recipe.train.batch * window + 1;
     if parts.train.len() < needed {
         let expected = format!(
@@ -172,10 +177,10 @@ impl Lesson for LanguageModelLesson {
     fn model_config(&self) -> ModelConfig {
         ModelConfig {
             task: Task::Lm,
-            recurrent: recurrent_config(&self.recipe),
+            recurrent: self.options().model.config(false),
             vocabulary: self.vocabulary.len(),
             classes: None,
-            tied: self.recipe.model.tied,
+            tied: self.options().output.tied,
         }
     }
 
@@ -238,7 +243,7 @@ impl Lesson for LanguageModelLesson {
     }
 
     fn sample(&self, step: u64, model: Model<'_>, workspace: &mut Workspace<f32>) -> Option<String> {
-        let sample = &self.recipe.sample;
+        let sample = &self.options().sample;
         let sampling = Sampling { temperature: sample.temperature, ..Sampling::default() };
         let random = Philox::new(self.recipe.seed, Purpose::Sample, step).stream();
         let mut text = sample.prompt.clone();
@@ -260,7 +265,7 @@ impl Lesson for LanguageModelLesson {
     }
 
     fn carried(&self) -> Vec<NamedTensor<'_>> {
-        let recurrent = recurrent_config(&self.recipe);
+        let recurrent = self.options().model.config(false);
         let shape = vec![recurrent.layers, self.streams.batch(), recurrent.hidden];
         let mut tensors = vec![("carried.h".to_owned(), shape.clone(), &self.carried.h[..])];
         if recurrent.cell.has_cell_state() {

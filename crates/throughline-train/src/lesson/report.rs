@@ -36,7 +36,7 @@ fn language_report(trained: &mut TrainedModel, paths: &[PathBuf]) -> Result<Repo
         };
         return Ok(Report { what: "test part".to_owned(), count, evaluation, confusion: None });
     }
-    let reader = TextReader::default().encoding(&trained.recipe().data.encoding)?;
+    let reader = TextReader::default().encoding(&super::data_of(trained.recipe()).encoding)?;
     let text = language_model::read(&reader, paths, &mut 0)?;
     let tokens = trained.vocabulary().encode(&text);
     let (model, workspace) = trained.parts();

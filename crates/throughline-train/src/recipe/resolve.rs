@@ -1,26 +1,24 @@
-//! From a file and overrides to a [`Recipe`], and back.
+//! From a file and overrides to a [`Recipe`].
 //!
 //! The default recipe, as a TOML table, is the schema: a key is valid if it is there. Values are put into it one at a time,
 //! and the table is read as a [`Recipe`] after each, so that whatever is wrong is wrong with the last value, whose origin
 //! is known.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Table, Value};
 
-use super::check;
+use super::check::Origins;
 use super::nearest::nearest;
-use super::{Recipe, Task};
+use super::table::{dotted_keys, value_at, value_at_mut};
+use super::{Recipe, TaskSettings};
+use crate::tasks::{self, TASKS};
 use crate::{Error, Origin, RecipeError, Result, read_at_most};
 
 /// No recipe is larger, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
-
-/// Where each given key came from; a key that is not here has its default.
-pub(super) type Origins = BTreeMap<String, Origin>;
 
 /// One value that was given.
 struct Assignment {
@@ -30,6 +28,14 @@ struct Assignment {
 }
 
 impl Recipe {
+    /// The built-in recipe of the task called `task`: every default. Of a task that reads texts it lacks only `data.paths`.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] for a task that does not exist.
+    pub fn default_for(task: &str) -> Result<Self> {
+        Ok(Self::with_defaults(find_task(task)?.defaults()))
+    }
+
     /// Puts a recipe together from its `file` (TOML, UTF-8, at most 1 MiB), then `sets`, then `data`: what comes later wins.
     ///
     /// Each of `sets` is `dotted.key=value`. The value is TOML; where the key takes a string, a value that is not a quoted
@@ -51,35 +57,6 @@ impl Recipe {
         }
         assemble(assignments)
     }
-
-    /// The recipe as TOML: every key that has an effect, defaults spelled out.
-    ///
-    /// # Errors
-    /// [`Error::Recipe`] where the recipe does not pass [`Recipe::check`], as TOML could not hold it.
-    pub fn to_toml(&self) -> Result<String> {
-        self.check()?;
-        let mut table = self.to_table();
-        drop_unused(&mut table, "", self);
-        Ok(toml::to_string(&table).expect("a table of plain values is TOML"))
-    }
-
-    /// Every key with its value.
-    pub(super) fn to_table(&self) -> Table {
-        Table::try_from(self).expect("a checked recipe has only values that TOML has")
-    }
-}
-
-fn drop_unused(table: &mut Table, prefix: &str, recipe: &Recipe) {
-    table.retain(|name, value| {
-        let key = format!("{prefix}{name}");
-        match value {
-            Value::Table(section) => {
-                drop_unused(section, &format!("{key}."), recipe);
-                !section.is_empty()
-            }
-            _ => check::unused(recipe, &key).is_none(),
-        }
-    });
 }
 
 fn read_file(path: &Path) -> Result<Vec<Assignment>> {
@@ -97,7 +74,7 @@ fn read_file(path: &Path) -> Result<Vec<Assignment>> {
         let origin = Origin::File { path: path.to_path_buf(), line: line_of(text, offset) };
         let found = &text[value.span()];
         let value = Value::deserialize(ValueDeserializer::from(value))
-            .map_err(|_| recipe_error(&origin, &key, "numbers that fit 64 bits", found))?;
+            .map_err(|_| Error::recipe(&origin, &key, "numbers that fit 64 bits", found))?;
         assignments.push(Assignment { key, value, origin });
         Ok(())
     })?;
@@ -130,7 +107,7 @@ fn collect<'i>(
 
 fn read_set(set: &str) -> Result<Assignment> {
     let Some((key, value)) = set.split_once('=') else {
-        return Err(recipe_error(&Origin::Set, set, "dotted.key=value", "no `=`"));
+        return Err(Error::recipe(&Origin::Set, set, "dotted.key=value", "no `=`"));
     };
     let (key, text) = (key.trim(), value.trim());
     let value = match text.parse() {
@@ -140,56 +117,79 @@ fn read_set(set: &str) -> Result<Assignment> {
     Ok(Assignment { key: key.to_owned(), value, origin: Origin::Set })
 }
 
-/// Whether the default of `key` is a string; the types are the same for all tasks.
+/// Whether `key` takes a string; if so, then in every task that has it.
 fn takes_string(key: &str) -> bool {
-    matches!(lookup(&mut Recipe::default_for(Task::Lm).to_table(), key), Some(Value::String(_)))
+    TASKS.iter().any(|task| matches!(value_at(&defaults(*task), key), Some(Value::String(_))))
+}
+
+/// Every key of a recipe for `task` with its default.
+fn defaults(task: &dyn TaskSettings) -> Table {
+    Recipe::with_defaults(task.defaults()).to_table()
 }
 
 fn read_data(paths: &[PathBuf]) -> Result<Assignment> {
     let (key, origin) = ("data.paths", Origin::Data);
     let strings = paths.iter().map(|path| match path.to_str() {
         Some(path) => Ok(Value::String(path.to_owned())),
-        None => Err(recipe_error(&origin, key, "a path in Unicode", path.display())),
+        None => Err(Error::recipe(&origin, key, "a path in Unicode", path.display())),
     });
     Ok(Assignment { key: key.to_owned(), value: Value::Array(strings.collect::<Result<_>>()?), origin })
 }
 
 fn assemble(assignments: Vec<Assignment>) -> Result<Recipe> {
-    let mut recipe = Recipe::default_for(task_of(&assignments)?);
-    let mut table = recipe.to_table();
+    let task = task_of(&assignments)?;
+    let mut table = defaults(task);
+    let mut recipe = Recipe::with_defaults(task.defaults());
     let mut origins = Origins::new();
     for Assignment { key, value, origin } in assignments {
-        recipe = assign(&mut table, &key, value, &origin)?;
+        recipe = assign(task, &mut table, &key, value, &origin)?;
         origins.insert(key, origin);
     }
     if !origins.contains_key("optimiser.weight_decay") {
         recipe.optimiser.weight_decay = recipe.optimiser.kind.default_weight_decay();
     }
-    check::check(&recipe, &origins)?;
+    recipe.check_given(&origins)?;
     Ok(recipe)
 }
 
-fn task_of(assignments: &[Assignment]) -> Result<Task> {
-    let expected = "\"lm\" or \"classify\"";
-    let Some(Assignment { key, value, origin }) = assignments.iter().rfind(|given| given.key == "task") else {
-        return Err(recipe_error(&Origin::Default, "task", expected, "nothing"));
-    };
-    Task::deserialize(value.clone()).map_err(|_| recipe_error(origin, key, expected, value))
+/// The task that was given last; all that were given must exist.
+fn task_of(assignments: &[Assignment]) -> Result<&'static dyn TaskSettings> {
+    let mut last = None;
+    for Assignment { value, origin, .. } in assignments.iter().filter(|given| given.key == "task") {
+        let found = value.as_str().and_then(tasks::find);
+        last = Some(found.ok_or_else(|| Error::recipe(origin, "task", tasks_in_words(TASKS), value))?);
+    }
+    last.ok_or_else(|| Error::recipe(&Origin::Default, "task", tasks_in_words(TASKS), "nothing"))
+}
+
+/// The task called `name`.
+pub(super) fn find_task(name: &str) -> Result<&'static dyn TaskSettings> {
+    let found = format!("{name:?}");
+    tasks::find(name).ok_or_else(|| Error::recipe(&Origin::Default, "task", tasks_in_words(TASKS), found))
+}
+
+/// `"lm", "classify" or "tag"`.
+fn tasks_in_words(tasks: &[&dyn TaskSettings]) -> String {
+    let names: Vec<String> = tasks.iter().map(|task| format!("{:?}", task.name())).collect();
+    match names.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 /// Puts `value` at `key` and reads the whole table.
-fn assign(table: &mut Table, key: &str, value: Value, origin: &Origin) -> Result<Recipe> {
-    let Some(place) = lookup(table, key) else {
-        return Err(unknown_key(table, key, origin));
+fn assign(task: &dyn TaskSettings, table: &mut Table, key: &str, value: Value, origin: &Origin) -> Result<Recipe> {
+    let Some(place) = value_at_mut(table, key) else {
+        return Err(key_of_other_tasks(task, key, &value, origin).unwrap_or_else(|| unknown_key(table, key, origin)));
     };
     match (&*place, &value) {
         (Value::Table(_), Value::Table(empty)) if empty.is_empty() => {}
-        (Value::Table(_), _) => return Err(recipe_error(origin, key, format_args!("a table [{key}]"), &value)),
+        (Value::Table(_), _) => return Err(Error::recipe(origin, key, format_args!("a table [{key}]"), &value)),
         _ => *place = value.clone(),
     }
-    Recipe::deserialize(table.clone()).map_err(|error| {
+    Recipe::read(task, table).map_err(|error| {
         let expected = error.message().rsplit_once("expected ").map_or(error.message(), |(_, expected)| expected);
-        recipe_error(origin, key, in_plain_words(expected), &value)
+        Error::recipe(origin, key, in_plain_words(expected), &value)
     })
 }
 
@@ -206,22 +206,22 @@ fn in_plain_words(expected: &str) -> &str {
     }
 }
 
-/// The value at a dotted key.
-fn lookup<'t>(table: &'t mut Table, key: &str) -> Option<&'t mut Value> {
-    match key.split_once('.') {
-        None => table.get_mut(key),
-        Some((section, rest)) => lookup(table.get_mut(section)?.as_table_mut()?, rest),
-    }
+/// The error for a key that `task` does not have, if others do.
+fn key_of_other_tasks(task: &dyn TaskSettings, key: &str, value: &Value, origin: &Origin) -> Option<Error> {
+    let others: Vec<_> = TASKS.iter().copied().filter(|other| value_at(&defaults(*other), key).is_some()).collect();
+    let expected =
+        format!("a key of task {:?}; {key} is used only with task = {}", task.name(), tasks_in_words(&others));
+    (!others.is_empty()).then(|| Error::recipe(origin, key, expected, value))
 }
 
-fn unknown_key(table: &mut Table, key: &str, origin: &Origin) -> Error {
+fn unknown_key(table: &Table, key: &str, origin: &Origin) -> Error {
     let section = key.rsplit_once('.').map_or("", |(section, _)| section);
     let names = |table: &Table| table.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let expected = match lookup(table, section).and_then(|value| value.as_table()) {
+    let expected = match value_at(table, section).and_then(Value::as_table) {
         Some(section_table) => format!("a key of [{section}]: {}", names(section_table)),
         None => format!("a key or a table of a recipe: {}", names(table)),
     };
-    let keys = dotted_keys(table, "");
+    let keys = dotted_keys(table);
     Error::from(Box::new(RecipeError {
         origin: origin.clone(),
         key: key.to_owned(),
@@ -231,40 +231,14 @@ fn unknown_key(table: &mut Table, key: &str, origin: &Origin) -> Error {
     }))
 }
 
-/// The keys of all values and tables below `table`.
-pub(super) fn dotted_keys(table: &Table, prefix: &str) -> Vec<String> {
-    let mut keys = Vec::new();
-    for (name, value) in table {
-        let key = format!("{prefix}{name}");
-        if let Value::Table(section) = value {
-            keys.extend(dotted_keys(section, &format!("{key}.")));
-        }
-        keys.push(key);
-    }
-    keys
-}
-
-pub(super) fn recipe_error(
-    origin: &Origin,
-    key: &str,
-    expected: impl std::fmt::Display,
-    found: impl std::fmt::Display,
-) -> Error {
-    Error::from(Box::new(RecipeError {
-        origin: origin.clone(),
-        key: key.to_owned(),
-        expected: expected.to_string(),
-        found: found.to_string(),
-        nearest: None,
-    }))
-}
-
 #[cfg(test)]
 mod tests {
     use throughline_data::{Format, Unit};
+    use throughline_kernels::cells::CellKind;
 
-    use super::super::{Cell, Checkpointing, OptimiserKind, ScheduleKind};
+    use super::super::{Checkpointing, OptimiserKind, ScheduleKind};
     use super::*;
+    use crate::tasks::{classify, lm};
     use crate::testing::TestFolder;
 
     const RECIPE: &str = r#"# A comment.
@@ -308,12 +282,13 @@ momentum = 0.9
     #[test]
     fn given_values_stand_beside_defaults() {
         let recipe = resolve(RECIPE, &[]).unwrap();
-        let mut expected = Recipe::default_for(Task::Classify);
-        expected.data.paths = vec!["a".into(), "b".into()];
-        expected.data.unit = Unit::Word;
-        expected.model.cell = Cell::GruBefore;
-        expected.model.hidden = 10;
-        expected.model.dropout = 0.1;
+        let mut expected = Recipe::default_for("classify").unwrap();
+        let options: &mut classify::Options = expected.options_mut();
+        options.data.paths = vec!["a".into(), "b".into()];
+        options.data.unit = Unit::Word;
+        options.model.cell = CellKind::GruBefore;
+        options.model.hidden = 10;
+        options.model.dropout = 0.1;
         expected.optimiser.kind = OptimiserKind::Sgd;
         expected.optimiser.learning_rate = 1.0;
         expected.optimiser.momentum = 0.9;
@@ -325,17 +300,21 @@ momentum = 0.9
     fn overrides_win_over_the_file_and_later_ones_over_earlier_ones() {
         let sets = ["model.cell=gru", "model.hidden = 20", "model.hidden=30", "data.split=[0.8, 0.2, 0]", "name=7"];
         let recipe = resolve(RECIPE, &sets).unwrap();
-        assert_eq!((recipe.model.cell, recipe.model.hidden, recipe.name.as_str()), (Cell::Gru, 30, "7"));
-        assert_eq!(recipe.data.split, [0.8, 0.2, 0.0]);
-        let sets = ["task=lm".to_owned(), "data.format=auto".to_owned()];
+        let classify::Options { data, model, .. } = recipe.options();
+        assert_eq!((model.cell, model.hidden, recipe.name.as_str()), (CellKind::GruAfter, 30, "7"));
+        assert_eq!(data.split, [0.8, 0.2, 0.0]);
+        let sets = ["task=classify".to_owned(), "task=lm".to_owned()];
         let recipe = Recipe::resolve(None, &sets, &["x".into()]).unwrap();
-        assert_eq!((recipe.task, recipe.data.paths.as_slice()), (Task::Lm, &[PathBuf::from("x")][..]));
-        assert!(!recipe.model.bidirectional);
+        assert_eq!(recipe.task(), "lm");
+        assert_eq!(recipe.options::<lm::Options>().data.paths, [PathBuf::from("x")]);
     }
 
     #[test]
     fn a_set_string_may_be_bare_or_quoted() {
-        let value = |set: &str| resolve(RECIPE, &[&format!("data.text_column={set}")]).unwrap().data.text_column;
+        let value = |set: &str| {
+            let recipe = resolve(RECIPE, &[&format!("data.text_column={set}")]).unwrap();
+            recipe.options::<classify::Options>().examples.text_column.clone()
+        };
         for (set, expected) in [("review", "review"), ("\"re view\"", "re view"), ("2", "2"), ("a=b", "a=b"), ("", "")]
         {
             assert_eq!(value(set), expected);
@@ -344,8 +323,22 @@ momentum = 0.9
 
     #[test]
     fn the_resolved_recipe_reads_again_identically() {
-        let lm = ["task=lm", "model.tied=true", "model.embedding=10", "schedule.kind=cosine", "train.clip_norm=0.3"];
-        let classify = ["data.format=label-first", "schedule.kind=plateau", "optimiser.learning_rate=1e-7", "name=a.b"];
+        let lm = [
+            "task=lm",
+            "model.tied=true",
+            "model.embedding=10",
+            "schedule.kind=cosine",
+            "schedule.steps=70",
+            "train.clip_norm=0.3",
+            "data.unknown=0.5",
+        ];
+        let classify = [
+            "data.format=label-first",
+            "schedule.kind=plateau",
+            "optimiser.learning_rate=1e-7",
+            "model.pooling=max",
+            "data.normalise=none",
+        ];
         let segments = ["task=lm", "train.checkpoint_every=100"];
         let one_way = ["model.bidirectional=false", "train.checkpoint_every=auto"];
         for sets in [&lm[..], &classify, &segments, &one_way, &[]] {
@@ -387,13 +380,15 @@ momentum = 0.9
         for line in ["threads = 0", "bidirectional = true", "format = \"auto\"", "kind = \"constant\"", "epochs = 10"] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }
-        for absent in ["stride", "temperature", "beta1", "forget_bias", "gamma"] {
+        for absent in ["stride", "temperature", "beta1", "forget_bias", "gamma", "steps = 0\nstep_every"] {
             assert!(!text.contains(absent), "{absent} in\n{text}");
         }
         assert!(
             text.starts_with("task = \"classify\"\nname = \"\"\nseed = 1\n"),
             "keys in the order of the documentation"
         );
+        let tables: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();
+        assert_eq!(tables, ["[data]", "[model]", "[train]", "[optimiser]", "[schedule]"]);
     }
 
     #[test]
@@ -410,6 +405,23 @@ momentum = 0.9
         assert_eq!(error(RECIPE, &["=1"]).1.key, "");
     }
 
+    /// Where a key of another task stands, it has no effect; a mistyped one is nobody's.
+    #[test]
+    fn a_key_of_another_task_says_whose_it_is() {
+        for (task, given, key, owner) in [
+            ("classify", "[train]\nstride = 64", "train.stride", "lm"),
+            ("classify", "[sample]", "sample", "lm"),
+            ("lm", "[model]\nbidirectional = false", "model.bidirectional", "classify"),
+            ("lm", "[data]\nformat = 'auto'", "data.format", "classify"),
+        ] {
+            let (line, found) = error(&format!("task = '{task}'\n{given}"), &[]);
+            assert_eq!((line, found.key.as_str(), found.nearest), (Some(1 + given.lines().count()), key, None));
+            assert!(found.expected.ends_with(&format!("only with task = \"{owner}\"")), "{}", found.expected);
+        }
+        let (_, found) = error("task = 'classify'", &["train.strid=8"]);
+        assert!(found.expected.starts_with("a key of [train]"), "{}", found.expected);
+    }
+
     #[test]
     fn a_wrong_type_names_key_line_and_what_is_expected() {
         for (text, line, key, expected, found) in [
@@ -422,6 +434,9 @@ momentum = 0.9
             ("task = 'lm'\ndata.split = [1.0]", 2, "data.split", "an array of three numbers", "[1.0]"),
             ("task = 'lm'\ndata.unit = 'line'", 2, "data.unit", "one of `char`, `byte`, `word`", "\"line\""),
             ("task = 'poem'", 1, "task", "\"lm\" or \"classify\"", "\"poem\""),
+            ("task = 'lm'\ndata.normalise = 'nfd'", 2, "data.normalise", "`nfc` or `none`", "\"nfd\""),
+            ("task = 'lm'\nmodel.cell = 'tree'", 2, "model.cell", "one of `lstm`, `gru`, `gru-before`", "\"tree\""),
+            ("task = 'classify'\nmodel.pooling = 'sum'", 2, "model.pooling", "one of `last-states`, `last`", "\"sum\""),
             ("task = 'lm'\nseed = 99999999999999999999", 2, "seed", "fit 64 bits", "99999999999999999999"),
         ] {
             let (at, error) = error(text, &[]);
@@ -438,7 +453,8 @@ momentum = 0.9
 
     #[test]
     fn the_last_task_decides_the_defaults() {
-        assert!(!resolve(RECIPE, &["task=lm"]).unwrap().model.bidirectional);
+        assert_eq!(resolve(RECIPE, &["task=lm"]).unwrap().task(), "lm");
+        assert_eq!(error(RECIPE, &["task=poem", "task=lm"]).1.found, "\"poem\"");
         assert_eq!(
             resolve(RECIPE, &["optimiser.kind=adamw", "optimiser.momentum=0"]).unwrap().optimiser.weight_decay,
             0.01
@@ -480,8 +496,12 @@ momentum = 0.9
     fn the_identity_is_what_decides_the_numbers() {
         let identity = |sets: &[&str]| resolve(RECIPE, sets).unwrap().identity().unwrap();
         let same = ["name=x", "threads=2", "runs_dir=y", "train.epochs=20", "train.max_seconds=9", "train.patience=3"];
+        let cosine = ["schedule.kind=cosine", "schedule.steps=10"];
+        assert_eq!(identity(&cosine), identity(&cosine[..1]));
         assert_eq!(identity(&same), identity(&[]));
-        for other in ["seed=2", "model.hidden=11", "train.batch=8", "data.limit=100", "optimiser.momentum=0.8"] {
+        for other in
+            ["seed=2", "model.hidden=11", "train.batch=8", "data.limit=100", "optimiser.momentum=0.8", "data.unknown=0"]
+        {
             assert_ne!(identity(&[other]), identity(&[]), "{other}");
         }
         let unlike = |sets: &[&str]| {
@@ -490,5 +510,9 @@ momentum = 0.9
         };
         assert_eq!(unlike(&same), [""; 0]);
         assert_eq!(unlike(&["train.epochs=20", "model.hidden=11", "seed=2"]), ["seed", "model.hidden"]);
+        let other_task = unlike(&["task=lm", "sample.length=3"]);
+        let keys = ["task", "model.tied", "train.stride", "train.window", "data.format", "model.pooling"];
+        assert!(keys.iter().all(|key| other_task.iter().any(|found| found == key)), "{other_task:?}");
+        assert!(!other_task.iter().any(|key| key.starts_with("sample")), "{other_task:?}");
     }
 }

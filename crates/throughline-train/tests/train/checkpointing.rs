@@ -1,6 +1,6 @@
 //! Checkpointing in time makes no difference to what a run learns, beyond rounding.
 
-use crate::common::{TestFolder, checkpoint, checkpoint_parameters, recipe, table, text, train_all};
+use crate::common::{TestFolder, checkpoint, checkpoint_parameters, classify, lm, recipe, table, text, train_all};
 use throughline_testkit::assert_close;
 use throughline_train::recipe::Checkpointing;
 use throughline_train::{Recipe, Task};
@@ -29,10 +29,11 @@ fn check(make: fn(&TestFolder) -> Recipe) {
 fn language_models() {
     check(|folder| {
         let mut recipe = recipe(Task::Lm, &[&folder.file("text.txt", &text(1, 600))]);
-        recipe.data.split = [0.5, 0.5, 0.0];
-        (recipe.model.dropout, recipe.model.embedding_dropout, recipe.model.output_dropout) = (0.2, 0.1, 0.3);
-        (recipe.train.window, recipe.train.steps) = (11, 15);
-        recipe.sample.every_evaluation = false;
+        lm(&mut recipe).data.split = [0.5, 0.5, 0.0];
+        let model = &mut lm(&mut recipe).model;
+        (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
+        (lm(&mut recipe).windows.window, recipe.train.steps) = (11, 15);
+        lm(&mut recipe).sample.every_evaluation = false;
         recipe
     });
 }
@@ -41,9 +42,10 @@ fn language_models() {
 fn classifiers() {
     check(|folder| {
         let mut recipe = recipe(Task::Classify, &[&folder.file("examples.csv", &table(2, 60))]);
-        recipe.data.split = [0.8, 0.2, 0.0];
-        recipe.model.bidirectional = false;
-        (recipe.model.dropout, recipe.model.embedding_dropout, recipe.model.output_dropout) = (0.2, 0.1, 0.3);
+        classify(&mut recipe).data.split = [0.8, 0.2, 0.0];
+        classify(&mut recipe).reading.bidirectional = false;
+        let model = &mut classify(&mut recipe).model;
+        (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
         recipe.train.steps = 15;
         recipe
     });

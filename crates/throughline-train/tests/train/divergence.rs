@@ -1,14 +1,15 @@
 //! A run that diverges says so, and leaves a state that is still good.
 
-use crate::common::{TestFolder, checkpoint, recipe, stop_after, text, train_all};
-use throughline_train::recipe::{Cell, OptimiserKind};
+use crate::common::{TestFolder, checkpoint, lm, recipe, stop_after, text, train_all};
+use throughline_kernels::cells::CellKind;
+use throughline_train::recipe::OptimiserKind;
 use throughline_train::{Error, Recipe, RunFolder, Task, TrainedModel, train};
 
 /// A rectifier and an absurd learning rate.
 fn diverging(folder: &TestFolder) -> Recipe {
     let path = folder.file("text.txt", &text(3, 800));
     let mut recipe = recipe(Task::Lm, &[&path]);
-    recipe.model.cell = Cell::RnnRelu;
+    lm(&mut recipe).model.cell = CellKind::RnnRelu;
     recipe.optimiser = throughline_train::recipe::Optimiser {
         kind: OptimiserKind::Sgd,
         learning_rate: 1000.0,
@@ -17,7 +18,7 @@ fn diverging(folder: &TestFolder) -> Recipe {
     };
     recipe.train.clip_norm = 0.0;
     recipe.train.steps = 50;
-    recipe.sample.every_evaluation = false;
+    lm(&mut recipe).sample.every_evaluation = false;
     recipe
 }
 

@@ -2,9 +2,10 @@
 
 use std::fs;
 
-use crate::common::{TestFolder, checkpoint, recipe, resume_all, stop_after, table, text, train_all};
+use crate::common::{TestFolder, checkpoint, classify, lm, recipe, resume_all, stop_after, table, text, train_all};
+use throughline_kernels::cells::CellKind;
 use throughline_train::metrics::read_rows;
-use throughline_train::recipe::{Cell, Checkpointing, InitialState, ScheduleKind};
+use throughline_train::recipe::{Checkpointing, InitialState, ScheduleKind};
 use throughline_train::{Error, Part, Recipe, RunFolder, Task, resume, train};
 
 /// With all that a checkpoint must carry: states, moments, masks, schedule; crosses epochs and stops inside one.
@@ -12,14 +13,15 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     let path = folder.file("text.txt", &text(1, 600));
     let mut recipe = recipe(Task::Lm, &[&path]);
     recipe.threads = threads;
-    recipe.data.split = [0.5, 0.3, 0.2];
-    recipe.model.initial_state = InitialState::Learned;
-    (recipe.model.dropout, recipe.model.embedding_dropout, recipe.model.output_dropout) = (0.2, 0.1, 0.3);
+    lm(&mut recipe).data.split = [0.5, 0.3, 0.2];
+    lm(&mut recipe).model.initial_state = InitialState::Learned;
+    let model = &mut lm(&mut recipe).model;
+    (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
     // 300 units: 4 streams of 74, 13 updates an epoch.
-    (recipe.train.window, recipe.train.steps) = (10, 30);
+    (lm(&mut recipe).windows.window, recipe.train.steps) = (10, 30);
     recipe.train.checkpoint_every = Checkpointing::every(4);
     (recipe.schedule.kind, recipe.schedule.warmup, recipe.schedule.patience) = (ScheduleKind::Plateau, 3, 1);
-    recipe.sample.length = 5;
+    lm(&mut recipe).sample.length = 5;
     recipe
 }
 
@@ -27,9 +29,10 @@ fn classifier(folder: &TestFolder, threads: usize) -> Recipe {
     let path = folder.file("examples.csv", &table(2, 60));
     let mut recipe = recipe(Task::Classify, &[&path]);
     recipe.threads = threads;
-    recipe.data.split = [0.6, 0.2, 0.2];
-    recipe.model.cell = Cell::GruBefore;
-    (recipe.model.dropout, recipe.model.embedding_dropout, recipe.model.output_dropout) = (0.2, 0.1, 0.3);
+    classify(&mut recipe).data.split = [0.6, 0.2, 0.2];
+    classify(&mut recipe).model.cell = CellKind::GruBefore;
+    let model = &mut classify(&mut recipe).model;
+    (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
     // 36 examples: 9 updates an epoch.
     recipe.train.steps = 20;
     recipe.schedule.kind = ScheduleKind::Cosine;
@@ -147,8 +150,8 @@ fn a_finished_run_is_left_as_it_is() {
 fn a_finished_run_goes_on_with_more_steps() {
     let folder = TestFolder::new();
     let recipe = classifier(&folder, 1);
-    let longer =
-        Recipe { train: throughline_train::recipe::Train { steps: 26, ..recipe.train.clone() }, ..recipe.clone() };
+    let mut longer = recipe.clone();
+    longer.train.steps = 26;
     let run = folder.run("longer");
     train_all(&recipe, &run).unwrap();
     assert_eq!(resume_all(&longer, &run).unwrap().step, 26);
@@ -171,8 +174,8 @@ fn another_recipe_and_other_data_are_refused() {
     let changes: [fn(&mut Recipe); 6] = [
         |recipe| recipe.seed += 1,
         |recipe| recipe.optimiser.learning_rate *= 2.0,
-        |recipe| recipe.model.dropout = 0.5,
-        |recipe| recipe.train.window = 11,
+        |recipe| lm(recipe).model.dropout = 0.5,
+        |recipe| lm(recipe).windows.window = 11,
         |recipe| recipe.train.clip_norm = 2.0,
         |recipe| recipe.schedule.warmup = 4,
     ];
@@ -182,10 +185,11 @@ fn another_recipe_and_other_data_are_refused() {
         refused(&changed, "recipe");
     }
     let mut wider = recipe.clone();
-    wider.model.hidden += 1;
+    lm(&mut wider).model.hidden += 1;
     assert!(matches!(resume_all(&wider, &run), Err(Error::File { .. })), "the tensors do not fit");
 
-    let original = fs::read_to_string(&recipe.data.paths[0]).unwrap();
+    let original =
+        fs::read_to_string(&recipe.options::<throughline_train::tasks::lm::Options>().data.paths[0]).unwrap();
     let swapped = original.replacen("ab", "ba", 1);
     assert_ne!(original, swapped);
     folder.file("text.txt", &swapped);

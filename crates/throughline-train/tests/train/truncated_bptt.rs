@@ -1,15 +1,16 @@
 //! Truncated BPTT, update by update, against an account of it that is too plain to be wrong: exact derivatives of an oracle
 //! in f64, plain stochastic gradient descent, and the states of every position kept from the window that last read it.
 
-use crate::common::{TestFolder, checkpoint_parameters, recipe, resume_all, stop_after, text};
+use crate::common::{TestFolder, checkpoint_parameters, lm, recipe, resume_all, stop_after, text};
 use throughline_data::Vocabulary;
+use throughline_kernels::cells::CellKind;
 use throughline_nn::config::ModelConfig;
 use throughline_nn::network::{Dropouts, Network};
 use throughline_nn::parameters::Layout;
 use throughline_nn::recurrent::InitialState;
 use throughline_testkit::{Number, OracleCell, OracleConfig, State, assert_close, exact_gradient};
 use throughline_train::metrics::read_rows;
-use throughline_train::recipe::{Cell, Checkpointing, OptimiserKind};
+use throughline_train::recipe::{Checkpointing, OptimiserKind};
 use throughline_train::{Error, Part, Recipe, Task, train};
 
 /// f32 against f64 over a dozen updates.
@@ -159,13 +160,14 @@ fn compare(change: impl Fn(&mut Recipe), cell: OracleCell, updates: usize) -> Co
     let training = text(5, STREAMS * 20 + 2);
     let paths = (folder.file("text.txt", &training), folder.file("validation.txt", &text(6, 40)));
     let mut recipe = recipe(Task::Lm, &[&paths.0]);
-    recipe.data.validation = vec![paths.1];
-    recipe.data.split = [1.0, 0.0, 0.0];
-    (recipe.model.embedding, recipe.model.hidden) = (3, 4);
+    let options = lm(&mut recipe);
+    options.data.validation = vec![paths.1];
+    options.data.split = [1.0, 0.0, 0.0];
+    (options.model.embedding, options.model.hidden) = (3, 4);
+    options.sample.every_evaluation = false;
     (recipe.train.batch, recipe.train.clip_norm, recipe.train.steps) = (STREAMS, 0.0, updates as u64);
     (recipe.optimiser.kind, recipe.optimiser.learning_rate) = (OptimiserKind::Sgd, LEARNING_RATE);
     recipe.optimiser.weight_decay = 0.0;
-    recipe.sample.every_evaluation = false;
     change(&mut recipe);
 
     let run = folder.run("run");
@@ -185,12 +187,12 @@ fn compare(change: impl Fn(&mut Recipe), cell: OracleCell, updates: usize) -> Co
 
     let tokens = Vocabulary::load(run.vocabulary()).unwrap().encode(&training);
     let model = Model { config, cell, layout };
-    let (stride, window) = (recipe.train.stride, recipe.train.gradient_window());
+    let (stride, window) = (lm(&mut recipe).windows.stride, lm(&mut recipe).windows.gradient_window());
     Comparison { got, want: plain_training(&model, initial, &tokens, stride, window, updates) }
 }
 
 #[track_caller]
-fn check(stride: usize, window: usize, cell: (Cell, OracleCell), initial_state: InitialState) -> Vec<f64> {
+fn check(stride: usize, window: usize, cell: (CellKind, OracleCell), initial_state: InitialState) -> Vec<f64> {
     check_with(Checkpointing::Off, stride, window, cell, initial_state)
 }
 
@@ -199,14 +201,15 @@ fn check_with(
     checkpointing: Checkpointing,
     stride: usize,
     window: usize,
-    cell: (Cell, OracleCell),
+    cell: (CellKind, OracleCell),
     initial_state: InitialState,
 ) -> Vec<f64> {
     // An epoch of streams of 20 steps, and three updates of the next.
     let updates = 20_usize.div_ceil(stride) + 3;
     let change = |recipe: &mut Recipe| {
-        (recipe.train.stride, recipe.train.window) = (stride, window);
-        (recipe.model.cell, recipe.model.initial_state) = (cell.0, initial_state);
+        let options = lm(recipe);
+        (options.windows.stride, options.windows.window) = (stride, window);
+        (options.model.cell, options.model.initial_state) = (cell.0, initial_state);
         recipe.train.checkpoint_every = checkpointing;
     };
     let Comparison { got, want } = compare(change, cell.1, updates);
@@ -220,8 +223,8 @@ fn check_with(
     want.1
 }
 
-const LSTM: (Cell, OracleCell) = (Cell::Lstm, OracleCell::Lstm);
-const GRU: (Cell, OracleCell) = (Cell::GruBefore, OracleCell::GruBefore);
+const LSTM: (CellKind, OracleCell) = (CellKind::Lstm, OracleCell::Lstm);
+const GRU: (CellKind, OracleCell) = (CellKind::GruBefore, OracleCell::GruBefore);
 
 #[test]
 fn windows_that_overlap() {

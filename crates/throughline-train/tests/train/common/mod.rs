@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use safetensors::SafeTensors;
 use throughline_kernels::random::{Philox, Purpose, Stream};
+use throughline_train::tasks::{classify, lm};
 use throughline_train::{Event, Outcome, Recipe, Result, RunFolder, Task, resume, train};
 
 /// An empty folder, removed when dropped.
@@ -77,17 +78,36 @@ pub fn table(seed: u64, examples: usize) -> String {
     table
 }
 
-/// A small recipe of `task` that learns from `paths`; the rest is for the test to set.
+/// A small recipe of `task` that trains on `paths`; the rest is for the test to set.
 pub fn recipe(task: Task, paths: &[&Path]) -> Recipe {
-    let mut recipe = Recipe::default_for(task);
+    let mut recipe = Recipe::default_for(task.name()).expect("a task");
     recipe.threads = 1;
-    recipe.data.paths = paths.iter().map(|path| path.to_path_buf()).collect();
-    recipe.model.embedding = 8;
-    recipe.model.hidden = 12;
     recipe.train.batch = 4;
-    recipe.train.stride = if task == Task::Lm { 6 } else { recipe.train.stride };
     recipe.train.evaluations = 5;
+    let (data, model) = match task {
+        Task::Lm => {
+            let options = lm(&mut recipe);
+            options.windows.stride = 6;
+            (&mut options.data, &mut options.model)
+        }
+        Task::Classify => {
+            let options = classify(&mut recipe);
+            (&mut options.data, &mut options.model)
+        }
+    };
+    data.paths = paths.iter().map(|path| path.to_path_buf()).collect();
+    (model.embedding, model.hidden) = (8, 12);
     recipe
+}
+
+/// What a recipe for a language model has of its own.
+pub fn lm(recipe: &mut Recipe) -> &mut lm::Options {
+    recipe.options_mut()
+}
+
+/// What a recipe for a classifier has of its own.
+pub fn classify(recipe: &mut Recipe) -> &mut classify::Options {
+    recipe.options_mut()
 }
 
 /// Trains to the end.

@@ -1,0 +1,138 @@
+//! What a recipe knows of a task: its name, and the settings that it alone has.
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+use toml::Table;
+
+use super::{Check, Key, Recipe};
+use crate::Result;
+
+/// Settings that were read, or what is wrong with them.
+pub type Read<T> = std::result::Result<T, toml::de::Error>;
+
+/// The tables of a recipe that the options of a task take part in; `options!` writes it.
+pub trait Tables: Clone + Debug + Default + PartialEq + Send + Sync + 'static {
+    /// Each table's name, with the keys in it; a name may occur more than once.
+    fn tables() -> Vec<(&'static str, &'static [Key])>;
+    /// The options in a recipe that has all their keys.
+    fn read(recipe: &Table) -> Read<Self>;
+    /// Adds all keys to a recipe. The options must be checked.
+    fn write(&self, recipe: &mut Table);
+}
+
+/// The settings that a task has beside those of every task.
+pub trait TaskOptions: Tables {
+    /// The task's name in recipes and files.
+    const NAME: &'static str;
+    /// What the task is, in a line for people: the object of "train ...".
+    const ABOUT: &'static str;
+    /// Keys, or tables, that do not decide the numbers of a run, so that they may change when it is resumed.
+    const MAY_CHANGE: &'static [&'static str] = &[];
+
+    /// Checks every range and every rule between values; the settings of every task have passed their checks.
+    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()>;
+
+    /// With what `key` (any key of the recipe) has an effect, such as `model.layers above 1`, if it has none in `recipe`.
+    fn unused(&self, recipe: &Recipe, key: &str) -> Option<&'static str>;
+}
+
+/// The [`TaskOptions`] of some task.
+pub trait AnyOptions: Any + Debug + Send + Sync {
+    /// [`TaskOptions::NAME`]
+    fn task(&self) -> &'static str;
+    /// [`TaskOptions::MAY_CHANGE`]
+    fn may_change(&self) -> &'static [&'static str];
+    /// [`Tables::tables`]
+    fn tables(&self) -> Vec<(&'static str, &'static [Key])>;
+    /// [`Tables::write`]
+    fn write(&self, recipe: &mut Table);
+    /// [`TaskOptions::check`]
+    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()>;
+    /// [`TaskOptions::unused`]
+    fn unused(&self, recipe: &Recipe, key: &str) -> Option<&'static str>;
+    /// The defaults of the same task.
+    fn defaults(&self) -> Box<dyn AnyOptions>;
+    /// A copy.
+    fn boxed(&self) -> Box<dyn AnyOptions>;
+    /// Whether `other` has the same values for the same task.
+    fn equals(&self, other: &dyn AnyOptions) -> bool;
+}
+
+impl<O: TaskOptions> AnyOptions for O {
+    fn task(&self) -> &'static str {
+        O::NAME
+    }
+
+    fn may_change(&self) -> &'static [&'static str] {
+        O::MAY_CHANGE
+    }
+
+    fn tables(&self) -> Vec<(&'static str, &'static [Key])> {
+        O::tables()
+    }
+
+    fn write(&self, recipe: &mut Table) {
+        Tables::write(self, recipe);
+    }
+
+    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()> {
+        TaskOptions::check(self, recipe, check)
+    }
+
+    fn unused(&self, recipe: &Recipe, key: &str) -> Option<&'static str> {
+        TaskOptions::unused(self, recipe, key)
+    }
+
+    fn defaults(&self) -> Box<dyn AnyOptions> {
+        Box::new(O::default())
+    }
+
+    fn boxed(&self) -> Box<dyn AnyOptions> {
+        Box::new(self.clone())
+    }
+
+    fn equals(&self, other: &dyn AnyOptions) -> bool {
+        (other as &dyn Any).downcast_ref::<O>() == Some(self)
+    }
+}
+
+/// A task as recipes see it.
+pub trait TaskSettings: Sync {
+    /// The task's name in recipes and files.
+    fn name(&self) -> &'static str;
+    /// What the task is, in a line for people: the object of "train ...".
+    fn about(&self) -> &'static str;
+    /// The defaults of its options.
+    fn defaults(&self) -> Box<dyn AnyOptions>;
+    /// Its options in a recipe that has all their keys.
+    fn read(&self, recipe: &Table) -> Read<Box<dyn AnyOptions>>;
+}
+
+/// The task with the options `O`.
+#[derive(Debug)]
+pub struct SettingsOf<O>(PhantomData<fn() -> O>);
+
+impl<O> SettingsOf<O> {
+    /// The only value.
+    pub const TASK: Self = Self(PhantomData);
+}
+
+impl<O: TaskOptions> TaskSettings for SettingsOf<O> {
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+
+    fn about(&self) -> &'static str {
+        O::ABOUT
+    }
+
+    fn defaults(&self) -> Box<dyn AnyOptions> {
+        Box::new(O::default())
+    }
+
+    fn read(&self, recipe: &Table) -> Read<Box<dyn AnyOptions>> {
+        Ok(Box::new(O::read(recipe)?))
+    }
+}

@@ -1,0 +1,5 @@
+//! Classification of texts.
+
+mod options;
+
+pub use options::{Examples, Options, Pooling, Reading};

@@ -1,0 +1,111 @@
+//! The settings of classifiers.
+
+use serde::{Deserialize, Serialize};
+use throughline_data::Format;
+
+use crate::Result;
+use crate::recipe::{Check, LARGEST_COUNT, Recipe, TaskOptions, options, settings};
+use crate::tasks::shared::{RecurrentModel, TextData};
+
+options! {
+    /// The settings that a classifier has beside those of every task.
+    pub struct Options {
+        /// The texts.
+        [data] data: TextData,
+        /// How examples lie in the files.
+        [data] examples: Examples,
+        /// The embedding and the recurrent layers.
+        [model] model: RecurrentModel,
+        /// How the recurrent layers read a text.
+        [model] reading: Reading,
+    }
+}
+
+settings! {
+    /// In table `[data]`: how examples lie in the files, and which are used.
+    pub struct Examples {
+        /// `"auto"` (found out from the files), `"csv"`, `"tsv"`, `"folder-per-class"`, `"file-per-class"` or `"label-first"`.
+        #[serde(with = "auto_or_format")]
+        format: Option<Format> = None,
+        /// Column of the text in CSV and TSV files: its name, or with both columns its number from 1 in a file without header.
+        /// Empty: the column called `text`.
+        text_column: String = String::new(),
+        /// Column of the label, given like `text_column`. Empty: the column called `label`.
+        label_column: String = String::new(),
+        /// Keep only the first of equal examples.
+        deduplicate: bool = false,
+        /// Longest text in units, longer ones are cut; 0: no limit.
+        max_length: usize = 0,
+    }
+}
+
+settings! {
+    /// In table `[model]`: how the recurrent layers read a text.
+    pub struct Reading {
+        /// Read in both directions.
+        bidirectional: bool = true,
+        /// What of the last layer the class is predicted from: `"last-states"` (the state in which each direction ends),
+        /// `"last"` (the output at the last unit), `"mean"` or `"max"` (of the outputs at all units) or `"attention"` (their
+        /// mean with learned weights).
+        pooling: Pooling = Pooling::LastStates,
+    }
+}
+
+/// How the outputs at all units of a text become one vector.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Pooling {
+    /// `"last-states"`: the state in which each direction ends.
+    #[default]
+    LastStates,
+    /// `"last"`: the output at the last unit.
+    Last,
+    /// `"mean"`: the mean over all units.
+    Mean,
+    /// `"max"`: the largest value over all units.
+    Max,
+    /// `"attention"`: the mean over all units with learned weights.
+    Attention,
+}
+
+impl TaskOptions for Options {
+    const NAME: &'static str = "classify";
+    const ABOUT: &'static str = "a classifier: it tells the class of a text";
+
+    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()> {
+        self.data.check(check)?;
+        check.within("data.max_length", self.examples.max_length, 0..=LARGEST_COUNT as usize)?;
+        self.model.check(recipe, self.reading.bidirectional, check)
+    }
+
+    fn unused(&self, _: &Recipe, key: &str) -> Option<&'static str> {
+        if key == "train.checkpoint_every" {
+            return self.reading.bidirectional.then_some("model.bidirectional = false");
+        }
+        self.data.unused(key).or_else(|| self.model.unused(key))
+    }
+}
+
+/// [`Examples::format`] in TOML: `None` is `"auto"`.
+mod auto_or_format {
+    use serde::de::{Deserializer, Error};
+    use serde::{Deserialize, Serializer};
+    use throughline_data::Format;
+
+    const AUTO: &str = "auto";
+
+    pub fn serialize<S: Serializer>(format: &Option<Format>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(format.map_or(AUTO, Format::name))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Format>, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let format = Format::ALL.into_iter().find(|format| format.name() == name);
+        if format.is_none() && name != AUTO {
+            let names = Format::ALL.map(|format| format!("`{}`", format.name())).join(", ");
+            return Err(D::Error::custom(format_args!("expected one of `{AUTO}`, {names}")));
+        }
+        Ok(format)
+    }
+}

@@ -1,0 +1,85 @@
+//! The settings of language models.
+
+use crate::Result;
+use crate::recipe::{Check, LONGEST_WINDOW, Recipe, TaskOptions, options, settings};
+use crate::tasks::shared::{RecurrentModel, TextData};
+
+options! {
+    /// The settings that a language model has beside those of every task.
+    pub struct Options {
+        /// The texts.
+        [data] data: TextData,
+        /// The embedding and the recurrent layers.
+        [model] model: RecurrentModel,
+        /// The output layer.
+        [model] output: OutputLayer,
+        /// How far each update goes, and how far back its gradient.
+        [train] windows: Windows,
+        /// The texts that are written while training.
+        [sample] sample: Sample,
+    }
+}
+
+settings! {
+    /// In table `[model]`: the output layer.
+    pub struct OutputLayer {
+        /// The output layer uses the embedding's weights (Press and Wolf 2017); needs `embedding` equal to `hidden`.
+        tied: bool = false,
+    }
+}
+
+settings! {
+    /// In table `[train]`: truncated backpropagation through time.
+    pub struct Windows {
+        /// Units that each stream moves on per update, 1 to 1048576.
+        stride: usize = 64,
+        /// Units through which the gradient flows back: 0 stands for `stride`, else `stride` to 1048576.
+        window: usize = 0,
+    }
+}
+
+settings! {
+    /// Table `[sample]`: the texts that are written while training.
+    pub struct Sample {
+        /// Units, 1 to 1,000,000.
+        length: usize = 200,
+        /// Divides the logits, 0 to 100; 0 takes the most likely unit.
+        temperature: f64 = 0.8,
+        /// What the text begins with.
+        prompt: String = String::new(),
+        /// Write a text after every evaluation.
+        every_evaluation: bool = true,
+    }
+}
+
+impl Windows {
+    /// Units through which the gradient flows back: `window`, or `stride` if that is 0.
+    pub fn gradient_window(&self) -> usize {
+        if self.window == 0 { self.stride } else { self.window }
+    }
+}
+
+impl TaskOptions for Options {
+    const NAME: &'static str = "lm";
+    const ABOUT: &'static str = "a language model: it predicts the next unit of a text";
+    const MAY_CHANGE: &'static [&'static str] = &["sample"];
+
+    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()> {
+        let Self { data, model, output, windows, sample } = self;
+        data.check(check)?;
+        model.check(recipe, false, check)?;
+        let sizes = format!("model.embedding == model.hidden ({} and {} are given)", model.embedding, model.hidden);
+        check.require("model.tied", !output.tied || model.embedding == model.hidden, sizes, true)?;
+        check.within("train.stride", windows.stride, 1..=LONGEST_WINDOW)?;
+        check.within("train.window", windows.window, 0..=LONGEST_WINDOW)?;
+        let wide_enough = windows.gradient_window() >= windows.stride;
+        let expected = format!("0, or at least train.stride = {}", windows.stride);
+        check.require("train.window", wide_enough, expected, windows.window)?;
+        check.within("sample.length", sample.length, 1..=1_000_000)?;
+        check.within("sample.temperature", sample.temperature, 0.0..=100.0)
+    }
+
+    fn unused(&self, _: &Recipe, key: &str) -> Option<&'static str> {
+        self.data.unused(key).or_else(|| self.model.unused(key))
+    }
+}

@@ -1,0 +1,8 @@
+//! Settings that several tasks have.
+
+mod cell;
+mod recurrent;
+mod text;
+
+pub use recurrent::RecurrentModel;
+pub use text::{Normalise, TextData};

@@ -6,6 +6,7 @@ use std::ops::Range;
 use throughline_kernels::random::{Philox, Purpose};
 
 use crate::error::{Error, Result};
+use crate::unknown::UnknownReplacement;
 
 /// Batches of examples of similar length, in another order each epoch.
 #[derive(Clone, Debug)]
@@ -65,9 +66,9 @@ pub struct Streams {
     stride: usize,
 }
 
-/// A piece of all streams: the inputs of a language model and what it is to predict.
+/// The same stretch of all streams: the inputs of a language model and what it has to predict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct StreamWindow {
     /// The number of time steps `T`.
     pub time: usize,
     /// The tokens read, `[T, B]`.
@@ -113,24 +114,51 @@ impl Streams {
     ///
     /// # Panics
     /// If `index` is not below [`steps`](Self::steps).
-    pub fn step(&self, index: usize) -> Piece {
+    pub fn step(&self, index: usize) -> StreamWindow {
         assert!(index < self.steps(), "step {index} of {}", self.steps());
         let start = index * self.stride;
-        self.piece(start..self.length().min(start.saturating_add(self.stride)))
+        self.window(start..self.length().min(start.saturating_add(self.stride)))
     }
 
-    /// The positions `time` of each stream, for a window that reaches back before a step.
+    /// The positions `time` of each stream, where they are not those of a step.
     ///
     /// # Panics
     /// If `time` goes beyond [`length`](Self::length).
-    pub fn piece(&self, time: Range<usize>) -> Piece {
+    pub fn window(&self, time: Range<usize>) -> StreamWindow {
+        self.window_of(time, |_, token| token)
+    }
+
+    /// As [`window`](Self::window), with some rare tokens replaced by the unknown token in this epoch. A token is
+    /// replaced or not by its position in the whole sequence, so what is unknown as a target is unknown as the next
+    /// input, too, and in every window that holds it.
+    ///
+    /// # Panics
+    /// If `time` goes beyond [`length`](Self::length).
+    pub fn window_with_unknown(
+        &self,
+        time: Range<usize>,
+        replacement: &UnknownReplacement,
+        epoch: u64,
+    ) -> StreamWindow {
+        let epoch = replacement.epoch(epoch);
+        self.window_of(time, |position, token| epoch.token(0, position as u64, token))
+    }
+
+    /// A window whose tokens are given by `token`, from the position in the whole sequence and the token there.
+    fn window_of(&self, time: Range<usize>, token: impl Fn(usize, u32) -> u32) -> StreamWindow {
         let length = self.length();
         assert!(time.end <= length, "positions {time:?} of streams of length {length}");
         let at = |shift: usize| {
-            let row = move |position: usize| (0..self.batch).map(move |b| self.tokens[b * length + position + shift]);
-            time.clone().flat_map(row).collect()
+            let mut tokens = Vec::with_capacity(time.len() * self.batch);
+            for position in time.clone() {
+                for stream in 0..self.batch {
+                    let place = stream * length + position + shift;
+                    tokens.push(token(place, self.tokens[place]));
+                }
+            }
+            tokens
         };
-        Piece { time: time.len(), inputs: at(0), targets: at(1) }
+        StreamWindow { time: time.len(), inputs: at(0), targets: at(1) }
     }
 }
 
@@ -139,6 +167,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::vocabulary::Vocabulary;
 
     #[test]
     fn batches_hold_examples_of_similar_length() {
@@ -155,11 +184,28 @@ mod tests {
     fn streams_are_laid_side_by_side() {
         let streams = Streams::new((0..15).collect(), 2, 3).unwrap();
         assert_eq!((streams.length(), streams.steps(), streams.batch()), (7, 3, 2));
-        let step = Piece { time: 3, inputs: vec![0, 7, 1, 8, 2, 9], targets: vec![1, 8, 2, 9, 3, 10] };
+        let step = StreamWindow { time: 3, inputs: vec![0, 7, 1, 8, 2, 9], targets: vec![1, 8, 2, 9, 3, 10] };
         assert_eq!(streams.step(0), step);
-        assert_eq!(streams.step(2), Piece { time: 1, inputs: vec![6, 13], targets: vec![7, 14] });
-        assert_eq!(streams.piece(1..3).inputs, [1, 8, 2, 9]);
+        assert_eq!(streams.step(2), StreamWindow { time: 1, inputs: vec![6, 13], targets: vec![7, 14] });
+        assert_eq!(streams.window(1..3).inputs, [1, 8, 2, 9]);
         assert!(matches!(Streams::new(vec![0; 2], 2, 3), Err(Error::TooFew { needed: 3, found: 2, .. })));
+    }
+
+    #[test]
+    fn an_unknown_target_is_the_unknown_input_after_it() {
+        let tokens: Vec<u32> = (1..1000).collect();
+        let replacement = UnknownReplacement::new([&tokens[..]], 0.5, 7);
+        let streams = Streams::new(tokens, 4, 10).unwrap();
+        let length = streams.length();
+        let whole = streams.window_with_unknown(0..length, &replacement, 2);
+        let (inputs, targets) = (&whole.inputs[4..], &whole.targets[..whole.targets.len() - 4]);
+        assert_eq!(inputs, targets);
+        let share = Vocabulary::unknown_share(&whole.inputs);
+        assert!((share - 0.5).abs() < 0.1, "{share}");
+        let part = streams.window_with_unknown(30..50, &replacement, 2);
+        assert_eq!(part.inputs, whole.inputs[30 * 4..50 * 4]);
+        let never = UnknownReplacement::new([&[1, 2, 3][..]], 0.0, 7);
+        assert_eq!(streams.window_with_unknown(0..length, &never, 2), streams.window(0..length));
     }
 
     #[test]

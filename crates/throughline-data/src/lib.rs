@@ -15,17 +15,17 @@
 //!
 //! # fn main() -> throughline_data::Result<()> {
 //! let text = "to be or not to be, that is the question: ".repeat(30);
-//! let parts = Fractions::new(0.8, 0.1, 0.1)?.split_text(&text, Unit::Char);
-//! let vocabulary = Vocabulary::build(Unit::Char, [parts.train], VocabularyOptions::default())?;
-//! let parts = parts.map(|part| vocabulary.encode(part));
+//! let splits = Fractions::new(0.8, 0.1, 0.1)?.split_text(&text, Unit::Char);
+//! let vocabulary = Vocabulary::build(Unit::Char, [splits.train], VocabularyOptions::default())?;
+//! let splits = splits.map(|part| vocabulary.encode(part));
 //!
-//! let bigram = interpolated_entropy(&parts.train, &parts.test, vocabulary.len(), 2)?;
+//! let bigram = interpolated_entropy(&splits.train, &splits.test, vocabulary.len(), 2)?;
 //! println!("to beat: {bigram:.3} nats per character");
 //!
-//! let streams = Streams::new(parts.train, 4, 16)?;
+//! let streams = Streams::new(splits.train, 4, 16)?;
 //! for index in 0..streams.steps() {
-//!     let piece = streams.step(index);
-//!     assert_eq!(piece.inputs.len(), piece.time * streams.batch());
+//!     let window = streams.step(index);
+//!     assert_eq!(window.inputs.len(), window.time * streams.batch());
 //! }
 //! # Ok(())
 //! # }
@@ -38,6 +38,7 @@ mod error;
 mod folder;
 mod format;
 mod labelled;
+mod lines;
 mod metrics;
 mod naive_bayes;
 mod ngram;
@@ -48,20 +49,23 @@ mod table;
 mod testing;
 mod text;
 mod trie;
+mod unknown;
 mod vocabulary;
 
-pub use batching::{LengthBuckets, Piece, Streams};
+pub use batching::{LengthBuckets, StreamWindow, Streams};
 pub use clean::TextRules;
 pub use error::{Error, Result};
 pub use folder::{SkipReason, Skipped};
 pub use format::Format;
-pub use labelled::duplicates::{SharedExample, SplitName, remove_duplicates, shared_examples};
+pub use labelled::duplicates::{SharedExample, remove_duplicates, shared_examples};
 pub use labelled::reader::LabelledReader;
 pub use labelled::{Example, LabelledSet};
+pub use lines::{BoundedLines, Chunk, Line};
 pub use metrics::{ClassScores, ConfusionMatrix, majority_class};
 pub use naive_bayes::{NaiveBayes, NaiveBayesOptions};
 pub use ngram::{NgramModel, interpolated_entropy};
 pub use printable::{PRINTABLE_WIDTH, printable, printable_text};
-pub use split::{Fractions, Split, first_units};
+pub use split::{Fractions, Split, Splits, first_units};
 pub use text::{Document, TextReader, Texts, join_texts};
+pub use unknown::{UnknownEpoch, UnknownReplacement};
 pub use vocabulary::{Decoder, UNKNOWN, UNKNOWN_TOKEN, Unit, Vocabulary, VocabularyOptions};

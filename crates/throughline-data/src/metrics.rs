@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::printable::printable;
+
 /// How often each class was taken for each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfusionMatrix {
@@ -107,12 +109,14 @@ impl serde::Serialize for ConfusionMatrix {
     }
 }
 
-/// A table for people: a row for each true class with its counts by predicted class, its recall and its F1.
+/// A table for people: a row for each true class with its counts by predicted class, its recall and its F1. Labels are
+/// shown as [`printable`] makes them.
 impl fmt::Display for ConfusionMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const HEAD: &str = "truth \\ prediction";
         // Columns bear the number of their class, so that long names do not widen the table.
-        let name_width = self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
+        let labels: Vec<String> = self.labels.iter().map(|label| printable(label)).collect();
+        let name_width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
         let number_width = self.labels.len().to_string().len();
         let head_width = (number_width + 1 + name_width).max(HEAD.len());
         let width = self.counts.iter().max().map_or(1, |most| most.to_string().len()).max(number_width);
@@ -121,7 +125,7 @@ impl fmt::Display for ConfusionMatrix {
             write!(f, " {column:>width$}")?;
         }
         writeln!(f, "  recall     F1")?;
-        for (class, label) in self.labels.iter().enumerate() {
+        for (class, label) in labels.iter().enumerate() {
             let number = class + 1;
             let label_width = head_width - number_width - 1;
             write!(f, "{number:>number_width$} {label:label_width$}")?;
@@ -198,6 +202,15 @@ truth \\ prediction  1  2  3  recall     F1
 ";
         assert_eq!(table, expected);
         assert!(matrix(&[], &[]).to_string().starts_with("truth"));
+    }
+
+    #[test]
+    fn labels_cannot_break_the_table() {
+        let hostile = ["\u{1b}[2Jx", "a\nb\tc", "\u{202E}x", &"long ".repeat(1000)];
+        let table = matrix(&hostile, &[(0, 0), (3, 1)]).to_string();
+        assert_eq!(table.lines().count(), 5);
+        assert!(table.lines().all(|line| line.chars().count() == table.lines().next().unwrap().chars().count()));
+        assert!(!table.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202E}') && table.len() < 500);
     }
 
     #[test]

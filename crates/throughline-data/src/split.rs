@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use throughline_kernels::random::{Philox, Purpose};
 
 use crate::error::{Error, Result};
@@ -15,9 +17,37 @@ pub struct Fractions {
     test: f64,
 }
 
-/// The three parts of something.
+/// One of the three splits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Split {
+    /// What the model is trained on.
+    #[serde(rename = "train")]
+    Train,
+    /// What models are compared on.
+    #[serde(rename = "val")]
+    Validation,
+    /// What the chosen model is measured on.
+    #[serde(rename = "test")]
+    Test,
+}
+
+impl Split {
+    /// All three, in their order.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
+
+    /// `training`, `validation` or `test`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "training",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Something for each of the three splits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Split<T> {
+pub struct Splits<T> {
     /// What the model learns from.
     pub train: T,
     /// What decides between models.
@@ -26,10 +56,19 @@ pub struct Split<T> {
     pub test: T,
 }
 
-impl<T> Split<T> {
+impl<T> Splits<T> {
+    /// That of `split`.
+    pub fn of(&self, split: Split) -> &T {
+        match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+        }
+    }
+
     /// `f` of each part.
-    pub fn map<U>(self, mut f: impl FnMut(T) -> U) -> Split<U> {
-        Split { train: f(self.train), validation: f(self.validation), test: f(self.test) }
+    pub fn map<U>(self, mut f: impl FnMut(T) -> U) -> Splits<U> {
+        Splits { train: f(self.train), validation: f(self.validation), test: f(self.test) }
     }
 }
 
@@ -52,29 +91,29 @@ impl Fractions {
     /// The parts of a sequence of `length` items, in order: training first, then validation, then test.
     ///
     /// Each boundary is the running sum of the shares times `length`, rounded to the nearest item.
-    pub fn ranges(&self, length: usize) -> Split<Range<usize>> {
+    pub fn ranges(&self, length: usize) -> Splits<Range<usize>> {
         let boundary = |share: f64| ((length as f64 * share).round() as usize).min(length);
         let train_end = boundary(self.train);
         let validation_end = boundary(self.train + self.validation);
         let test_end = boundary(self.train + self.validation + self.test);
-        Split { train: 0..train_end, validation: train_end..validation_end, test: validation_end..test_end }
+        Splits { train: 0..train_end, validation: train_end..validation_end, test: validation_end..test_end }
     }
 
     /// The parts of a text, each with its share of the text's units, as [`ranges`](Self::ranges) of them. A boundary
     /// between bytes that falls into a character moves to the beginning of that character.
-    pub fn split_text<'a>(&self, text: &'a str, unit: Unit) -> Split<&'a str> {
+    pub fn split_text<'a>(&self, text: &'a str, unit: Unit) -> Splits<&'a str> {
         let ranges = self.ranges(unit.count(text));
         let [a, b, c] = [ranges.train.end, ranges.validation.end, ranges.test.end].map(|n| beginning(text, unit, n));
-        Split { train: &text[..a], validation: &text[a..b], test: &text[b..c] }
+        Splits { train: &text[..a], validation: &text[a..b], test: &text[b..c] }
     }
 
     /// The parts of a set of labelled examples, given the label of each, as ascending indices. Each class is shuffled
     /// by `seed` and split as [`ranges`](Self::ranges) says, so that all parts have the same mixture of classes up to
     /// rounding. Every class keeps at least one example in the training part.
-    pub fn stratified(&self, labels: &[u32], seed: u64) -> Split<Vec<usize>> {
+    pub fn stratified(&self, labels: &[u32], seed: u64) -> Splits<Vec<usize>> {
         let mut by_class: Vec<(u32, usize)> = labels.iter().copied().zip(0..).collect();
         by_class.sort_unstable();
-        let mut parts = Split::<Vec<usize>>::default();
+        let mut parts = Splits::<Vec<usize>>::default();
         for class in by_class.chunk_by(|a, b| a.0 == b.0) {
             let mut examples: Vec<usize> = class.iter().map(|&(_, example)| example).collect();
             Philox::new(seed, Purpose::Split, u64::from(class[0].0)).stream().shuffle(&mut examples);
@@ -132,16 +171,19 @@ mod tests {
     #[test]
     fn a_sequence_is_cut_in_order() {
         let ranges = Fractions::new(0.9, 0.05, 0.05).unwrap().ranges(1_115_394);
-        assert_eq!(ranges, Split { train: 0..1_003_855, validation: 1_003_855..1_059_624, test: 1_059_624..1_115_394 });
+        assert_eq!(
+            ranges,
+            Splits { train: 0..1_003_855, validation: 1_003_855..1_059_624, test: 1_059_624..1_115_394 }
+        );
         let ranges = Fractions::new(0.5, 0.25, 0.0).unwrap().ranges(8);
-        assert_eq!(ranges, Split { train: 0..4, validation: 4..6, test: 6..6 });
+        assert_eq!(ranges, Splits { train: 0..4, validation: 4..6, test: 6..6 });
     }
 
     #[test]
     fn a_text_is_cut_between_its_units() {
         let halves = Fractions::new(0.5, 0.5, 0.0).unwrap();
         let split = |text, unit| {
-            let Split { train, validation, test } = halves.split_text(text, unit);
+            let Splits { train, validation, test } = halves.split_text(text, unit);
             assert_eq!(test, "");
             (train, validation)
         };

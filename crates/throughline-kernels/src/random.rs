@@ -19,6 +19,8 @@ pub enum Purpose {
     Sample = 5,
     /// Inputs of benchmarks and tests.
     Benchmark = 6,
+    /// Training tokens that become the unknown token; `update` is the epoch.
+    Unknown = 7,
 }
 
 /// One family of random numbers.

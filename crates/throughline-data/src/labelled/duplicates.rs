@@ -3,26 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::labelled::LabelledSet;
-use crate::split::Split;
-
-/// One of the three splits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SplitName {
-    /// What the model is trained on.
-    Train,
-    /// What models are compared on.
-    Validation,
-    /// What the chosen model is measured on.
-    Test,
-}
+use crate::split::{Split, Splits};
 
 /// An example whose text is also in an earlier split: a model that has seen the one is not tested by the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedExample {
     /// The split and the index in it of the first example with this text: of one with the same label, where there is one.
-    pub first: (SplitName, usize),
+    pub first: (Split, usize),
     /// The split and the index in it of the example.
-    pub again: (SplitName, usize),
+    pub again: (Split, usize),
     /// Whether both have the same label. If not, one of them is wrong.
     pub same_label: bool,
 }
@@ -45,10 +34,10 @@ impl LabelledSet {
     }
 }
 
-fn in_order(splits: &Split<LabelledSet>) -> [(SplitName, &LabelledSet); 3] {
-    let Split { train, validation, test } = splits;
+fn in_order(splits: &Splits<LabelledSet>) -> [(Split, &LabelledSet); 3] {
+    let Splits { train, validation, test } = splits;
     assert!(train.labels == validation.labels && train.labels == test.labels, "all splits have the same labels");
-    [(SplitName::Train, train), (SplitName::Validation, validation), (SplitName::Test, test)]
+    [(Split::Train, train), (Split::Validation, validation), (Split::Test, test)]
 }
 
 /// Every example of the validation and test split whose text is in an earlier split, in order, each once.
@@ -56,8 +45,8 @@ fn in_order(splits: &Split<LabelledSet>) -> [(SplitName, &LabelledSet); 3] {
 ///
 /// # Panics
 /// If the sets differ in their labels.
-pub fn shared_examples(splits: &Split<LabelledSet>) -> Vec<SharedExample> {
-    type Place = (SplitName, usize);
+pub fn shared_examples(splits: &Splits<LabelledSet>) -> Vec<SharedExample> {
+    type Place = (Split, usize);
     // By text: the first place of each label, the first of all in front.
     let mut places = HashMap::<&str, Vec<(u32, Place)>>::new();
     let mut shared = Vec::new();
@@ -82,12 +71,12 @@ pub fn shared_examples(splits: &Split<LabelledSet>) -> Vec<SharedExample> {
 ///
 /// # Panics
 /// If the sets differ in their labels.
-pub fn remove_duplicates(splits: &mut Split<LabelledSet>) -> Split<usize> {
+pub fn remove_duplicates(splits: &mut Splits<LabelledSet>) -> Splits<usize> {
     let mut seen = HashSet::new();
     let [train, validation, test] = in_order(splits).map(|(_, set)| -> Vec<bool> {
         set.examples.iter().map(|example| seen.insert((example.label, example.text.as_str()))).collect()
     });
-    Split {
+    Splits {
         train: splits.train.keep(&train),
         validation: splits.validation.keep(&validation),
         test: splits.test.keep(&test),
@@ -114,8 +103,8 @@ mod tests {
         }
     }
 
-    fn splits() -> Split<LabelledSet> {
-        Split {
+    fn splits() -> Splits<LabelledSet> {
+        Splits {
             train: set(&[(0, "x"), (1, "y"), (0, "y"), (0, "x")]),
             validation: set(&[(0, "new"), (0, "y"), (1, "x"), (0, "new")]),
             test: set(&[(0, "new"), (1, "x"), (1, "fresh")]),
@@ -124,7 +113,7 @@ mod tests {
 
     #[test]
     fn equal_examples_of_two_splits_are_named() {
-        use SplitName::{Test, Train, Validation};
+        use Split::{Test, Train, Validation};
         let shared = |first, again, same_label| SharedExample { first, again, same_label };
         let expected = [
             shared((Train, 2), (Validation, 1), true),
@@ -140,7 +129,7 @@ mod tests {
     #[test]
     fn the_first_of_equal_examples_stays() {
         let mut splits = splits();
-        assert_eq!(remove_duplicates(&mut splits), Split { train: 1, validation: 2, test: 2 });
+        assert_eq!(remove_duplicates(&mut splits), Splits { train: 1, validation: 2, test: 2 });
         let left = splits.clone().map(|set| set.examples.into_iter().map(|e| (e.label, e.text)).collect::<Vec<_>>());
         let row = |label, text: &str| (label, text.to_owned());
         assert_eq!(left.train, [row(0, "x"), row(1, "y"), row(0, "y")]);
@@ -164,7 +153,7 @@ mod tests {
             let of = |split| -> Vec<(u32, &str)> {
                 rows.iter().filter(|row| row.0 == split).map(|row| (row.1, row.2.as_str())).collect()
             };
-            let mut splits = Split { train: set(&of(0)), validation: set(&of(1)), test: set(&of(2)) };
+            let mut splits = Splits { train: set(&of(0)), validation: set(&of(1)), test: set(&of(2)) };
             let earlier = |split: usize, text: &str| rows.iter().any(|row| row.0 < split && row.2 == text);
             let count: usize = (1..3).map(|split| of(split).iter().filter(|(_, text)| earlier(split, text)).count()).sum();
             let shared = shared_examples(&splits);

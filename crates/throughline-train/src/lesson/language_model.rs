@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use throughline_data::{NgramModel, Split, Streams, TextReader, UNKNOWN, Vocabulary, first_units};
+use throughline_data::{NgramModel, Split, Streams, TextReader, UNKNOWN, Vocabulary, first_units, join_texts};
 use throughline_kernels::ops::IGNORED;
 use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_kernels::random::{Philox, Purpose};
@@ -92,17 +92,17 @@ impl LanguageModelLesson {
 
 /// The texts at `paths` one after another.
 pub(crate) fn read(reader: &TextReader, paths: &[PathBuf], skipped: &mut usize) -> Result<String> {
-    let mut text = String::new();
+    let mut all = Vec::new();
     for path in paths {
         if path == Path::new(BUILT_IN) {
-            text.push_str(BUILT_IN_TEXT);
+            all.push(BUILT_IN_TEXT.to_owned());
         } else {
             let texts = reader.read(path)?;
             *skipped += texts.skipped.len();
-            text.push_str(&texts.concatenated());
+            all.push(texts.concatenated());
         }
     }
-    Ok(text)
+    Ok(join_texts(all))
 }
 
 /// The text of a part with paths of its own, or what was cut out for it.
@@ -200,7 +200,7 @@ impl Lesson for LanguageModelLesson {
     ) -> (Classified, usize) {
         let index = place.index as usize;
         let (start, scored) = (self.window_start(index), self.scored(index));
-        let piece = self.streams.piece(start..scored.end);
+        let piece = self.streams.window(start..scored.end);
         let batch = Ragged::even(piece.time, self.streams.batch());
         let first_scored = scored.start - start;
         let window = Window { batch: &batch, inputs: &piece.inputs, targets: &piece.targets, first_scored };

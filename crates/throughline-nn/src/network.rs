@@ -5,7 +5,6 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use throughline_kernels::buffer::Buffer;
-use throughline_kernels::cells::CellKind;
 use throughline_kernels::ops::cross_entropy::{IGNORED, RowLoss};
 use throughline_kernels::ops::dropout::Dropout;
 use throughline_kernels::ops::linear::{Linear, LinearGradients};
@@ -134,7 +133,7 @@ impl Network {
 
     /// New parameters. The embedding is normal with deviation 1, or 1/sqrt(I) where the head is tied to it; the head
     /// uniform in ±1/sqrt(D·H), its bias 0; learned initial states are 0. `forget_bias` is added to the input bias of the
-    /// forget gates of an LSTM (Jozefowicz et al. 2015 advise 1).
+    /// forget gates of a cell that has them (Jozefowicz et al. 2015 advise 1).
     pub fn initialise(&self, seed: u64, how: Initialisation, forget_bias: f32) -> Buffer<f32> {
         let mut parameters = self.layout.zeros();
         let recurrent = self.config.recurrent;
@@ -145,9 +144,10 @@ impl Network {
             initialise::uniform(seed, &self.layout, head, inverse_root(recurrent.output()), &mut parameters);
         }
         self.recurrent.initialise(&self.layout, seed, how, &mut parameters);
-        if recurrent.cell == CellKind::Lstm && recurrent.bias {
+        if let Some(gate) = recurrent.cell.gate("forget") {
             for id in self.recurrent.input_biases() {
-                let forget = &mut self.layout.view_mut(&mut parameters, id)[recurrent.hidden..2 * recurrent.hidden];
+                let bias = self.layout.view_mut(&mut parameters, id);
+                let forget = &mut bias[gate * recurrent.hidden..][..recurrent.hidden];
                 forget.iter_mut().for_each(|x| *x += forget_bias);
             }
         }

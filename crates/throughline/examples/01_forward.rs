@@ -43,10 +43,10 @@ fn main() {
     batch.for_each_row(|row, b, t| {
         let step = &steps_by_hand[b][t];
         compare(&run.output[row * HIDDEN..][..HIDDEN], &step.h);
-        // What the engine keeps for the way back is called the tape. It shows every gate of every row; for an LSTM slots
-        // 0 to 3 are i, f, g and o.
-        for (slot, gate) in [step.i, step.f, step.g, step.o].iter().enumerate() {
-            compare(stack.tape(0).slot(0, slot, row), gate);
+        // What the engine keeps for the way back is called the tape. It shows every gate of every row.
+        let gates = [("input", step.i), ("forget", step.f), ("cell", step.g), ("output", step.o)];
+        for (name, gate) in &gates {
+            compare(stack.tape(0).gate(name, 0, row), gate);
         }
     });
     // The state after the last step of each sequence, in our order and not in that of the lengths.
@@ -148,7 +148,7 @@ fn look_at_the_gates(stack: &Stack<f32>, batch: &Ragged) {
     let column = batch.order().iter().position(|&b| b == 1).expect("there is a sequence 1");
     for t in 0..batch.length_of(column) {
         let row = batch.row(t, column);
-        let forget = stack.tape(0).slot(0, 1, row);
+        let forget = stack.tape(0).gate("forget", 0, row);
         let cell_state = stack.tape(0).cell_state(0, row).expect("an LSTM has a cell state");
         println!("  t = {t}   f {forget:6.3?}   c {cell_state:6.3?}");
         assert!(forget.iter().all(|f| (0.0..=1.0).contains(f)), "a gate is a share");

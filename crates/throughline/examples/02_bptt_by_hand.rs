@@ -121,10 +121,10 @@ fn subject(letter: char, name: &'static str, cell: CellKind, gain: f32, forget_b
             let id = layout.find(name).expect("there are biases");
             layout.view_mut(parameters, id).fill(0.0);
         }
-        if cell == CellKind::Lstm {
-            // Gate order i, f, g, o: the forget gate is the second block of H.
+        if let Some(gate) = cell.gate("forget") {
+            // Each gate has a block of H biases.
             let id = layout.find("bias_ih_l0").expect("there are biases");
-            layout.view_mut(parameters, id)[HIDDEN..2 * HIDDEN].fill(forget_bias);
+            layout.view_mut(parameters, id)[gate * HIDDEN..][..HIDDEN].fill(forget_bias);
         }
     });
     Subject { letter, name, stack }

@@ -8,7 +8,7 @@
 
 use throughline_simd::{Element, Lane};
 
-use super::{Backward, Cell, Forward, Operand, Phase, one, sigmoid_slope, tanh_slope};
+use super::{Backward, Cell, ConfigName, Forward, Names, Operand, Phase, PyTorch, one, sigmoid_slope, tanh_slope};
 
 /// GRU, reset after the product. Slots: r, z, n, and the hidden term of n (W_hn h + b_hn).
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,8 +51,14 @@ fn blend_backward<L: Lane>(lane: L, unit: &mut Backward<L::Vector>) {
 
 impl Cell for GruAfter {
     const NAME: &'static str = "gru_after";
+    const NAMES: Names = Names {
+        recipe: "gru",
+        title: "GRU (reset after the product)",
+        config: ConfigName { family: "gru", reset: Some("after"), activation: None },
+        pytorch: PyTorch::Same("torch.nn.GRU"),
+    };
+    const SLOT_NAMES: &'static [&'static str] = &["reset", "update", "new", "hidden_new"];
     const GATES: usize = 3;
-    const SLOTS: usize = 4;
     const HAS_CELL_STATE: bool = false;
     const PHASES: &'static [Phase] = &[Phase { first_gate: 0, slots: &[0, 1, 3], operand: Operand::Hidden }];
 
@@ -79,8 +85,18 @@ impl Cell for GruAfter {
 
 impl Cell for GruBefore {
     const NAME: &'static str = "gru_before";
+    const NAMES: Names = Names {
+        recipe: "gru-before",
+        title: "GRU (reset before the product)",
+        config: ConfigName { family: "gru", reset: Some("before"), activation: None },
+        pytorch: PyTorch::LooksLike {
+            module: "torch.nn.GRU",
+            difference: "Its reset gate acts before the recurrent product, \
+                         `n = tanh(W_in x + b_in + W_hn (r * h) + b_hn)`; that of `torch.nn.GRU` acts after it.",
+        },
+    };
+    const SLOT_NAMES: &'static [&'static str] = &["reset", "update", "new", "reset_hidden"];
     const GATES: usize = 3;
-    const SLOTS: usize = 4;
     const HAS_CELL_STATE: bool = false;
     const PHASES: &'static [Phase] = &[
         Phase { first_gate: 0, slots: &[0, 1], operand: Operand::Hidden },

@@ -7,7 +7,9 @@
 
 use throughline_simd::{Element, Lane};
 
-use super::{Backward, Cell, Forward, Operand, Phase, TINY_STATE, sigmoid_slope, tanh_slope};
+use super::{
+    Backward, Cell, ConfigName, Forward, Names, Operand, Phase, PyTorch, TINY_STATE, sigmoid_slope, tanh_slope,
+};
 
 /// Long short-term memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -15,8 +17,14 @@ pub struct Lstm;
 
 impl Cell for Lstm {
     const NAME: &'static str = "lstm";
+    const NAMES: Names = Names {
+        recipe: "lstm",
+        title: "LSTM",
+        config: ConfigName { family: "lstm", reset: None, activation: None },
+        pytorch: PyTorch::Same("torch.nn.LSTM"),
+    };
+    const SLOT_NAMES: &'static [&'static str] = &["input", "forget", "cell", "output"];
     const GATES: usize = 4;
-    const SLOTS: usize = 4;
     const HAS_CELL_STATE: bool = true;
     const PHASES: &'static [Phase] = &[Phase { first_gate: 0, slots: &[0, 1, 2, 3], operand: Operand::Hidden }];
 

@@ -86,16 +86,60 @@ pub struct Backward<V> {
     pub dc: V,
 }
 
+/// What a cell is called outside the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// In recipes and on the command line.
+    pub recipe: &'static str,
+    /// For people: in model cards and tables.
+    pub title: &'static str,
+    /// In `config.json`.
+    pub config: ConfigName<'static>,
+    /// In PyTorch.
+    pub pytorch: PyTorch,
+}
+
+/// What `config.json` writes of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigName<'a> {
+    /// The key `cell`.
+    pub family: &'a str,
+    /// The key `reset`: where a GRU applies its reset gate.
+    pub reset: Option<&'a str>,
+    /// The key `activation`: what a vanilla RNN applies.
+    pub activation: Option<&'a str>,
+}
+
+/// The module of PyTorch whose weights have the names, shapes and gate order of a cell's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PyTorch {
+    /// It computes the same.
+    Same(&'static str),
+    /// It would load the weights and compute something else.
+    LooksLike {
+        /// The module.
+        module: &'static str,
+        /// Where the two differ, in whole sentences.
+        difference: &'static str,
+    },
+    /// There is none.
+    None,
+}
+
 /// A recurrent cell.
 ///
 /// Slot g < [`GATES`](Self::GATES) takes the input term of gate g; the hidden terms go where the phases say.
 pub trait Cell: Copy + Default + Send + Sync + 'static {
     /// Its name in tests and records.
     const NAME: &'static str;
+    /// Its names elsewhere.
+    const NAMES: Names;
+    /// The name of each slot; the first G are those of the gates. A gate on which a forget bias acts is called `forget`.
+    const SLOT_NAMES: &'static [&'static str];
     /// Gates G: blocks of H rows in `weight_ih` and `weight_hh`.
     const GATES: usize;
     /// Slots S: blocks of H values that the tape keeps for a row.
-    const SLOTS: usize;
+    const SLOTS: usize = Self::SLOT_NAMES.len();
     /// Whether there is a cell state c beside the hidden state h.
     const HAS_CELL_STATE: bool;
     /// The products of a step, in order.
@@ -142,6 +186,14 @@ macro_rules! define_kind {
             pub fn name(self) -> &'static str {
                 match self { $(CellKind::$cell => $cell::NAME),* }
             }
+            /// [`Cell::NAMES`]
+            pub fn names(self) -> Names {
+                match self { $(CellKind::$cell => $cell::NAMES),* }
+            }
+            /// [`Cell::SLOT_NAMES`]
+            pub fn slot_names(self) -> &'static [&'static str] {
+                match self { $(CellKind::$cell => $cell::SLOT_NAMES),* }
+            }
             /// [`Cell::GATES`]
             pub fn gates(self) -> usize {
                 match self { $(CellKind::$cell => $cell::GATES),* }
@@ -173,6 +225,33 @@ macro_rules! define_kind {
 }
 for_each_cell!(define_kind);
 
+impl CellKind {
+    /// The cell of that name in recipes.
+    pub fn from_recipe_name(name: &str) -> Option<CellKind> {
+        Self::ALL.iter().copied().find(|cell| cell.names().recipe == name)
+    }
+
+    /// The cell that `config.json` describes so.
+    pub fn from_config_name(name: ConfigName<'_>) -> Option<CellKind> {
+        Self::ALL.iter().copied().find(|cell| cell.names().config == name)
+    }
+
+    /// The place of a gate among the blocks of H rows of weights and biases; `None` if the cell has no gate of that name.
+    pub fn gate(self, name: &str) -> Option<usize> {
+        self.slot_names()[..self.gates()].iter().position(|&gate| gate == name)
+    }
+
+    /// The slot of that name.
+    ///
+    /// # Panics
+    /// If the cell has none.
+    pub(crate) fn slot(self, name: &str) -> usize {
+        let names = self.slot_names();
+        let slot = names.iter().position(|&slot| slot == name);
+        slot.unwrap_or_else(|| panic!("the cell {} has no gate {name:?}; it has {}", self.name(), names.join(", ")))
+    }
+}
+
 /// a(1 - a), the derivative of the sigmoid at activation a.
 #[inline(always)]
 fn sigmoid_slope<L: Lane>(lane: L, a: L::Vector) -> L::Vector {
@@ -188,4 +267,32 @@ fn tanh_slope<L: Lane>(lane: L, a: L::Vector) -> L::Vector {
 #[inline(always)]
 fn one<L: Lane>() -> L::Element {
     <L::Element as throughline_simd::Element>::ONE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_read_back() {
+        for &cell in CellKind::ALL {
+            let names = cell.names();
+            assert_eq!(CellKind::from_recipe_name(names.recipe), Some(cell));
+            assert_eq!(CellKind::from_config_name(names.config), Some(cell));
+            let titles = CellKind::ALL.iter().filter(|other| other.names().title == names.title);
+            assert_eq!(titles.count(), 1, "{}", names.title);
+            for (slot, name) in cell.slot_names().iter().enumerate() {
+                assert_eq!(cell.slot(name), slot, "{} of {}", name, cell.name());
+                assert_eq!(cell.gate(name), (slot < cell.gates()).then_some(slot));
+            }
+            assert!(cell.gates() <= cell.slots() && cell.slots() <= MAX_SLOTS);
+        }
+        assert_eq!(CellKind::from_recipe_name("transformer"), None);
+    }
+
+    #[test]
+    #[should_panic = "the cell gru_after has no gate \"forget\"; it has reset, update, new, hidden_new"]
+    fn an_unknown_gate_lists_those_there_are() {
+        CellKind::GruAfter.slot("forget");
+    }
 }

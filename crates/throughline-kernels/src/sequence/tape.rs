@@ -1,6 +1,7 @@
 //! The tape: what forward keeps for backward.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use throughline_simd::Element;
 
@@ -21,12 +22,12 @@ pub struct DirectionTape<E> {
 /// The tape of a layer. After a forward pass it shows every gate of every row: a trace is a training forward with its tape
 /// looked at.
 ///
-/// | cell | slot 0 | 1 | 2 | 3 |
-/// |---|---|---|---|---|
-/// | RNN | activation | | | |
-/// | LSTM | i | f | g | o |
-/// | GRU, reset after | r | z | n | W_hn h + b_hn |
-/// | GRU, reset before | r | z | n | r h |
+/// | cell | its gates |
+/// |---|---|
+/// | RNN | `activation` |
+/// | LSTM | `input`, `forget`, `cell`, `output` |
+/// | GRU, reset after | `reset`, `update`, `new`, and `hidden_new`: W_hn h + b_hn |
+/// | GRU, reset before | `reset`, `update`, `new`, and `reset_hidden`: r h |
 #[derive(Debug, Default)]
 pub struct Tape<E> {
     shape: Option<LayerShape>,
@@ -93,31 +94,46 @@ impl<E: Element> Tape<E> {
         self.shape.expect("the tape is empty: run a forward pass with it first")
     }
 
-    /// Slot `slot` of packed row `row` in direction `direction`: H activations.
-    pub fn slot(&self, direction: usize, slot: usize, row: usize) -> &[E] {
+    /// Where a gate of packed row `row` lies.
+    fn place(&self, gate: &str, row: usize) -> Range<usize> {
         let shape = self.shape();
-        assert!(row < self.rows && slot < shape.cell.slots(), "row {row} of {}, slot {slot}", self.rows);
-        let start = row * shape.slot_width() + slot * shape.hidden;
-        &self.directions[direction].slots[start..start + shape.hidden]
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        let start = row * shape.slot_width() + shape.cell.slot(gate) * shape.hidden;
+        start..start + shape.hidden
+    }
+
+    /// The gate of that name (the table above) of packed row `row` in direction `direction`: H activations.
+    ///
+    /// # Panics
+    /// If the cell has no such gate, or there is no such row or direction.
+    pub fn gate(&self, gate: &str, direction: usize, row: usize) -> &[E] {
+        &self.directions[direction].slots[self.place(gate, row)]
     }
 
     /// The cell state c of packed row `row`: H values; `None` for a cell without one.
+    ///
+    /// # Panics
+    /// If there is no such row or direction.
     pub fn cell_state(&self, direction: usize, row: usize) -> Option<&[E]> {
         let shape = self.shape();
         assert!(row < self.rows, "row {row} of {}", self.rows);
         shape.cell.has_cell_state().then(|| &self.directions[direction].cell[row * shape.hidden..][..shape.hidden])
     }
 
-    /// What slot `slot` held before the cell's map; `None` unless the tape was made
+    /// What [`gate`](Self::gate) was before the cell's map; `None` unless the tape was made
     /// [`with_pre_activations`](Self::with_pre_activations).
-    pub fn pre_activation(&self, direction: usize, slot: usize, row: usize) -> Option<&[E]> {
-        let shape = self.shape();
-        assert!(row < self.rows && slot < shape.cell.slots(), "row {row} of {}, slot {slot}", self.rows);
-        let start = row * shape.slot_width() + slot * shape.hidden;
-        self.keep_pre_activations.then(|| &self.directions[direction].pre_activations[start..start + shape.hidden])
+    ///
+    /// # Panics
+    /// As [`gate`](Self::gate).
+    pub fn pre_activation(&self, gate: &str, direction: usize, row: usize) -> Option<&[E]> {
+        let place = self.place(gate, row);
+        self.keep_pre_activations.then(|| &self.directions[direction].pre_activations[place])
     }
 
     /// The step input's extra columns of packed row `row`.
+    ///
+    /// # Panics
+    /// If there is no such row or direction.
     pub fn extra(&self, direction: usize, row: usize) -> &[E] {
         let shape = self.shape();
         assert!(row < self.rows, "row {row} of {}", self.rows);

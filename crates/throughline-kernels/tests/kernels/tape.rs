@@ -60,12 +60,15 @@ fn check(cell: CellKind) {
     let y = run(&mut plain);
     assert_same_bits("y", &run(&mut tape), &y);
     assert_eq!((tape.rows(), plain.rows()), (batch.rows(), batch.rows()));
-    assert!(plain.pre_activation(0, 0, 0).is_none());
+    assert!(plain.pre_activation(cell.slot_names()[0], 0, 0).is_none());
 
     for direction in 0..directions {
         batch.for_each_row(|row, b, t| {
-            let before: Vec<Vec<f64>> =
-                (0..cell.slots()).map(|slot| tape.pre_activation(direction, slot, row).unwrap().to_vec()).collect();
+            let before: Vec<Vec<f64>> = cell
+                .slot_names()
+                .iter()
+                .map(|gate| tape.pre_activation(gate, direction, row).unwrap().to_vec())
+                .collect();
             let first = if direction == 0 { t == 0 } else { t + 1 == lengths[b] };
             let previous = if direction == 0 { t.wrapping_sub(1) } else { t + 1 };
             let column = batch.order().iter().position(|&sequence| sequence == b).unwrap();
@@ -73,14 +76,15 @@ fn check(cell: CellKind) {
                 true => &states[..hidden],
                 false => &y[batch.row(previous, column) * directions * hidden + direction * hidden..][..hidden],
             };
-            for (slot, want) in activations(cell, &before, h).iter().enumerate() {
-                let name = format!("slot {slot} of {} at step {t} of sequence {b}", cell.name());
-                assert_close(&name, tape.slot(direction, slot, row), want, TOLERANCE);
-                assert_same_bits(&name, plain.slot(direction, slot, row), tape.slot(direction, slot, row));
+            for (gate, want) in cell.slot_names().iter().zip(&activations(cell, &before, h)) {
+                let name = format!("{gate} of {} at step {t} of sequence {b}", cell.name());
+                assert_close(&name, tape.gate(gate, direction, row), want, TOLERANCE);
+                assert_same_bits(&name, plain.gate(gate, direction, row), tape.gate(gate, direction, row));
             }
             assert_eq!(tape.cell_state(direction, row).is_some(), cell.has_cell_state());
             if let Some(c) = tape.cell_state(direction, row) {
-                let h: Vec<f64> = c.iter().zip(tape.slot(direction, 3, row)).map(|(c, o)| o * c.tanh()).collect();
+                let h: Vec<f64> =
+                    c.iter().zip(tape.gate("output", direction, row)).map(|(c, o)| o * c.tanh()).collect();
                 assert_close("h = o tanh(c)", &y[(row * directions + direction) * hidden..][..hidden], &h, TOLERANCE);
             }
         });

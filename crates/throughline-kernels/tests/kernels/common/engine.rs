@@ -213,8 +213,8 @@ impl<E: Element> Problem<E> {
         for direction in 0..shape.directions {
             batch.for_each_row(|row, sequence, _| {
                 let solution = &mut solutions[sequence];
-                for slot in 0..shape.cell.slots() {
-                    solution.slots.extend_from_slice(tape.slot(direction, slot, row));
+                for gate in shape.cell.slot_names() {
+                    solution.slots.extend_from_slice(tape.gate(gate, direction, row));
                 }
                 solution.c.extend(tape.cell_state(direction, row).into_iter().flatten());
                 solution.d_slots.extend(row_gradients.row(&shape, direction, row).into_iter().flatten());

@@ -51,6 +51,9 @@ pub enum Error {
     /// The texts cannot be read or used.
     #[error(transparent)]
     Data(#[from] throughline_data::Error),
+    /// A trained model cannot be used.
+    #[error(transparent)]
+    Model(#[from] throughline_infer::Error),
     /// The run was stopped from outside after it had saved a checkpoint.
     #[error("interrupted after update {step}; {} can be resumed from there", run.display())]
     Interrupted {

@@ -1,20 +1,16 @@
 //! Training for Throughline: recipes, schedules, truncated BPTT, run folders, checkpoints.
 //!
 //! A [`Recipe`] says what to train and how; a [`RunFolder`] keeps what comes of it: the resolved recipe, the metrics, the
-//! checkpoint and the finished model with its card.
+//! checkpoint and the finished model with its card. What a task has of its own is its [`Learn`] in [`tasks`].
 #![forbid(unsafe_code)]
 
-pub mod card;
-pub mod checkpoint;
 mod digest;
 mod error;
+mod evaluate;
 mod files;
-mod generate;
-mod lesson;
-pub mod metrics;
-mod model;
+mod learn;
 pub mod recipe;
-mod run_folder;
+mod run;
 pub mod schedule;
 pub mod settings;
 pub mod tasks;
@@ -22,16 +18,15 @@ pub mod tasks;
 mod testing;
 mod trainer;
 
-pub use checkpoint::Progress;
 pub use digest::Digest;
 pub use error::{Error, Origin, RecipeError, Result};
+pub use evaluate::{Report, evaluate};
 pub use files::{check_replaceable, read_at_most, replace, write_atomically};
-pub use generate::generate;
-pub use lesson::{BUILT_IN, Evaluation, Lesson, Model, Place};
-pub use metrics::{MetricsLog, Part, Row};
-pub use model::{Prediction, Report, TrainedModel};
+pub use learn::{DataRecord, Description, Learn, Learned, Measured, Place, SplitRecord};
 pub use recipe::Recipe;
-pub use run_folder::{RunFolder, RunLock};
+pub use run::card::{Card, Score};
+pub use run::checkpoint::{self, Progress, Reached};
+pub use run::folder::{RunFolder, RunLock};
+pub use run::metrics::{MetricsLog, Row, read_rows};
 pub use schedule::Plateau;
-pub use throughline_nn::config::Task;
-pub use trainer::{Event, Outcome, resume, train};
+pub use trainer::{End, Event, Outcome, resume_task as resume, train_task as train};

@@ -28,14 +28,13 @@ use toml::{Table, Value};
 pub use check::Check;
 pub(crate) use check::{LARGEST_COUNT, LARGEST_SIZE, LONGEST_WINDOW};
 pub use document::{commented, settings_page};
-use options::AnyOptions;
-pub use options::{Read, SettingsOf, Tables, TaskOptions, TaskSettings};
+pub use options::{AnyOptions, Read, Tables, TaskOptions, TaskSettings, read_options};
 pub use sections::{General, Optimiser, OptimiserKind, Schedule, ScheduleKind, Train};
 pub use settings::{Key, Settings};
 pub(crate) use settings::{options, settings};
 pub use throughline_nn::checkpointing::Checkpointing;
 pub use throughline_nn::initialise::Initialisation;
-pub use throughline_nn::recurrent::InitialState;
+pub use throughline_nn::layers::recurrent::InitialState;
 
 /// What to train, on what and how.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::fmt::Debug;
-use std::marker::PhantomData;
 
 use toml::Table;
 
@@ -26,8 +25,6 @@ pub trait Tables: Clone + Debug + Default + PartialEq + Send + Sync + 'static {
 pub trait TaskOptions: Tables {
     /// The task's name in recipes and files.
     const NAME: &'static str;
-    /// What the task is, in a line for people: the object of "train ...".
-    const ABOUT: &'static str;
     /// Keys, or tables, that do not decide the numbers of a run, so that they may change when it is resumed.
     const MAY_CHANGE: &'static [&'static str] = &[];
 
@@ -110,29 +107,7 @@ pub trait TaskSettings: Sync {
     fn read(&self, recipe: &Table) -> Read<Box<dyn AnyOptions>>;
 }
 
-/// The task with the options `O`.
-#[derive(Debug)]
-pub struct SettingsOf<O>(PhantomData<fn() -> O>);
-
-impl<O> SettingsOf<O> {
-    /// The only value.
-    pub const TASK: Self = Self(PhantomData);
-}
-
-impl<O: TaskOptions> TaskSettings for SettingsOf<O> {
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
-
-    fn about(&self) -> &'static str {
-        O::ABOUT
-    }
-
-    fn defaults(&self) -> Box<dyn AnyOptions> {
-        Box::new(O::default())
-    }
-
-    fn read(&self, recipe: &Table) -> Read<Box<dyn AnyOptions>> {
-        Ok(Box::new(O::read(recipe)?))
-    }
+/// The options `O` in a recipe that has all their keys.
+pub fn read_options<O: TaskOptions>(recipe: &Table) -> Read<Box<dyn AnyOptions>> {
+    Ok(Box::new(O::read(recipe)?))
 }

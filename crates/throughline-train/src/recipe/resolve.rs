@@ -14,7 +14,7 @@ use super::check::Origins;
 use super::nearest::nearest;
 use super::table::{dotted_keys, value_at, value_at_mut};
 use super::{Recipe, TaskSettings};
-use crate::tasks::{self, TASKS};
+use crate::tasks::{self, TASKS, Task};
 use crate::{Error, Origin, RecipeError, Result, read_at_most};
 
 /// No recipe is larger, in bytes.
@@ -154,10 +154,11 @@ fn assemble(assignments: Vec<Assignment>) -> Result<Recipe> {
 
 /// The task that was given last; all that were given must exist.
 fn task_of(assignments: &[Assignment]) -> Result<&'static dyn TaskSettings> {
-    let mut last = None;
+    let mut last: Option<&dyn TaskSettings> = None;
     for Assignment { value, origin, .. } in assignments.iter().filter(|given| given.key == "task") {
         let found = value.as_str().and_then(tasks::find);
-        last = Some(found.ok_or_else(|| Error::recipe(origin, "task", tasks_in_words(TASKS), value))?);
+        let task = found.ok_or_else(|| Error::recipe(origin, "task", tasks_in_words(TASKS), value))?;
+        last = Some(task);
     }
     last.ok_or_else(|| Error::recipe(&Origin::Default, "task", tasks_in_words(TASKS), "nothing"))
 }
@@ -165,11 +166,12 @@ fn task_of(assignments: &[Assignment]) -> Result<&'static dyn TaskSettings> {
 /// The task called `name`.
 pub(super) fn find_task(name: &str) -> Result<&'static dyn TaskSettings> {
     let found = format!("{name:?}");
-    tasks::find(name).ok_or_else(|| Error::recipe(&Origin::Default, "task", tasks_in_words(TASKS), found))
+    let task = tasks::find(name);
+    Ok(task.ok_or_else(|| Error::recipe(&Origin::Default, "task", tasks_in_words(TASKS), found))?)
 }
 
 /// `"lm", "classify" or "tag"`.
-fn tasks_in_words(tasks: &[&dyn TaskSettings]) -> String {
+fn tasks_in_words(tasks: &[&dyn Task]) -> String {
     let names: Vec<String> = tasks.iter().map(|task| format!("{:?}", task.name())).collect();
     match names.split_last() {
         Some((last, before)) if !before.is_empty() => format!("{} or {last}", before.join(", ")),

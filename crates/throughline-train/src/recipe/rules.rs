@@ -3,7 +3,8 @@
 use super::check::{Check, LARGEST_COUNT, LARGEST_SIZE, LONGEST_WINDOW, Origins};
 use super::table::{dotted_keys, value_at};
 use super::{Checkpointing, OptimiserKind, Recipe, ScheduleKind};
-use crate::{Result, run_folder};
+use crate::Result;
+use crate::run::name;
 
 /// TOML has no larger whole number.
 const LARGEST_INTEGER: u64 = i64::MAX as u64;
@@ -31,7 +32,7 @@ impl Recipe {
 
     fn check_general(&self, check: &Check<'_>) -> Result<()> {
         if !self.name.is_empty() {
-            check.require("name", run_folder::is_name(&self.name), run_folder::NAME_RULE, &self.name)?;
+            check.require("name", name::is_name(&self.name), name::NAME_RULE, &self.name)?;
         }
         check.within("seed", self.seed, 0..=LARGEST_INTEGER)?;
         check.within("threads", self.threads, 0..=1024)?;

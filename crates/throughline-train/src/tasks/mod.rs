@@ -1,15 +1,112 @@
-//! The tasks: what each has of its own lies in its folder.
+//! The tasks: what each has of its own for training lies in its folder, and a line in [`TASKS`] registers it. What serves
+//! its models is in [`throughline_infer::tasks`].
 
 pub mod classify;
 pub mod lm;
 pub mod shared;
 
-use crate::recipe::{SettingsOf, TaskSettings};
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use throughline_infer::{Info, Model, Serve};
+use toml::Table;
+
+use crate::evaluate::{self, Report};
+use crate::learn::Learn;
+use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
+use crate::trainer::{self, Event, Outcome};
+use crate::{Recipe, Result, RunFolder};
 
 /// Every task, in the order in which people read of them.
-pub static TASKS: &[&dyn TaskSettings] = &[&SettingsOf::<lm::Options>::TASK, &SettingsOf::<classify::Options>::TASK];
+pub static TASKS: &[&dyn Task] = &[&TaskOf::<lm::Text>::TASK, &TaskOf::<classify::Texts>::TASK];
 
 /// The task called `name`.
-pub fn find(name: &str) -> Option<&'static dyn TaskSettings> {
+pub fn find(name: &str) -> Option<&'static dyn Task> {
     TASKS.iter().copied().find(|task| task.name() == name)
+}
+
+/// A task as the rest of the program sees it.
+pub trait Task: TaskSettings {
+    /// What people are told of it.
+    fn info(&self) -> &'static Info;
+
+    /// See [`train`](crate::train()).
+    fn train(&self, recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome>;
+
+    /// See [`resume`](crate::resume()).
+    fn resume(
+        &self,
+        recipe: Recipe,
+        folder: &RunFolder,
+        stop: &AtomicBool,
+        watch: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Outcome>;
+
+    /// See [`evaluate`](crate::evaluate()).
+    fn evaluate(&self, folder: &RunFolder, recipe: &Recipe, model: &Model, paths: &[PathBuf]) -> Result<Report>;
+}
+
+/// The task of `L`.
+pub struct TaskOf<L>(PhantomData<fn() -> L>);
+
+impl<L> TaskOf<L> {
+    /// The only value.
+    pub const TASK: Self = Self(PhantomData);
+}
+
+impl<L: Learn> TaskSettings for TaskOf<L> {
+    fn name(&self) -> &'static str {
+        L::Options::NAME
+    }
+
+    fn about(&self) -> &'static str {
+        L::Serve::INFO.about
+    }
+
+    fn defaults(&self) -> Box<dyn AnyOptions> {
+        Box::new(L::Options::default())
+    }
+
+    fn read(&self, recipe: &Table) -> Read<Box<dyn AnyOptions>> {
+        read_options::<L::Options>(recipe)
+    }
+}
+
+impl<L: Learn> Task for TaskOf<L> {
+    fn info(&self) -> &'static Info {
+        &L::Serve::INFO
+    }
+
+    fn train(&self, recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+        trainer::train::<L>(recipe, stop, watch)
+    }
+
+    fn resume(
+        &self,
+        recipe: Recipe,
+        folder: &RunFolder,
+        stop: &AtomicBool,
+        watch: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Outcome> {
+        trainer::resume::<L>(recipe, folder, stop, watch)
+    }
+
+    fn evaluate(&self, folder: &RunFolder, recipe: &Recipe, model: &Model, paths: &[PathBuf]) -> Result<Report> {
+        evaluate::measure::<L>(folder, recipe, model, paths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What trains a task and what serves its models are registered in two lists.
+    #[test]
+    fn every_task_is_trained_and_served() {
+        let trained: Vec<&str> = TASKS.iter().map(|task| task.name()).collect();
+        let served: Vec<&str> = throughline_infer::tasks::ALL.iter().map(|entry| entry.info.name).collect();
+        assert_eq!(trained, served);
+        assert!(TASKS.iter().all(|task| task.name() == task.info().name));
+    }
 }

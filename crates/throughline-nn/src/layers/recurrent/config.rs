@@ -65,8 +65,3 @@ impl RecurrentConfig {
         LayerShape { cell: self.cell, input, extra: 0, hidden: self.hidden, directions: self.directions() }
     }
 }
-
-/// The gate that `forget_bias` is added to, if the cell has one.
-pub(super) fn forget_gate(cell: CellKind) -> Option<usize> {
-    (cell == CellKind::Lstm).then_some(1)
-}

@@ -26,8 +26,6 @@ use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{DirectionWeights, PackedLayer, Ragged};
 use throughline_kernels::{Element, Isa};
 
-use config::forget_gate;
-
 use crate::error::{Error, Result};
 use crate::initialise::{self, Initialisation, Initialise};
 use crate::module::{Call, Context, Cpu, Dropout, Gradients, Layer, Module, Pass, Start, Step, TapeSetting, Visit};
@@ -207,7 +205,7 @@ impl Layer for Recurrent {
                     initialise::orthogonal(seed, layout, weight_hh, parameters);
                 }
             }
-            if let (Some([bias_ih, _]), Some(forget)) = (ids.biases, forget_gate(cell)) {
+            if let (Some([bias_ih, _]), Some(forget)) = (ids.biases, cell.gate("forget")) {
                 let gate = forget * hidden..(forget + 1) * hidden;
                 layout.view_mut(parameters, bias_ih)[gate].iter_mut().for_each(|x| *x += how.forget_bias);
             }

@@ -1,5 +1,234 @@
-//! Classification of texts.
+//! Classification of texts: ragged batches of texts of like length.
 
 mod options;
+mod read;
 
-pub use options::{Examples, Options, Pooling, Reading};
+pub use options::{Examples, Options, Reading};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use throughline_data::{
+    LabelledSet, LengthBuckets, NaiveBayes, NaiveBayesOptions, Split, Splits, UnknownReplacement, Vocabulary,
+    majority_class, shared_examples,
+};
+use throughline_infer::tasks::{Classify, classify};
+use throughline_infer::{Dropouts, Runner, TextEncoder};
+use throughline_nn::heads::Loss;
+use throughline_nn::initialise::Initialise;
+use throughline_nn::module::Pass;
+use throughline_nn::network::Wanted;
+
+use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, SplitRecord};
+use crate::run::card::{Score, grouped};
+use crate::tasks::shared::{skipped_notes, text_counts};
+use crate::{Digest, Error, Recipe, Result};
+
+/// The data of a classifier.
+pub struct Texts {
+    options: Options,
+    config: classify::Config,
+    encoder: classify::Encoder,
+    splits: Splits<classify::Texts>,
+    record: DataRecord,
+    data: read::Labelled,
+    unknown: UnknownReplacement,
+    buckets: LengthBuckets,
+    /// The batches of the epoch that runs, and which it is.
+    epoch: Option<(u64, Vec<Vec<usize>>)>,
+    batch: classify::Batch,
+}
+
+/// The tokens and classes of examples.
+fn encode(encoder: &TextEncoder, longest: usize, set: &LabelledSet) -> classify::Texts {
+    let tokens = set.examples.iter().map(|example| encoder.encode_example(&example.text, longest)).collect();
+    classify::Texts { tokens, classes: set.classes() }
+}
+
+/// Takes a set into a digest: texts and the names of their classes, in their order.
+fn digest(set: &LabelledSet, digest: &mut Digest) -> usize {
+    for example in &set.examples {
+        for text in [&set.labels[example.label as usize], &example.text] {
+            digest.tokens(&[text.len() as u32]);
+            digest.bytes(text.as_bytes());
+        }
+    }
+    set.examples.len()
+}
+
+/// A text that does not fit the memory must not end the program later.
+fn check_lengths(config: &classify::Config, set: &LabelledSet, texts: &classify::Texts) -> Result<()> {
+    let longest = config.longest();
+    let Some(index) = texts.tokens.iter().position(|tokens| tokens.len() > longest) else { return Ok(()) };
+    let expected = format!("at most {longest} units, which is what fits the memory for one text; set data.max_length");
+    let found = format!("{} units", texts.tokens[index].len());
+    Err(Error::file(set.place(index).as_ref(), "text", expected, found))
+}
+
+impl Learn for Texts {
+    type Serve = Classify;
+    type Options = Options;
+
+    fn read(recipe: &Recipe) -> Result<Self> {
+        let options = recipe.options::<Options>().clone();
+        let data = read::Labelled::read(&options, recipe.seed)?;
+        let Options { data: text, model, examples, reading } = &options;
+        let training = data.splits.train.examples.iter().map(|example| example.text.as_str());
+        let vocabulary = Vocabulary::build(text.unit, training, text.vocabulary())?;
+        let config = classify::Config {
+            recurrent: model.settings(reading.bidirectional),
+            vocabulary: vocabulary.len(),
+            classes: data.splits.train.labels.len(),
+            pooling: reading.pooling,
+            max_length: examples.max_length,
+            text: text.rules(),
+        };
+        let labels = data.splits.train.labels.clone();
+        let encoder = classify::Encoder { text: TextEncoder { rules: text.rules(), vocabulary }, labels };
+        let encoded = |set: &LabelledSet| -> Result<classify::Texts> {
+            let texts = encode(&encoder.text, examples.max_length, set);
+            check_lengths(&config, set, &texts)?;
+            Ok(texts)
+        };
+        let Splits { train, validation, test } = &data.splits;
+        let splits = Splits { train: encoded(train)?, validation: encoded(validation)?, test: encoded(test)? };
+        let record = DataRecord::of("texts", Splits { train, validation, test }, |set, into| digest(set, into));
+        let training = splits.train.tokens.iter().map(Vec::as_slice);
+        let unknown = UnknownReplacement::new(training, text.unknown_probability(), recipe.seed);
+        let lengths = splits.train.tokens.iter().map(Vec::len).collect();
+        let buckets = LengthBuckets::new(lengths, recipe.train.batch, recipe.seed);
+        let (epoch, batch) = (None, classify::Batch::default());
+        Ok(Self { options, config, encoder, splits, record, data, unknown, buckets, epoch, batch })
+    }
+
+    /// The format of the files.
+    fn write_down(&self, recipe: &mut Recipe) {
+        recipe.options_mut::<Options>().examples.format = Some(self.data.splits.train.format);
+    }
+
+    fn config(&self) -> &classify::Config {
+        &self.config
+    }
+
+    fn encoder(&self) -> &classify::Encoder {
+        &self.encoder
+    }
+
+    fn dropouts(recipe: &Recipe) -> Dropouts {
+        recipe.options::<Options>().model.dropouts()
+    }
+
+    fn initialise(recipe: &Recipe) -> Initialise {
+        recipe.options::<Options>().model.initialise(recipe.seed)
+    }
+
+    fn updates_per_epoch(&self) -> u64 {
+        self.buckets.batches() as u64
+    }
+
+    fn learn(&mut self, place: Place, pass: Pass, runner: &mut Runner<'_, Classify>, gradients: &mut [f32]) -> Learned {
+        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != place.epoch) {
+            self.epoch = Some((place.epoch, self.buckets.epoch(place.epoch)));
+        }
+        let (_, batches) = self.epoch.as_ref().expect("the epoch was just made");
+        let indices = &batches[place.index as usize];
+        let (set, unknown) = (&self.splits.train, self.unknown.epoch(place.epoch));
+        let mut texts: Vec<Vec<u32>> = indices.iter().map(|&index| set.tokens[index].clone()).collect();
+        for (tokens, &index) in texts.iter_mut().zip(indices) {
+            unknown.replace(index as u64, tokens);
+        }
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let targets: Vec<u32> = indices.iter().map(|&index| set.classes[index]).collect();
+        self.batch.set(&texts);
+        let Runner { network, weights, workspace } = runner;
+        let loss = network.learn(*weights, self.batch.input(), Wanted::new(&targets), pass, gradients, workspace);
+        Learned { loss, units: self.batch.rows() }
+    }
+
+    fn data(&self, split: Split) -> &classify::Texts {
+        self.splits.of(split)
+    }
+
+    fn baselines(&self) -> Result<Vec<Score>> {
+        let train = &self.splits.train;
+        let tokens: Vec<&[u32]> = train.tokens.iter().map(|text| &text[..]).collect();
+        let labels = &self.encoder.labels;
+        let options = NaiveBayesOptions::of(self.encoder.text.vocabulary.unit());
+        let bayes = NaiveBayes::fit(&tokens, &train.classes, labels.len(), options);
+        let majority = majority_class(&train.classes).map_or(0, |(class, _)| class);
+        let mut scores = Vec::new();
+        for split in [Split::Validation, Split::Test] {
+            let set = self.splits.of(split);
+            if set.tokens.is_empty() {
+                continue;
+            }
+            let bayes: Vec<u32> = set.tokens.iter().map(|text| bayes.predict(text)).collect();
+            let majority = vec![majority; set.tokens.len()];
+            for (method, predictions) in [("majority class", majority), ("n-gram naive Bayes", bayes)] {
+                let (_, metrics) = classify::confusion(labels, &set.classes, &predictions);
+                scores.push(Score { method: method.to_owned(), split, metrics });
+            }
+        }
+        Ok(scores)
+    }
+
+    fn training_metrics(loss: &Loss) -> BTreeMap<String, f64> {
+        BTreeMap::from([("accuracy".to_owned(), loss.correct / loss.weight)])
+    }
+
+    fn record(&self) -> DataRecord {
+        self.record.clone()
+    }
+
+    fn describe(&self) -> Description {
+        let vocabulary = &self.encoder.text.vocabulary;
+        let of_split = |split: Split| {
+            let set = self.splits.of(split);
+            let units = text_counts(vocabulary.unit(), set.tokens.iter().flatten());
+            (format!("{} split", split.name()), format!("{} texts of {units}", grouped(set.tokens.len())))
+        };
+        let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
+        data.push(("format".to_owned(), self.data.splits.train.format.to_string()));
+        data.push(("vocabulary".to_owned(), format!("{} {}s", grouped(vocabulary.len()), vocabulary.unit().name())));
+        data.push(("classes".to_owned(), grouped(self.encoder.labels.len())));
+        let counts = [("duplicates removed", self.data.duplicates), ("blank texts left out", self.data.blank)];
+        data.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(what, n)| (what.to_owned(), grouped(n))));
+        data.extend(skipped_notes(&self.data.skipped).map(|note| ("left out".to_owned(), note)));
+        let warnings = read::warning_of_shared(&self.data.splits, &shared_examples(&self.data.splits));
+        Description {
+            data,
+            warnings: warnings.into_iter().collect(),
+            ..self.options.model.describe(&self.options.data, self.options.reading.bidirectional)
+        }
+    }
+
+    fn measured(
+        recipe: &Recipe,
+        config: &classify::Config,
+        encoder: &classify::Encoder,
+        paths: &[PathBuf],
+    ) -> Result<Measured<classify::Texts>> {
+        let options = recipe.options::<Options>();
+        let (set, what, mut notes) = if paths.is_empty() {
+            let data = read::Labelled::read(options, recipe.seed)?;
+            read::check_labels(options, &data.splits.test.labels, &encoder.labels)?;
+            (data.splits.test, "test split".to_owned(), Vec::new())
+        } else {
+            let set = read::reader(options, Some(encoder.labels.clone()))?.read(paths)?;
+            let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            let notes = if set.blank > 0 { vec![format!("{} blank texts left out", set.blank)] } else { Vec::new() };
+            (set, names.join(", "), notes)
+        };
+        if !paths.is_empty() {
+            notes.extend(skipped_notes(&set.skipped));
+        }
+        let data = encode(&encoder.text, config.max_length, &set);
+        check_lengths(config, &set, &data)?;
+        let record = paths.is_empty().then(|| {
+            let mut sum = Digest::default();
+            let count = digest(&set, &mut sum);
+            SplitRecord { count, digest: sum.finish() }
+        });
+        Ok(Measured { data, what, notes, record })
+    }
+}

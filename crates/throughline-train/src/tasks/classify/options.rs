@@ -1,7 +1,9 @@
 //! The settings of classifiers.
 
-use serde::{Deserialize, Serialize};
 use throughline_data::Format;
+use throughline_infer::Serve;
+use throughline_infer::tasks::Classify;
+use throughline_nn::layers::Pooling;
 
 use crate::Result;
 use crate::recipe::{Check, LARGEST_COUNT, Recipe, TaskOptions, options, settings};
@@ -45,33 +47,14 @@ settings! {
         /// Read in both directions.
         bidirectional: bool = true,
         /// What of the last layer the class is predicted from: `"last-states"` (the state in which each direction ends),
-        /// `"last"` (the output at the last unit), `"mean"` or `"max"` (of the outputs at all units) or `"attention"` (their
-        /// mean with learned weights).
+        /// `"last"` (the output of each direction at the unit that it reads last), `"mean"` or `"max"` (of the outputs at all
+        /// units) or `"attention"` (their mean with learned weights).
         pooling: Pooling = Pooling::LastStates,
     }
 }
 
-/// How the outputs at all units of a text become one vector.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Pooling {
-    /// `"last-states"`: the state in which each direction ends.
-    #[default]
-    LastStates,
-    /// `"last"`: the output at the last unit.
-    Last,
-    /// `"mean"`: the mean over all units.
-    Mean,
-    /// `"max"`: the largest value over all units.
-    Max,
-    /// `"attention"`: the mean over all units with learned weights.
-    Attention,
-}
-
 impl TaskOptions for Options {
-    const NAME: &'static str = "classify";
-    const ABOUT: &'static str = "a classifier: it tells the class of a text";
+    const NAME: &'static str = Classify::INFO.name;
 
     fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()> {
         self.data.check(check)?;

@@ -1,5 +1,229 @@
-//! Language modelling: the next unit of a text.
+//! Language modelling on one long text: parallel streams, the state kept from update to update, truncated BPTT.
 
 mod options;
+mod read;
 
 pub use options::{Options, OutputLayer, Sample, Windows};
+pub use read::BUILT_IN;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use throughline_data::{NgramModel, Split, Splits, Streams, UnknownReplacement, Vocabulary};
+use throughline_infer::tasks::lm::{Continuation, generate, metrics};
+use throughline_infer::tasks::{LanguageModel, lm};
+use throughline_infer::{Dropouts, Runner, Serve, TextEncoder};
+use throughline_kernels::random::{Philox, Purpose};
+use throughline_kernels::sequence::Ragged;
+use throughline_nn::decode::Sampling;
+use throughline_nn::heads::Loss;
+use throughline_nn::initialise::Initialise;
+use throughline_nn::module::{Pass, TapeSetting};
+use throughline_nn::network::{Input, Wanted};
+use throughline_nn::state::State;
+
+use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, SplitRecord};
+use crate::run::card::{Score, grouped};
+use crate::tasks::shared::{skipped_notes, text_counts};
+use crate::{Digest, Recipe, Result};
+
+/// The data of a language model.
+pub struct Text {
+    options: Options,
+    seed: u64,
+    config: lm::Config,
+    encoder: TextEncoder,
+    splits: Splits<Vec<u32>>,
+    record: DataRecord,
+    skipped: Vec<throughline_data::Skipped>,
+    streams: Streams,
+    unknown: UnknownReplacement,
+    /// The state at which the next window starts.
+    state: State<f32>,
+}
+
+fn digest(text: &str, into: &mut Digest) {
+    into.bytes(text.as_bytes());
+}
+
+impl Text {
+    /// The steps of each stream that update `index` of an epoch learns from.
+    fn scored(&self, index: usize) -> std::ops::Range<usize> {
+        let stride = self.options.windows.stride;
+        let start = index * stride;
+        start..self.streams.length().min(start + stride)
+    }
+
+    /// Where the window of update `index` starts: so that it ends with the scored steps and is no longer than the window.
+    fn window_start(&self, index: usize) -> usize {
+        let scored = self.scored(index);
+        scored.start.min(scored.end.saturating_sub(self.options.windows.gradient_window()))
+    }
+}
+
+impl Learn for Text {
+    type Serve = LanguageModel;
+    type Options = Options;
+
+    fn read(recipe: &Recipe) -> Result<Self> {
+        let options = recipe.options::<Options>().clone();
+        let read::Texts { splits: texts, skipped } = read::Texts::read(&options)?;
+        let Options { data, model, output, windows, .. } = &options;
+        let vocabulary = Vocabulary::build(data.unit, [texts.train.as_str()], data.vocabulary())?;
+        let counted = format!("{}s", data.unit.name());
+        let record = DataRecord::of(&counted, texts.clone(), |text, into| {
+            digest(text, into);
+            data.unit.count(text)
+        });
+        let encoder = TextEncoder { rules: data.rules(), vocabulary };
+        let splits = texts.map(|text| encoder.encode(&text));
+        read::check_length(&options, recipe.train.batch, &splits)?;
+        let config = lm::Config {
+            recurrent: model.settings(false),
+            vocabulary: encoder.vocabulary.len(),
+            tied: output.tied,
+            text: data.rules(),
+        };
+        let streams = Streams::new(splits.train.clone(), recipe.train.batch, windows.stride)?;
+        let unknown = UnknownReplacement::new([&splits.train[..]], data.unknown_probability(), recipe.seed);
+        let shape = LanguageModel::network(&config, Dropouts::default()).state_shape();
+        let (state, seed) = (State::new(&shape, recipe.train.batch), recipe.seed);
+        Ok(Self { options, seed, config, encoder, splits, record, skipped, streams, unknown, state })
+    }
+
+    fn config(&self) -> &lm::Config {
+        &self.config
+    }
+
+    fn encoder(&self) -> &TextEncoder {
+        &self.encoder
+    }
+
+    fn dropouts(recipe: &Recipe) -> Dropouts {
+        recipe.options::<Options>().model.dropouts()
+    }
+
+    fn initialise(recipe: &Recipe) -> Initialise {
+        recipe.options::<Options>().model.initialise(recipe.seed)
+    }
+
+    fn updates_per_epoch(&self) -> u64 {
+        self.streams.steps() as u64
+    }
+
+    /// Reads a window from the state saved at its start, takes the loss of its newest `stride` steps, and saves the state
+    /// at which the next window starts. The first windows of an epoch start at the beginning, from the initial state.
+    fn learn(
+        &mut self,
+        place: Place,
+        pass: Pass,
+        runner: &mut Runner<'_, LanguageModel>,
+        gradients: &mut [f32],
+    ) -> Learned {
+        let index = place.index as usize;
+        let (start, scored) = (self.window_start(index), self.scored(index));
+        let window = self.streams.window_with_unknown(start..scored.end, &self.unknown, place.epoch);
+        let (streams, first) = (self.streams.batch(), scored.start - start);
+        let rows = Ragged::even(window.time, streams);
+        let input = Input { rows: &rows, x: &window.inputs[..], start: (start > 0).then_some(&self.state) };
+        let wanted = Wanted { scored: Some(first * streams..rows.rows()), ..Wanted::new(&window.targets[..]) };
+        let next = (index + 1 < self.streams.steps()).then(|| self.window_start(index + 1) - start);
+        let Runner { network, weights, workspace } = runner;
+        if let Some(next) = next {
+            network.set(workspace, TapeSetting::KeepStateAfter(next));
+        }
+        let loss = network.learn(*weights, input, wanted, pass, gradients, workspace);
+        if let Some(next) = next {
+            network.state_after(&rows, next, workspace, &mut self.state);
+        }
+        Learned { loss, units: scored.len() * streams }
+    }
+
+    fn data(&self, split: Split) -> &Vec<u32> {
+        self.splits.of(split)
+    }
+
+    fn baselines(&self) -> Result<Vec<Score>> {
+        let mut scores = Vec::new();
+        for (method, order) in [("unigram", 1), ("interpolated bigram", 2), ("interpolated trigram", 3)] {
+            let model = NgramModel::fit(&self.splits.train, self.encoder.vocabulary.len(), order)?;
+            for split in [Split::Validation, Split::Test] {
+                let tokens = self.splits.of(split);
+                if tokens.len() > 1 {
+                    let loss = model.entropy(tokens)?;
+                    let mut metrics = metrics(loss);
+                    metrics.insert("loss".to_owned(), loss);
+                    scores.push(Score { method: method.to_owned(), split, metrics });
+                }
+            }
+        }
+        Ok(scores)
+    }
+
+    fn training_metrics(loss: &Loss) -> BTreeMap<String, f64> {
+        metrics(loss.sum / loss.weight)
+    }
+
+    fn sample(&self, step: u64, runner: &mut Runner<'_, LanguageModel>) -> Option<String> {
+        let sample = &self.options.sample;
+        if !sample.every_evaluation {
+            return None;
+        }
+        let sampling = Sampling { temperature: sample.temperature, ..Sampling::default() };
+        let continuation = Continuation { prompt: &sample.prompt, length: sample.length, sampling };
+        let random = Philox::new(self.seed, Purpose::Sample, step).stream();
+        let mut text = sample.prompt.clone();
+        generate(runner, &self.encoder, continuation, random, &mut |more| {
+            text.push_str(more);
+            Ok::<(), std::convert::Infallible>(())
+        })
+        .ok()?;
+        Some(text)
+    }
+
+    fn state(&self) -> Option<&State<f32>> {
+        Some(&self.state)
+    }
+
+    fn state_mut(&mut self) -> Option<&mut State<f32>> {
+        Some(&mut self.state)
+    }
+
+    fn record(&self) -> DataRecord {
+        self.record.clone()
+    }
+
+    fn describe(&self) -> Description {
+        let vocabulary = &self.encoder.vocabulary;
+        let of_split =
+            |split: Split| (format!("{} split", split.name()), text_counts(vocabulary.unit(), self.splits.of(split)));
+        let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
+        data.push(("vocabulary".to_owned(), format!("{} {}s", grouped(vocabulary.len()), vocabulary.unit().name())));
+        data.extend(skipped_notes(&self.skipped).map(|note| ("left out".to_owned(), note)));
+        Description { data, ..self.options.model.describe(&self.options.data, false) }
+    }
+
+    fn measured(
+        recipe: &Recipe,
+        _: &lm::Config,
+        encoder: &TextEncoder,
+        paths: &[PathBuf],
+    ) -> Result<Measured<Vec<u32>>> {
+        let options = recipe.options::<Options>();
+        let (text, what, notes) = if paths.is_empty() {
+            let texts = read::Texts::read(options)?;
+            (texts.splits.test, "test split".to_owned(), Vec::new())
+        } else {
+            let mut skipped = Vec::new();
+            let text = read::join(&options.data.reader()?, paths, &mut skipped)?;
+            let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            (text, names.join(", "), skipped_notes(&skipped).collect())
+        };
+        let record = paths.is_empty().then(|| {
+            let mut sum = Digest::default();
+            digest(&text, &mut sum);
+            SplitRecord { count: options.data.unit.count(&text), digest: sum.finish() }
+        });
+        Ok(Measured { data: encoder.encode(&text), what, notes, record })
+    }
+}

@@ -1,5 +1,8 @@
 //! The settings of language models.
 
+use throughline_infer::Serve;
+use throughline_infer::tasks::LanguageModel;
+
 use crate::Result;
 use crate::recipe::{Check, LONGEST_WINDOW, Recipe, TaskOptions, options, settings};
 use crate::tasks::shared::{RecurrentModel, TextData};
@@ -60,8 +63,7 @@ impl Windows {
 }
 
 impl TaskOptions for Options {
-    const NAME: &'static str = "lm";
-    const ABOUT: &'static str = "a language model: it predicts the next unit of a text";
+    const NAME: &'static str = LanguageModel::INFO.name;
     const MAY_CHANGE: &'static [&'static str] = &["sample"];
 
     fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()> {

@@ -6,3 +6,4 @@ mod text;
 
 pub use recurrent::RecurrentModel;
 pub use text::{Normalise, TextData};
+pub(crate) use text::{skipped_notes, text_counts};

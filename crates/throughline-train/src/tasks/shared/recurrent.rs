@@ -1,12 +1,15 @@
 //! `[model]` of tasks whose model is an embedding under a recurrent stack.
 
-use throughline_kernels::cells::CellKind;
-use throughline_nn::initialise::Initialisation;
-use throughline_nn::network::Dropouts;
-use throughline_nn::recurrent::{InitialState, RecurrentConfig};
+use throughline_data::Unit;
+use throughline_infer::{Dropouts, RecurrentSettings};
+use throughline_kernels::cells::{CellKind, Names, PyTorch};
+use throughline_nn::initialise::{Initialisation, Initialise};
+use throughline_nn::layers::recurrent::InitialState;
 
 use super::cell;
+use super::text::TextData;
 use crate::Result;
+use crate::learn::Description;
 use crate::recipe::{Check, LARGEST_SIZE, Recipe, settings};
 
 settings! {
@@ -42,22 +45,61 @@ settings! {
 
 impl RecurrentModel {
     /// The recurrent stack, in one direction or both.
-    pub fn config(&self, bidirectional: bool) -> RecurrentConfig {
-        RecurrentConfig {
+    pub fn settings(&self, bidirectional: bool) -> RecurrentSettings {
+        RecurrentSettings {
             cell: self.cell,
             input: self.embedding,
             hidden: self.hidden,
             layers: self.layers,
             bidirectional,
             bias: self.bias,
-            dropout: self.dropout as f32,
             initial_state: self.initial_state,
         }
     }
 
-    /// Dropout outside the recurrent stack.
+    /// What training drops.
     pub fn dropouts(&self) -> Dropouts {
-        Dropouts { embedding: self.embedding_dropout as f32, output: self.output_dropout as f32 }
+        Dropouts {
+            embedding: self.embedding_dropout as f32,
+            layers: self.dropout as f32,
+            output: self.output_dropout as f32,
+        }
+    }
+
+    /// How the parameters begin.
+    pub fn initialise(&self, seed: u64) -> Initialise {
+        Initialise { seed, recurrent: self.initialise, forget_bias: self.forget_bias as f32 }
+    }
+
+    /// What people are told of the network and of where the texts are.
+    pub(crate) fn describe(&self, data: &TextData, bidirectional: bool) -> Description {
+        let Names { title, pytorch, .. } = self.cell.names();
+        let direction = if bidirectional { "bidirectional " } else { "" };
+        let layers = if self.layers == 1 { "layer" } else { "layers" };
+        let sizes = [
+            ("cell", title.to_owned()),
+            ("embedding", self.embedding.to_string()),
+            ("hidden units", self.hidden.to_string()),
+            ("layers", self.layers.to_string()),
+            ("directions", if bidirectional { "2" } else { "1" }.to_owned()),
+            (
+                "dropout (embedding, between layers, output)",
+                format!("{}, {}, {}", self.embedding_dropout, self.dropout, self.output_dropout),
+            ),
+        ];
+        Description {
+            network: format!("{direction}{title}, {} {layers} of {} hidden units", self.layers, self.hidden),
+            files: data.paths.clone(),
+            sizes: sizes.into_iter().map(|(what, value)| (what.to_owned(), value)).collect(),
+            exchange: exchange(pytorch),
+            units: match data.unit {
+                Unit::Word => "words",
+                Unit::Byte => "bytes",
+                _ => "characters",
+            }
+            .to_owned(),
+            ..Description::default()
+        }
     }
 
     /// Checks the ranges, and the products of sizes before anything of such a size is made.
@@ -69,7 +111,7 @@ impl RecurrentModel {
         check.share_below_one("model.embedding_dropout", self.embedding_dropout)?;
         check.share_below_one("model.output_dropout", self.output_dropout)?;
         check.within("model.forget_bias", self.forget_bias, -10.0..=10.0)?;
-        let stack = self.config(bidirectional);
+        let stack = self.settings(bidirectional).config(0.0);
         let weights = stack.layers as f64 * (4 * stack.output()) as f64 * (stack.output() + stack.hidden) as f64;
         let largest = "sizes of at most 2^32 recurrent weights (model.layers, model.hidden)";
         check.require("model.hidden", weights <= 4_294_967_296.0, largest, self.hidden)?;
@@ -88,5 +130,34 @@ impl RecurrentModel {
             _ => return None,
         };
         (!used).then_some(with)
+    }
+}
+
+/// How the recurrent layers' weights go to PyTorch.
+fn exchange(pytorch: PyTorch) -> String {
+    match pytorch {
+        PyTorch::Same(module) => {
+            format!(
+                "The weights in `model.safetensors` under `rnn.` have the names, shapes and gate order of `{module}`.\n"
+            )
+        }
+        PyTorch::LooksLike { module, difference } => format!(
+            "**Do not load this model as PyTorch's `{module}`.** {difference} Names and shapes of the weights agree, so they \
+             would load, and the outputs would be wrong.\n"
+        ),
+        PyTorch::None => "PyTorch has no module that computes these recurrent layers.\n".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_cell_that_differs_warns_against_pytorch() {
+        for &cell in CellKind::ALL {
+            let warns = exchange(cell.names().pytorch).contains("Do not load this model");
+            assert_eq!(warns, cell == CellKind::GruBefore, "{cell:?}");
+        }
     }
 }

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use throughline_data::Unit;
+use throughline_data::{Fractions, Skipped, TextReader, TextRules, UNKNOWN, Unit, VocabularyOptions};
 
 use crate::Result;
 use crate::recipe::{Check, LARGEST_COUNT, settings};
+use crate::run::card::grouped;
 
 settings! {
     /// Table `[data]`: where the texts are, how they are divided into splits and how they become units.
@@ -31,11 +32,13 @@ settings! {
         max_vocabulary: usize = 0,
         /// How often a unit must occur in the training split to enter the vocabulary, at least 1.
         min_count: usize = 1,
-        /// Probability, 0 to below 1, with which a unit that occurs once in the training split is read as the unknown one while
-        /// training, so that the model learns what to make of units it has never seen. The default is that of Kiperwasser and
-        /// Goldberg (2016) for a word that occurs once, 0.25 / (1 + 0.25): enough that even the few such characters of a text
-        /// train the unknown unit within some epochs, and so little that such words are still learned.
-        unknown: f64 = 0.2,
+        /// Probability, 0 to below 1, with which a unit that is rare in the training split is read as the unknown one while
+        /// training, so that the model learns what to make of units it has never seen. Rare are the units that occur once, or
+        /// as seldom as any, and then the probability is so many times smaller. `"auto"`: 0.2 for words, which is that of
+        /// Kiperwasser and Goldberg (2016) for a word that occurs once, 0.25 / (1 + 0.25); 0 for characters, of which few are
+        /// rare and none may be lost; bytes are never unknown.
+        #[serde(with = "auto_or_probability")]
+        unknown: Option<f64> = None,
         /// Use only so many units (of a running text) or examples, from the first; 0: all.
         limit: usize = 0,
     }
@@ -77,13 +80,124 @@ impl TextData {
         let vocabulary = self.max_vocabulary != 1 && self.max_vocabulary <= largest;
         check.require("data.max_vocabulary", vocabulary, format!("0, or 2 to {largest}"), self.max_vocabulary)?;
         check.within("data.min_count", self.min_count, 1..=largest)?;
-        check.share_below_one("data.unknown", self.unknown)?;
+        check.share_below_one("data.unknown", self.unknown.unwrap_or(0.0))?;
         check.within("data.limit", self.limit, 0..=largest)
+    }
+
+    /// How texts are cleaned.
+    pub fn rules(&self) -> TextRules {
+        TextRules { nfc: self.normalise == Normalise::Nfc }
+    }
+
+    /// What reads the files.
+    ///
+    /// # Errors
+    /// If there is no such encoding.
+    pub fn reader(&self) -> Result<TextReader> {
+        Ok(TextReader::default().encoding(&self.encoding)?.with_rules(self.rules()))
+    }
+
+    /// What the vocabulary holds. Bytes have no choice: there are 256.
+    pub fn vocabulary(&self) -> VocabularyOptions {
+        match self.unit {
+            Unit::Byte => VocabularyOptions::default(),
+            _ => VocabularyOptions {
+                max_size: (self.max_vocabulary > 0).then_some(self.max_vocabulary),
+                min_count: self.min_count as u64,
+            },
+        }
+    }
+
+    /// The probability with which a rare unit is read as unknown while training.
+    pub fn unknown_probability(&self) -> f64 {
+        match (self.unit, self.unknown) {
+            (Unit::Byte, _) => 0.0,
+            (_, Some(probability)) => probability,
+            (Unit::Word, None) => 0.2,
+            (_, None) => 0.0,
+        }
+    }
+
+    /// The shares of the splits of `paths`. A split with paths of its own is not cut; its share stays with the training split.
+    ///
+    /// # Errors
+    /// If the shares make no splits.
+    pub fn fractions(&self) -> Result<Fractions> {
+        let [mut train, mut validation, mut test] = self.split;
+        if !self.validation.is_empty() {
+            train += std::mem::take(&mut validation);
+        }
+        if !self.test.is_empty() {
+            train += std::mem::take(&mut test);
+        }
+        Ok(Fractions::new(train.min(1.0), validation, test)?)
     }
 
     /// With what `key` has an effect, if it has none.
     pub(crate) fn unused(&self, key: &str) -> Option<&'static str> {
         let of_vocabulary = matches!(key, "data.max_vocabulary" | "data.min_count" | "data.unknown");
         (of_vocabulary && self.unit == Unit::Byte).then_some("data.unit = \"char\" or \"word\"")
+    }
+}
+
+/// How many units there are, and how many of them are unknown, in words.
+pub(crate) fn text_counts<'a>(unit: Unit, tokens: impl IntoIterator<Item = &'a u32>) -> String {
+    let (mut count, mut unknown) = (0_usize, 0_usize);
+    for &token in tokens {
+        count += 1;
+        unknown += usize::from(token == UNKNOWN);
+    }
+    let unknown = if unknown > 0 { format!(", {} unknown", grouped(unknown)) } else { String::new() };
+    format!("{} {}s{unknown}", grouped(count), unit.name())
+}
+
+/// What was not read, a note for each of the first few and one for the rest.
+pub(crate) fn skipped_notes(skipped: &[Skipped]) -> impl Iterator<Item = String> {
+    const NAMED: usize = 10;
+    let more = skipped.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("and {} more files or folders", grouped(more)));
+    skipped.iter().take(NAMED).map(ToString::to_string).chain(more).collect::<Vec<_>>().into_iter()
+}
+
+/// [`TextData::unknown`] in TOML: `None` is `"auto"`.
+mod auto_or_probability {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Unexpected, Visitor};
+    use serde::{Serialize, Serializer};
+
+    const AUTO: &str = "auto";
+
+    pub fn serialize<S: Serializer>(probability: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {
+        match probability {
+            Some(probability) => probability.serialize(serializer),
+            None => AUTO.serialize(serializer),
+        }
+    }
+
+    struct AutoOrProbability;
+
+    impl Visitor<'_> for AutoOrProbability {
+        type Value = Option<f64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a number from 0 to below 1, or \"{AUTO}\"")
+        }
+
+        fn visit_f64<E: Error>(self, probability: f64) -> Result<Option<f64>, E> {
+            Ok(Some(probability))
+        }
+
+        fn visit_i64<E: Error>(self, probability: i64) -> Result<Option<f64>, E> {
+            Ok(Some(probability as f64))
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Option<f64>, E> {
+            if text == AUTO { Ok(None) } else { Err(E::invalid_value(Unexpected::Str(text), &self)) }
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+        deserializer.deserialize_any(AutoOrProbability)
     }
 }

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
+use throughline_data::Split;
 
 use crate::{Error, Result, write_atomically};
 
@@ -20,7 +21,7 @@ pub struct Row {
     /// Epoch of the last update, from 1.
     pub epoch: u64,
     /// What the row was measured on.
-    pub split: Part,
+    pub split: Split,
     /// Mean loss in nats per unit (`lm`) or per example (`classify`).
     #[serde(deserialize_with = "null_is_nan")]
     pub loss: f64,
@@ -39,20 +40,6 @@ pub struct Row {
     /// The task's own metrics, each a key of its own: `perplexity`, `bits_per_unit`, `accuracy`, `macro_f1`, ...
     #[serde(flatten, deserialize_with = "nulls_are_nan")]
     pub metrics: BTreeMap<String, f64>,
-}
-
-/// Part of the data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Part {
-    /// What the model learns from.
-    #[serde(rename = "train")]
-    Training,
-    /// What decides which state of the model is kept.
-    #[serde(rename = "val")]
-    Validation,
-    /// What is looked at once, at the end.
-    #[serde(rename = "test")]
-    Test,
 }
 
 fn null_is_nan<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
@@ -122,7 +109,7 @@ impl MetricsLog {
     /// As [`read_rows`] and [`write_atomically`].
     pub fn open(path: &Path, step: u64) -> Result<Self> {
         if path.exists() {
-            let stays = |row: &Row| row.step < step || (row.step == step && row.split != Part::Test);
+            let stays = |row: &Row| row.step < step || (row.step == step && row.split != Split::Test);
             let kept = read_lines(path)?.into_iter().filter(|(row, _)| stays(row)).map(|(_, line)| line);
             write_atomically(path, kept.collect::<String>().as_bytes())?;
         }
@@ -154,7 +141,7 @@ mod tests {
         Row {
             step,
             epoch: 1,
-            split: Part::Validation,
+            split: Split::Validation,
             loss: 1.5,
             lr: 0.002,
             grad_norm: 0.25,

@@ -1,19 +1,24 @@
 //! Checkpoints: all that a stopped run needs to go on as if it had never stopped, in one file.
 //!
-//! The file is a safetensors file of named f32 tensors (parameters, optimiser moments, carried state). Its metadata holds, as
+//! The file is a safetensors file of named f32 tensors (parameters, optimiser moments, the state of streams). Its metadata holds, as
 //! JSON under one key, the format version and the [`Progress`]; so the numbers and the place in the data cannot part.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 
+use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 
+use throughline_data::Split;
+
+use crate::learn::DataRecord;
 use crate::{Error, Plateau, Result, read_at_most, replace};
 
 /// Version of the format; a reader takes no other.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 /// The key in the metadata.
 const METADATA_KEY: &str = "throughline_checkpoint";
 /// Bytes of the file's header beside the tensors' entries, at most.
@@ -37,18 +42,22 @@ pub struct Progress {
     pub seconds: f64,
     /// Evaluations done.
     pub evaluations: u64,
-    /// Evaluations since the one with the lowest score.
+    /// Evaluations since the best one.
     pub evaluations_since_best: u64,
-    /// Lowest validation score so far: the loss of a language model in nats, the error rate of a classifier.
-    pub best_score: Option<f64>,
+    /// What the untrained model reached on the validation split.
+    pub untrained: Option<Reached>,
+    /// The best that an update reached there.
+    pub best: Option<Reached>,
     /// The update after which the last evaluation was.
     pub evaluated_at: Option<u64>,
     /// State of the learning rate schedule.
     pub plateau: Plateau,
     /// Sums for the next row about the training part.
     pub recent: Recent,
-    /// [`Digest`](crate::Digest) of the training data.
-    pub data_digest: String,
+    /// Updates that the run was to have when the checkpoint was written.
+    pub planned: u64,
+    /// What identifies the data.
+    pub data: DataRecord,
     /// [`Recipe::identity`](crate::Recipe::identity).
     pub recipe_digest: String,
 }
@@ -59,10 +68,10 @@ pub struct Progress {
 pub struct Recent {
     /// Sum of the losses, in nats.
     pub loss: f64,
-    /// What was scored: units or texts.
-    pub count: u64,
-    /// How many of them the model predicted rightly.
-    pub correct: u64,
+    /// The weight of what the losses are of: units or texts.
+    pub weight: f64,
+    /// The weight of what the model predicted rightly.
+    pub correct: f64,
     /// Sum of the gradient norms before clipping.
     pub grad_norm: f64,
     /// Updates.
@@ -71,9 +80,28 @@ pub struct Recent {
     pub learning_rate: f64,
 }
 
+/// What a model reached on the validation split, and after which update.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reached {
+    /// Updates before.
+    pub step: u64,
+    /// What the best model has least of: the loss of a language model in nats, the error rate of a classifier.
+    pub score: f64,
+    /// Mean loss in nats, which decides between equal scores.
+    pub loss: f64,
+}
+
+impl Reached {
+    /// Whether this is better: a lower score, or the same with a lower loss.
+    pub fn beats(&self, other: &Self) -> bool {
+        self.score < other.score || (self.score == other.score && self.loss < other.loss)
+    }
+}
+
 impl Progress {
-    /// The beginning of a run.
-    pub fn start(data_digest: String, recipe_digest: String) -> Self {
+    /// The beginning of a run of `planned` updates.
+    pub fn start(planned: u64, data: DataRecord, recipe_digest: String) -> Self {
         Self {
             step: 0,
             epoch: 0,
@@ -82,26 +110,39 @@ impl Progress {
             seconds: 0.0,
             evaluations: 0,
             evaluations_since_best: 0,
-            best_score: None,
+            untrained: None,
+            best: None,
             evaluated_at: None,
             plateau: Plateau::default(),
             recent: Recent::default(),
-            data_digest,
+            planned,
+            data,
             recipe_digest,
         }
     }
 
-    /// Counts an evaluation; whether its score is the lowest so far.
-    pub fn observe(&mut self, score: f64) -> bool {
-        let best = score < self.best_score.unwrap_or(f64::INFINITY);
+    /// Counts an evaluation; whether it is the best of a trained model so far. What the untrained model reached never is.
+    pub fn observe(&mut self, reached: Reached) -> bool {
+        self.evaluations += 1;
+        if reached.step == 0 {
+            self.untrained = Some(reached);
+            return false;
+        }
+        let best = self.best.is_none_or(|best| reached.beats(&best));
         if best {
-            self.best_score = Some(score);
-            self.evaluations_since_best = 0;
+            (self.best, self.evaluations_since_best) = (Some(reached), 0);
         } else {
             self.evaluations_since_best += 1;
         }
-        self.evaluations += 1;
         best
+    }
+
+    /// Whether an update is better than no update at all.
+    pub fn beat_the_start(&self) -> bool {
+        match (self.best, self.untrained) {
+            (Some(best), Some(untrained)) => best.beats(&untrained),
+            _ => false,
+        }
     }
 
     /// Checks that the place in the data exists.
@@ -110,8 +151,7 @@ impl Progress {
     /// [`Error::File`] if the position lies outside an epoch of `updates_per_epoch`, or does not fit the step.
     pub fn check_place(&self, path: &Path, updates_per_epoch: u64) -> Result<()> {
         let place = self.epoch.checked_mul(updates_per_epoch).and_then(|updates| updates.checked_add(self.position));
-        let counters =
-            [self.tokens, self.evaluations, self.evaluations_since_best, self.recent.updates, self.recent.count];
+        let counters = [self.tokens, self.evaluations, self.evaluations_since_best, self.recent.updates];
         let sane = counters.iter().all(|&counter| counter <= 1 << 53);
         if sane && self.position < updates_per_epoch && place == Some(self.step) {
             return Ok(());
@@ -124,15 +164,18 @@ impl Progress {
     /// Checks that the checkpoint at `path` belongs to this data and this recipe.
     ///
     /// # Errors
-    /// [`Error::File`] naming which of them has changed.
-    pub fn check_digests(&self, path: &Path, data_digest: &str, recipe_digest: &str) -> Result<()> {
-        let pairs = [("data", &self.data_digest, data_digest), ("recipe", &self.recipe_digest, recipe_digest)];
-        for (what, then, now) in pairs {
-            if then != now {
-                let expected =
-                    format!("the {what} the run began with (digest {then}); start a new run for other {what}");
-                return Err(Error::file(path, what, expected, format_args!("digest {now}")));
-            }
+    /// [`Error::File`] saying what has changed.
+    pub fn check_origin(&self, path: &Path, data: &DataRecord, recipe_digest: &str) -> Result<()> {
+        if let Some(differences) = self.data.differences(data, &Split::ALL) {
+            let expected = "the data that the run began with; start a new run for other data";
+            return Err(Error::file(path, "data", expected, differences));
+        }
+        if self.recipe_digest != recipe_digest {
+            let expected = format_args!(
+                "the recipe that the run began with (digest {}); start a new run for another recipe",
+                self.recipe_digest
+            );
+            return Err(Error::file(path, "recipe", expected, format_args!("digest {recipe_digest}")));
         }
         Ok(())
     }
@@ -221,6 +264,27 @@ pub fn load(path: &Path, expected: &[(String, Vec<usize>)]) -> Result<(Progress,
     }
     let tensors = expected.iter().map(|(name, shape)| read_tensor(path, &file, name, shape)).collect::<Result<_>>()?;
     Ok((progress, tensors))
+}
+
+/// Reads the progress alone of the checkpoint at `path`, whatever its tensors are.
+///
+/// # Errors
+/// As [`load`].
+pub fn peek(path: &Path) -> Result<Progress> {
+    let io = |action| Error::io(path, action);
+    let mut file = File::open(path).map_err(io("open"))?;
+    let mut length = [0; 8];
+    let damaged = |found: String| Error::file(path, "checkpoint", "a whole safetensors file", found);
+    file.read_exact(&mut length).map_err(|error| damaged(error.to_string()))?;
+    let length = u64::from_le_bytes(length);
+    if length > LARGEST_METADATA {
+        return Err(damaged(format!("a header of {length} bytes")));
+    }
+    let mut header = Vec::new();
+    file.take(length).read_to_end(&mut header).map_err(io("read"))?;
+    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| damaged(error.to_string()))?;
+    let json = metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+    read_progress(path, json.map(String::as_str))
 }
 
 fn largest_file(expected: &[(String, Vec<usize>)]) -> u64 {

@@ -1,0 +1,248 @@
+//! What a task brings to training: its data, the order in which it learns from them, its baselines. What serves a trained
+//! model is the task's [`Serve`]; the [`trainer`](crate::trainer) does everything else for all tasks alike.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use throughline_data::{Split, Splits};
+use throughline_infer::{Dropouts, Runner, Serve};
+use throughline_nn::heads::Loss;
+use throughline_nn::initialise::Initialise;
+use throughline_nn::module::Pass;
+use throughline_nn::state::{State, StateArray};
+
+use crate::recipe::TaskOptions;
+use crate::run::card::Score;
+use crate::{Digest, Recipe, Result};
+
+/// Which update of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Epochs completed before it.
+    pub epoch: u64,
+    /// Updates before it in its epoch.
+    pub index: u64,
+}
+
+/// What one update was made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Learned {
+    /// Its loss.
+    pub loss: Loss,
+    /// How many units were read.
+    pub units: usize,
+}
+
+/// What identifies the data of a split.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitRecord {
+    /// Units of a text, or examples.
+    pub count: usize,
+    /// [`Digest`] of all that is in it.
+    pub digest: String,
+}
+
+/// What identifies the data of a run; kept in `data.json` and in the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataRecord {
+    /// What a count is of, in the plural: `characters`, `texts`.
+    pub counted: String,
+    /// The training split.
+    pub train: SplitRecord,
+    /// The validation split.
+    pub validation: SplitRecord,
+    /// The test split.
+    pub test: SplitRecord,
+}
+
+impl DataRecord {
+    /// A record of `splits`, each of which is taken in by `take`, with its count.
+    pub fn of<D>(counted: &str, splits: Splits<D>, take: impl Fn(&D, &mut Digest) -> usize) -> Self {
+        let Splits { train, validation, test } = splits.map(|split| {
+            let mut digest = Digest::default();
+            let count = take(&split, &mut digest);
+            SplitRecord { count, digest: digest.finish() }
+        });
+        Self { counted: counted.to_owned(), train, validation, test }
+    }
+
+    /// The record of one split.
+    pub fn of_split(&self, split: Split) -> &SplitRecord {
+        match split {
+            Split::Train => &self.train,
+            Split::Validation => &self.validation,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// What of `splits` is not as it is `now`, in words; `None` where all are the same.
+    pub fn differences(&self, now: &Self, splits: &[Split]) -> Option<String> {
+        let of_split = |&split: &Split| {
+            let (then, now) = (self.of_split(split), now.of_split(split));
+            let (name, counted) = (split.name(), &self.counted);
+            if then.count != now.count {
+                return Some(format!("the {name} split has {} {counted} and had {}", now.count, then.count));
+            }
+            (then.digest != now.digest)
+                .then(|| format!("the {name} split has other {counted}, {} as before", now.count))
+        };
+        let differences: Vec<String> = splits.iter().filter_map(of_split).collect();
+        (!differences.is_empty()).then(|| differences.join("; "))
+    }
+}
+
+/// What people are told of a model and its data, in a run's output and on its card.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Description {
+    /// What the network is, in words: `bidirectional LSTM, 2 layers of 256 hidden units`.
+    pub network: String,
+    /// Files and folders of the data.
+    pub files: Vec<PathBuf>,
+    /// Sizes of the network by name.
+    pub sizes: Vec<(String, String)>,
+    /// What is in the data, by name.
+    pub data: Vec<(String, String)>,
+    /// What may be wrong with the data, a sentence each.
+    pub warnings: Vec<String>,
+    /// How the weights go elsewhere.
+    pub exchange: String,
+    /// What the model reads: `characters`.
+    pub units: String,
+}
+
+/// Data to be measured on.
+#[derive(Debug)]
+pub struct Measured<D> {
+    /// The data, encoded.
+    pub data: D,
+    /// What they are: `test split`, or the files.
+    pub what: String,
+    /// What was left out of them or may be wrong with them, a sentence each.
+    pub notes: Vec<String>,
+    /// Of the run's own data, what identifies them now.
+    pub record: Option<SplitRecord>,
+}
+
+/// A task in training: the data of a run.
+pub trait Learn: Sized + 'static {
+    /// Its models in use.
+    type Serve: Serve;
+    /// Its settings.
+    type Options: TaskOptions;
+
+    /// Reads the data of a recipe.
+    ///
+    /// # Errors
+    /// If a file cannot be read or used, or there is too little in it.
+    fn read(recipe: &Recipe) -> Result<Self>;
+
+    /// Writes down in the recipe what was found out from the data, so that it is not guessed anew.
+    fn write_down(&self, recipe: &mut Recipe) {
+        let _ = recipe;
+    }
+
+    /// The model that fits the data and the recipe.
+    fn config(&self) -> &<Self::Serve as Serve>::Config;
+
+    /// From inputs to what the network reads.
+    fn encoder(&self) -> &<Self::Serve as Serve>::Encoder;
+
+    /// What training drops.
+    fn dropouts(recipe: &Recipe) -> Dropouts;
+
+    /// How the parameters begin.
+    fn initialise(recipe: &Recipe) -> Initialise;
+
+    /// Updates in an epoch.
+    fn updates_per_epoch(&self) -> u64;
+
+    /// Adds the gradients of one update to `gradients`.
+    fn learn(
+        &mut self,
+        place: Place,
+        pass: Pass,
+        runner: &mut Runner<'_, Self::Serve>,
+        gradients: &mut [f32],
+    ) -> Learned;
+
+    /// The data of a split, to measure a model on.
+    fn data(&self, split: Split) -> &<Self::Serve as Serve>::Data;
+
+    /// What simple methods reach on the validation and the test split.
+    ///
+    /// # Errors
+    /// If there are too few data for one of them.
+    fn baselines(&self) -> Result<Vec<Score>>;
+
+    /// The task's metrics of a training loss.
+    fn training_metrics(loss: &Loss) -> BTreeMap<String, f64>;
+
+    /// What the model writes after an evaluation, for a task that has such a thing. The same for the same step.
+    fn sample(&self, step: u64, runner: &mut Runner<'_, Self::Serve>) -> Option<String> {
+        let _ = (step, runner);
+        None
+    }
+
+    /// What must be kept between updates beside the parameters.
+    fn state(&self) -> Option<&State<f32>> {
+        None
+    }
+
+    /// The same, to take up a run again.
+    fn state_mut(&mut self) -> Option<&mut State<f32>> {
+        None
+    }
+
+    /// What identifies the data.
+    fn record(&self) -> DataRecord;
+
+    /// What people are told.
+    fn describe(&self) -> Description;
+
+    /// Data to measure a trained model on: the files at `paths`, or the test split of the run's own data if there are none.
+    ///
+    /// # Errors
+    /// If the data cannot be read or used, or do not fit the model.
+    fn measured(
+        recipe: &Recipe,
+        config: &<Self::Serve as Serve>::Config,
+        encoder: &<Self::Serve as Serve>::Encoder,
+        paths: &[PathBuf],
+    ) -> Result<Measured<<Self::Serve as Serve>::Data>>;
+}
+
+/// Names, shapes and numbers of a state, for a checkpoint.
+pub(crate) fn state_tensors(state: &State<f32>) -> impl Iterator<Item = (String, Vec<usize>, &[f32])> {
+    let streams = state.streams();
+    let tensor = move |array: &'_ StateArray<f32>| (format!("state.{}", array.name()), vec![streams, array.width()]);
+    state.arrays().iter().map(move |array| {
+        let (name, shape) = tensor(array);
+        (name, shape, array.values())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(train: &str, test: &str) -> DataRecord {
+        let splits = Splits { train: train.to_owned(), validation: "val".to_owned(), test: test.to_owned() };
+        DataRecord::of("characters", splits, |text, digest| {
+            digest.bytes(text.as_bytes());
+            text.len()
+        })
+    }
+
+    #[test]
+    fn what_differs_is_said_split_by_split() {
+        let then = record("abc", "def");
+        assert_eq!(then.differences(&record("abc", "def"), &Split::ALL), None);
+        let both = then.differences(&record("abcd", "dex"), &Split::ALL).unwrap();
+        let want = "the training split has 4 characters and had 3; the test split has other characters, 3 as before";
+        assert_eq!(both, want);
+        assert_eq!(then.differences(&record("abcd", "def"), &[Split::Test]), None);
+    }
+}

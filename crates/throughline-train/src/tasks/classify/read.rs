@@ -1,0 +1,133 @@
+//! Labelled texts from files into splits.
+
+use std::path::{Path, PathBuf};
+
+use throughline_data::{LabelledReader, LabelledSet, SharedExample, Skipped, Split, Splits, remove_duplicates};
+
+use super::Options;
+use crate::{Error, Result};
+
+/// The examples of a run, split by split.
+pub(super) struct Labelled {
+    pub splits: Splits<LabelledSet>,
+    /// Examples removed because an equal one comes before.
+    pub duplicates: usize,
+    /// Records without text.
+    pub blank: usize,
+    /// What was not read.
+    pub skipped: Vec<Skipped>,
+}
+
+/// The reader that a recipe asks for, with the classes where they are known.
+pub(super) fn reader(options: &Options, labels: Option<Vec<String>>) -> Result<LabelledReader> {
+    let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+    Ok(LabelledReader {
+        text: options.data.reader()?,
+        format: options.examples.format,
+        text_column: column(&options.examples.text_column),
+        label_column: column(&options.examples.label_column),
+        labels,
+    })
+}
+
+/// Where the data are, for messages about all of them.
+fn place(options: &Options) -> &Path {
+    options.data.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path)
+}
+
+impl Labelled {
+    /// Reads the texts of a recipe and cuts them into splits, class by class.
+    pub fn read(options: &Options, seed: u64) -> Result<Self> {
+        let data = &options.data;
+        let mut set = reader(options, None)?.read(&data.paths)?;
+        let mut duplicates = if options.examples.deduplicate { set.remove_duplicates() } else { 0 };
+        if data.limit > 0 {
+            set.examples.truncate(data.limit);
+            check_classes(options, &set)?;
+        }
+        let indices = data.fractions()?.stratified(&set.classes(), seed);
+        let format = set.format;
+        let own = |paths: &[PathBuf], cut: &[usize]| -> Result<LabelledSet> {
+            if paths.is_empty() {
+                return Ok(set.select(cut));
+            }
+            let reader = LabelledReader { format: Some(format), ..reader(options, Some(set.labels.clone()))? };
+            Ok(reader.read(paths)?)
+        };
+        let mut splits = Splits {
+            train: set.select(&indices.train),
+            validation: own(&data.validation, &indices.validation)?,
+            test: own(&data.test, &indices.test)?,
+        };
+        if options.examples.deduplicate {
+            let Splits { train, validation, test } = remove_duplicates(&mut splits);
+            duplicates += train + validation + test;
+        }
+        check_splits(options, &splits)?;
+        let (mut blank, mut skipped) = (set.blank, set.skipped);
+        for (paths, set) in [(&data.validation, &splits.validation), (&data.test, &splits.test)] {
+            if !paths.is_empty() {
+                blank += set.blank;
+                skipped.extend(set.skipped.iter().cloned());
+            }
+        }
+        Ok(Self { splits, duplicates, blank, skipped })
+    }
+}
+
+/// Every class must have kept an example.
+fn check_classes(options: &Options, set: &LabelledSet) -> Result<()> {
+    let classes = set.classes();
+    let Some(lost) = (0..set.labels.len()).find(|&label| !classes.contains(&(label as u32))) else { return Ok(()) };
+    let expected = format!("a data.limit that leaves an example of class {:?}", set.labels[lost]);
+    Err(Error::file(place(options), "data.limit", expected, options.data.limit))
+}
+
+fn check_splits(options: &Options, splits: &Splits<LabelledSet>) -> Result<()> {
+    for split in [Split::Train, Split::Validation] {
+        if splits.of(split).examples.is_empty() {
+            let expected = "at least one example; give more examples or a larger share in data.split";
+            return Err(Error::file(place(options), &format!("{} split", split.name()), expected, "none"));
+        }
+    }
+    Ok(())
+}
+
+/// The classes of the data must be those of the model.
+pub(super) fn check_labels(options: &Options, now: &[String], known: &[String]) -> Result<()> {
+    if now == known {
+        return Ok(());
+    }
+    let only = |of: &[String], others: &[String]| -> String {
+        let only: Vec<String> =
+            of.iter().filter(|label| !others.contains(label)).map(|label| format!("{label:?}")).collect();
+        if only.is_empty() { "none".to_owned() } else { only.join(", ") }
+    };
+    let expected = "the classes that the model was trained with; name the files to measure on with --data";
+    let found = format!("other classes: new ones: {}; missing ones: {}", only(now, known), only(known, now));
+    Err(Error::file(place(options), "data", expected, found))
+}
+
+/// What to say of examples that are in two splits; nothing where there are none.
+pub(super) fn warning_of_shared(splits: &Splits<LabelledSet>, shared: &[SharedExample]) -> Option<String> {
+    const NAMED: usize = 3;
+    let place = |(split, index): (Split, usize)| splits.of(split).place(index);
+    let examples: Vec<String> = shared
+        .iter()
+        .take(NAMED)
+        .map(|shared| format!("{} and {}", place(shared.first), place(shared.again)))
+        .collect();
+    if examples.is_empty() {
+        return None;
+    }
+    let more = if shared.len() > NAMED { format!(" and {} more", shared.len() - NAMED) } else { String::new() };
+    let conflicting = shared.iter().filter(|shared| !shared.same_label).count();
+    let conflicting =
+        if conflicting > 0 { format!("; {conflicting} of them with another label") } else { String::new() };
+    Some(format!(
+        "{} of the examples to measure on also stand in an earlier split ({}{more}){conflicting}: scores on them say little; \
+         data.deduplicate = true removes those with the same label",
+        shared.len(),
+        examples.join("; "),
+    ))
+}

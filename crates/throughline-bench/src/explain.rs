@@ -3,13 +3,13 @@
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
-use throughline::kernels::sequence::{Plan, Split};
+use throughline_kernels::sequence::{Plan, Split};
 
-use super::Sizes;
-use super::layer::Layer;
-use super::timing::{Subject, median};
-use crate::arguments::BenchArguments;
+use crate::arguments::Arguments;
+use crate::layer::Layer;
 use crate::output::say;
+use crate::sizes::Sizes;
+use crate::timing::{Subject, median};
 
 /// Times that every way is measured, unless the arguments say how often.
 const ROUNDS: usize = 7;
@@ -19,7 +19,7 @@ const LEAST: f64 = 5e-3;
 const TOLERANCE: f64 = 1.1;
 
 /// Says what is known before anything is measured, so that it is there however the measurement ends.
-pub fn run(arguments: &BenchArguments) -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.runs.is_some() && !arguments.assert {
         bail!(
             "--runs: expected --assert with it, as --explain alone times nothing, found none; add it, or leave --runs out"

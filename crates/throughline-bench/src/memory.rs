@@ -106,7 +106,7 @@ fn bytes(sizes: &Sizes, needs: &Needs, threads: usize, writes: bool) -> f64 {
     size_of::<f32>() as f64 * numbers + PROGRAM
 }
 
-/// The bytes that can be had, and of what: the machine's free memory, what the control group still allows (that is how a
+/// The bytes that are free, and of what: the machine's free memory, what the control group still allows (that is how a
 /// container is bounded), or the addresses that the process may still take.
 fn free(threads: usize) -> (f64, &'static str) {
     let memory = match bytes_of("/proc/meminfo", "MemAvailable:") {

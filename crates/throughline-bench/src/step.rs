@@ -1,4 +1,4 @@
-//! One streaming step of a stack that reads forward, the states carried from step to step.
+//! One streaming step of a stack that reads forward, the states going on from step to step.
 
 use std::path::Path;
 use std::time::Instant;

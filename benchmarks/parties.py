@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PEERS = Path(__file__).parent / "peers"
-# `throughline bench` takes at least so many runs.
+# `throughline-bench` takes at least so many runs.
 LEAST_RUNS = 3
 MOST_RUNS = 200
 # The program measures the peak of the processor between its runs, which takes so many seconds.
@@ -44,7 +44,7 @@ class Failure(Exception):
 class Settings:
     """How long things may take."""
 
-    throughline: Path
+    bench: Path
     python: Path
     rounds: int
     # What a party measures in a round, if three runs of ours take no longer.
@@ -77,17 +77,17 @@ class Row:
 
 
 class Ours:
-    """`throughline bench` with some options; each measurement is a process of its own, which starts at once."""
+    """`throughline-bench` with some options; each measurement is a process of its own, which starts at once."""
 
     def __init__(self, settings, options, kinds=OURS):
-        self.program, self.isa = settings.throughline, settings.isa
+        self.program, self.isa = settings.bench, settings.isa
         self.kinds = kinds
         self.options = [str(option) for option in options]
         self.runs = LEAST_RUNS
 
     def bench(self, *more):
-        name = f"throughline bench {' '.join(self.options)}"
-        figures = answer_of(name, [self.program, "bench", *self.options, "--json", *more], self.kinds)
+        name = f"throughline-bench {' '.join(self.options)}"
+        figures = answer_of(name, [self.program, *self.options, "--json", *more], self.kinds)
         self.isa.add(figures["isa"])
         return figures
 

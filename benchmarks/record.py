@@ -74,7 +74,7 @@ class Record:
         if program is None:
             self.lines(f"- Revision: {self.revision}", f"- Compiler: {output_of('rustc', '--version')}")
         else:
-            self.lines(f"- Revision of the scripts: {self.revision}", f"- Program: {program}, given with --throughline")
+            self.lines(f"- Revision of the scripts: {self.revision}", f"- Program: {program}, given with --bench")
         self.lines("", f"    {command}", "", method)
 
     def section(self, title, text, columns, numbers):

@@ -6,7 +6,7 @@
     python3 benchmarks/run.py --only a,h      some shapes; also steps, ragged, models (or one by name), maths
 
 Needs Python 3.11 and cargo. The first run makes benchmarks/.venv and installs requirements.txt there (PyTorch is
-large); the program is built unless --throughline names it. The shapes stand in shapes.py, the peers in peers/.
+large); throughline-bench is built unless --bench names it. The shapes stand in shapes.py, the peers in peers/.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def parse_options():
     parser.add_argument("--pairs", type=positive(int), help="rounds [default: 5, quick 3]")
     seconds_help = "of each measurement in a round [default: 0.5, quick 0.2]"
     parser.add_argument("--seconds", type=positive(float), help=seconds_help)
-    parser.add_argument("--throughline", type=program, help="the program, built with --release [default: build it]")
+    parser.add_argument("--bench", type=program, help="throughline-bench, built with --release [default: build it]")
     default = HERE / "records" / f"{datetime.date.today()}-speed.md"
     parser.add_argument("--out", type=Path, default=default, help="the record [default: records/DATE-speed.md]")
     options = parser.parse_args()
@@ -119,13 +119,13 @@ def main():
     options = parse_options()
     end_at_signals()
     settings = Settings(
-        throughline=build() if options.throughline is None else options.throughline,
+        bench=build() if options.bench is None else options.bench,
         python=environment(),
         rounds=options.pairs,
         seconds=options.seconds,
         row_seconds=10 if options.quick else 30,
     )
-    given = None if options.throughline is None else identity(options.throughline)
+    given = None if options.bench is None else identity(options.bench)
     record = Record(options.out)
     command = f"python3 benchmarks/run.py {shlex.join(sys.argv[1:])}".rstrip()
     versions, cut_short = set(), None
@@ -174,8 +174,8 @@ def finish(record, versions, isa, cut_short):
 
 def build():
     """The program, built."""
-    subprocess.run(["cargo", "build", "--release", "--locked", "-p", "throughline-cli"], cwd=ROOT, check=True)
-    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "throughline"
+    subprocess.run(["cargo", "build", "--release", "--locked", "-p", "throughline-bench"], cwd=ROOT, check=True)
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "throughline-bench"
 
 
 def identity(path):

@@ -18,7 +18,7 @@ class Layer:
     lengths: str | None = None
 
     def options(self):
-        """The options of `throughline bench`."""
+        """The options of `throughline-bench`."""
         length = ["--time", self.time] if self.lengths is None else ["--lengths", self.lengths]
         sizes = ["--batch", self.batch, "--input", self.input, "--hidden", self.hidden, "--layers", self.layers]
         return [*length, *sizes, *(["--bidirectional"] if self.bidirectional else [])]

@@ -30,7 +30,7 @@ LEAST_LONG_RUNS, LONG = 2, 4.0
 
 
 class Written:
-    """The file of `throughline bench --write`: arrays of numpy by name, and in `facts` what was run."""
+    """The file of `throughline-bench --write`: arrays of numpy by name, and in `facts` what was run."""
 
     def __init__(self, path):
         with safe_open(path, "np") as file:

@@ -1,4 +1,4 @@
-"""ONNX Runtime's side of `throughline bench --mode forward|step`: the stack as one node of ONNX for each layer.
+"""ONNX Runtime's side of `throughline-bench --mode forward|step`: the stack as one node of ONNX for each layer.
 
 forward  whole sequences; sequences of different lengths as a padded batch with the lengths beside it.
 step     a model of one step with the states as inputs and outputs; two sets of states are bound to it by turns, so that
@@ -24,7 +24,7 @@ OPERATOR_SET, FORMAT = 14, 8
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--written", required=True, metavar="FILE", help="what throughline bench --write wrote")
+    parser.add_argument("--written", required=True, metavar="FILE", help="what throughline-bench --write wrote")
     parser.add_argument("--cell", choices=OPERATORS, required=True)
     parser.add_argument("--mode", choices=["forward", "step"], required=True)
     parser.add_argument("--threads", type=int, required=True)

@@ -1,4 +1,4 @@
-"""PyTorch's side of `throughline bench --mode forward|train`.
+"""PyTorch's side of `throughline-bench --mode forward|train`.
 
 forward  the module in inference mode.
 train    forward, and backward from the given gradient of the outputs, with the gradients of all parameters and of the
@@ -19,7 +19,7 @@ MODULES = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--written", required=True, metavar="FILE", help="what throughline bench --write wrote")
+    parser.add_argument("--written", required=True, metavar="FILE", help="what throughline-bench --write wrote")
     parser.add_argument("--cell", choices=MODULES, required=True)
     parser.add_argument("--mode", choices=["forward", "train"], required=True)
     parser.add_argument("--threads", type=int, required=True)

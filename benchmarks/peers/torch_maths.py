@@ -1,4 +1,4 @@
-"""PyTorch's side of `throughline bench --maths`: elements a nanosecond on one thread, over an array that stays in the
+"""PyTorch's side of `throughline-bench --maths`: elements a nanosecond on one thread, over an array that stays in the
 cache. The result goes to an array that is there already, so that no memory is asked for.
 """
 

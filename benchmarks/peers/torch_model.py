@@ -1,4 +1,4 @@
-"""PyTorch's side of `throughline bench --model`: one whole training step, again and again on the same batch.
+"""PyTorch's side of `throughline-bench --model`: one whole training step, again and again on the same batch.
 
 Gradients are dense, as Throughline's are; the optimiser is the foreach or the fused one, whichever is faster here. The
 classifier reads a PackedSequence of sorted sequences, and embeds only its real steps; with --padded it reads a padded
@@ -24,7 +24,7 @@ REVERSE = "_reverse"
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--written", required=True, metavar="FILE", help="what throughline bench --write wrote")
+    parser.add_argument("--written", required=True, metavar="FILE", help="what throughline-bench --write wrote")
     parser.add_argument("--model", choices=MODELS, required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--onednn", choices=["on", "off"], required=True)

@@ -1,4 +1,4 @@
-"""PyTorch's side of `throughline bench --mode step`: one step in inference mode, the states go on from step to step.
+"""PyTorch's side of `throughline-bench --mode step`: one step in inference mode, the states go on from step to step.
 
 --as module   torch.nn.LSTM, GRU or RNN on a sequence of one step.
 --as cells    torch.nn.LSTMCell, GRUCell or RNNCell, layer by layer.
@@ -15,7 +15,7 @@ CELLS = {"lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell, "rnn": torch.nn.RNN
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--written", required=True, metavar="FILE", help="what throughline bench --write wrote")
+    parser.add_argument("--written", required=True, metavar="FILE", help="what throughline-bench --write wrote")
     parser.add_argument("--cell", choices=MODULES, required=True)
     parser.add_argument("--as", dest="form", choices=["module", "cells"], required=True)
     parser.add_argument("--onednn", choices=["on", "off"], required=True)

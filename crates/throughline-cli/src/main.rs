@@ -25,7 +25,6 @@ fn run(command: Command) -> Result<()> {
         Command::Eval(arguments) => commands::eval::run(arguments),
         Command::Predict(arguments) => commands::predict::run(arguments),
         Command::Generate(arguments) => commands::generate::run(arguments),
-        Command::Bench(arguments) => commands::bench::run(&arguments),
     }
 }
 

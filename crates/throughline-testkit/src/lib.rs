@@ -1,5 +1,6 @@
 //! What the tests of Throughline measure against: oracles that are too plain to be wrong, exact and numerical
-//! gradients, reference vectors computed by PyTorch, and comparisons that name the worst element.
+//! gradients, reference vectors computed by PyTorch, comparisons that name the worst element, and folders to run the programs
+//! in.
 //!
 //! Nothing here shares a line with the code it judges, and everything panics on failure: it is a dev-dependency only.
 #![forbid(unsafe_code)]
@@ -7,6 +8,7 @@
 pub mod dual;
 pub mod gradient;
 pub mod oracle;
+pub mod program;
 pub mod ulp;
 pub mod vectors;
 

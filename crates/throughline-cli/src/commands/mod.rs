@@ -1,6 +1,5 @@
 //! One module for each command.
 
-pub mod bench;
 pub mod eval;
 pub mod generate;
 pub mod predict;

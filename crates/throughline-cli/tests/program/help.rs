@@ -10,28 +10,6 @@ fn every_command_has_its_help() {
         ("eval", &["RUN", "--data", "--json", "--threads"]),
         ("predict", &["RUN", "--top", "--threads"]),
         ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed"]),
-        (
-            "bench",
-            &[
-                "--cell",
-                "--mode",
-                "--time",
-                "--batch",
-                "--input",
-                "--hidden",
-                "--layers",
-                "--bidirectional",
-                "--lengths",
-                "--model",
-                "--vocabulary",
-                "--maths",
-                "--threads",
-                "--runs",
-                "--warm-up",
-                "--write",
-                "--json",
-            ],
-        ),
     ] {
         let help = folder.run(&[command, "--help"]).succeeded();
         for option in options {
@@ -66,23 +44,6 @@ fn a_wrong_command_line_has_exit_code_2() {
         &["generate", "a", "--top-p", "1.1"],
         &["generate", "a", "--length", "many"],
         &["eval", "a", "--threads", "0"],
-        &["bench", "--cell", "transformer"],
-        &["bench", "--mode", "backward"],
-        &["bench", "--hidden", "0"],
-        &["bench", "--lengths", "9..3"],
-        &["bench", "--lengths", "9,,3"],
-        &["bench", "--lengths", "9,0"],
-        &["bench", "--runs", "2"],
-        &["bench", "--warm-up", "60001"],
-        &["bench", "--model", "transformer"],
-        &["bench", "--model", "tagger", "--mode", "train"],
-        &["bench", "--model", "word-lm", "--bidirectional"],
-        &["bench", "--vocabulary", "10"],
-        &["bench", "--maths", "--hidden", "10"],
-        &["bench", "--maths", "--write", "file"],
-        &["bench", "--threads", "1025"],
-        &["bench", "--time", "3", "--lengths", "1..3"],
-        &["bench", "--explain", "--warm-up", "0"],
     ] {
         let ran = folder.run(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}: {ran:?}");

@@ -1,7 +1,6 @@
 //! The `throughline` program, run as a user runs it: each test in a fresh folder, with tiny models.
 #![forbid(unsafe_code)]
 
-mod bench;
 mod classifier;
 mod folder;
 mod help;

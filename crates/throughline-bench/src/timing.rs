@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use throughline::kernels::peak;
-use throughline::prelude::*;
+use throughline_kernels::Isa;
+use throughline_kernels::peak;
+use throughline_kernels::threads::Threads;
 
-use super::memory::bytes_of;
-use crate::arguments::BenchArguments;
+use crate::arguments::Arguments;
+use crate::memory::bytes_of;
 
 /// Time that the timed runs take about, unless their number is given.
 const TIMED: f64 = 2.0;
@@ -31,7 +32,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(arguments: &BenchArguments) -> anyhow::Result<Self> {
+    pub fn new(arguments: &Arguments) -> anyhow::Result<Self> {
         Ok(Self { isa: Isa::detect(), threads: Threads::try_new(usize::from(arguments.threads))? })
     }
 
@@ -62,7 +63,7 @@ pub struct Timed<const K: usize> {
 }
 
 /// Times `subject` as the arguments ask; the blocks, and how many runs each has.
-pub fn measure<const K: usize>(subject: &mut impl Subject<K>, arguments: &BenchArguments) -> (Vec<Timed<K>>, usize) {
+pub fn measure<const K: usize>(subject: &mut impl Subject<K>, arguments: &Arguments) -> (Vec<Timed<K>>, usize) {
     let (begun, warm_up) = (Instant::now(), Duration::from_millis(u64::from(arguments.warm_up)));
     // The fastest decides how many runs a block has: the first is cold, and any may have been interrupted.
     let (mut block, mut untimed) = (subject.run(1), 1);

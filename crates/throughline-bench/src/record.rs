@@ -5,8 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use safetensors::{Dtype, View};
-use throughline::prelude::*;
-use throughline::train::write_atomically;
+use throughline_nn::parameters::Layout;
+use throughline_nn::recurrent::States;
+use throughline_train::write_atomically;
 
 /// The tensors of a safetensors file and its metadata.
 #[derive(Default)]

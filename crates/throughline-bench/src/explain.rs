@@ -1,25 +1,25 @@
-//! How the work of a stack is shared out, and whether another way would be faster.
+//! How a stack's work is split across threads, and whether another plan would be faster.
 
 use std::fmt::Write;
 
 use anyhow::{Result, bail};
-use throughline::kernels::sequence::{Plan, Split};
+use throughline_kernels::sequence::{Plan, Split};
 
-use super::Sizes;
-use super::layer::Layer;
-use super::timing::{Subject, median};
-use crate::arguments::BenchArguments;
+use crate::arguments::Arguments;
+use crate::layer::Layer;
 use crate::output::say;
+use crate::sizes::Sizes;
+use crate::timing::{Subject, median};
 
-/// Times that every way is measured, unless the arguments say how often.
+/// Rounds in which every plan is measured, unless the arguments say how many.
 const ROUNDS: usize = 7;
-/// Seconds that a way is timed in a round, about, unless a single run takes longer.
+/// About how many seconds a plan is timed in a round, unless a single run takes longer.
 const LEAST: f64 = 5e-3;
-/// What the chosen way may take of the best one's time.
+/// How many times as long as the best plan the chosen one may take.
 const TOLERANCE: f64 = 1.1;
 
 /// Says what is known before anything is measured, so that it is there however the measurement ends.
-pub fn run(arguments: &BenchArguments) -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<()> {
     if arguments.runs.is_some() && !arguments.assert {
         bail!(
             "--runs: expected --assert with it, as --explain alone times nothing, found none; add it, or leave --runs out"
@@ -85,17 +85,18 @@ fn explain(layer: &Layer) -> String {
 fn compare(layer: &mut Layer, rounds: usize) -> (String, f64) {
     let (batch, threads) = (&layer.batch, &layer.machine.threads);
     let chosen: Vec<Plan> = layer.packed.layers().iter().map(|packed| packed.plan(batch, threads)).collect();
-    let mut ways: Vec<Option<Plan>> = layer.packed.layers()[0].plans(batch, threads).into_iter().map(Some).collect();
+    let mut plans: Vec<Option<Plan>> = layer.packed.layers()[0].plans(batch, threads).into_iter().map(Some).collect();
     if !chosen.iter().all(|plan| same(plan, &chosen[0])) {
-        ways.push(None);
+        plans.push(None);
     }
-    let as_chosen = ways.iter().position(|way| way.as_ref().is_none_or(|way| same(way, &chosen[0])));
-    let as_chosen = if ways.last() == Some(&None) { ways.len() - 1 } else { as_chosen.expect("a plan is one of all") };
-    let mut seconds = vec![Vec::with_capacity(rounds); ways.len()];
+    let as_chosen = plans.iter().position(|plan| plan.as_ref().is_none_or(|plan| same(plan, &chosen[0])));
+    let as_chosen =
+        if plans.last() == Some(&None) { plans.len() - 1 } else { as_chosen.expect("a plan is one of all") };
+    let mut seconds = vec![Vec::with_capacity(rounds); plans.len()];
     for _ in 0..rounds {
-        for (way, seconds) in ways.iter().zip(&mut seconds) {
-            layer.packed.layers_mut().iter_mut().for_each(|layer| layer.force(*way));
-            // Untimed, so that the caches hold what this way leaves in them.
+        for (plan, seconds) in plans.iter().zip(&mut seconds) {
+            layer.packed.layers_mut().iter_mut().for_each(|layer| layer.force(*plan));
+            // Untimed, so that the caches hold what this plan leaves in them.
             let first = layer.run(1);
             let runs = ((LEAST / first) as usize).clamp(1, 1000);
             seconds.push(layer.run(runs) / runs as f64);
@@ -105,9 +106,9 @@ fn compare(layer: &mut Layer, rounds: usize) -> (String, f64) {
     let medians: Vec<f64> = seconds.iter_mut().map(|seconds| median(seconds)).collect();
     let best = medians.iter().copied().fold(f64::INFINITY, f64::min);
     let mut text = format!("measured, the medians of {rounds} rounds:\n");
-    for (index, (way, median)) in ways.iter().zip(&medians).enumerate() {
+    for (index, (plan, median)) in plans.iter().zip(&medians).enumerate() {
         let mark = if index == as_chosen { "*" } else { " " };
-        let name = way.as_ref().map_or("each layer as it chooses".to_owned(), name);
+        let name = plan.as_ref().map_or("each layer as it chooses".to_owned(), name);
         let _ = writeln!(text, "  {mark} {name}: {:.3} ms, {:.2} of the best", median * 1e3, median / best);
     }
     (text, medians[as_chosen] / best)

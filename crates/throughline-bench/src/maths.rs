@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
-use throughline::kernels::peak::{self, Function};
-use throughline::prelude::*;
+use throughline_kernels::Isa;
+use throughline_kernels::peak::{self, Function};
+use throughline_kernels::random::{Philox, Purpose};
 
-use super::timing::{Subject, measure, median};
-use crate::arguments::BenchArguments;
+use crate::arguments::Arguments;
+use crate::timing::{Subject, measure, median};
 
 /// Elements of the array: with the results 32 KiB.
 const ELEMENTS: usize = 4096;
@@ -35,7 +36,7 @@ impl Subject<0> for Elementwise {
     }
 }
 
-pub fn report(arguments: &BenchArguments) -> Result<String> {
+pub fn report(arguments: &Arguments) -> Result<String> {
     let isa = Isa::detect();
     let mut random = Philox::new(1, Purpose::Benchmark, 0).stream();
     let x: Vec<f32> = (0..ELEMENTS).map(|_| 8.0 * random.uniform() as f32 - 4.0).collect();

@@ -1,17 +1,14 @@
 //! Timing, at sizes too small to say anything about speed; and what the timed work computes.
 
-use std::collections::HashMap;
-
-use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use crate::folder::{Folder, json_lines};
-use crate::trained::with;
+use crate::folder::{Folder, json_lines, with};
+use crate::written::Written;
 
-const TINY: &[&str] = &["bench", "--time", "3", "--batch", "4", "--input", "5", "--hidden", "6", "--json"];
+const TINY: &[&str] = &["--time", "3", "--batch", "4", "--input", "5", "--hidden", "6", "--json"];
 /// Without a length.
-const SMALL: &[&str] = &["bench", "--batch", "4", "--input", "5", "--hidden", "6", "--json"];
-const STEP: &[&str] = &["bench", "--mode", "step", "--batch", "4", "--input", "5", "--hidden", "6", "--json"];
+const SMALL: &[&str] = &["--batch", "4", "--input", "5", "--hidden", "6", "--json"];
+const STEP: &[&str] = &["--mode", "step", "--batch", "4", "--input", "5", "--hidden", "6", "--json"];
 /// As short as it can be.
 const SHORT: &[&str] = &["--runs", "3", "--warm-up", "0"];
 
@@ -44,55 +41,6 @@ fn bench(options: &[&str]) -> Value {
     row
 }
 
-/// A file that `--write` wrote.
-struct Written {
-    shapes: HashMap<String, Vec<usize>>,
-    numbers: HashMap<String, Vec<f32>>,
-    counts: HashMap<String, Vec<i64>>,
-    notes: HashMap<String, String>,
-}
-
-impl Written {
-    fn read(folder: &Folder, name: &str) -> Self {
-        let bytes = folder.bytes(name);
-        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-        let notes = header.metadata().clone().unwrap().into_iter().collect();
-        let mut written = Self { shapes: HashMap::new(), numbers: HashMap::new(), counts: HashMap::new(), notes };
-        for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
-            written.shapes.insert(name.clone(), tensor.shape().to_vec());
-            match tensor.dtype() {
-                Dtype::F32 => {
-                    let numbers = tensor.data().as_chunks::<4>().0;
-                    let numbers = numbers.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
-                    written.numbers.insert(name, numbers);
-                }
-                Dtype::I64 => {
-                    let counts = tensor.data().as_chunks::<8>().0;
-                    written.counts.insert(name, counts.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect());
-                }
-                other => panic!("{name} is {other:?}"),
-            }
-        }
-        for (name, numbers) in &written.numbers {
-            assert!(numbers.iter().all(|x| x.is_finite()), "{name}");
-        }
-        written
-    }
-
-    fn has(&self, expected: &[(&str, &[usize])]) {
-        for (name, shape) in expected {
-            assert_eq!(self.shapes.get(*name).map(|shape| &shape[..]), Some(*shape), "{name}");
-        }
-    }
-
-    /// The tensors that there are under a prefix, without it.
-    fn under(&self, prefix: &str) -> Vec<&str> {
-        let mut names: Vec<&str> = self.shapes.keys().filter_map(|name| name.strip_prefix(prefix)).collect();
-        names.sort_unstable();
-        names
-    }
-}
-
 #[test]
 fn every_cell_and_mode() {
     for cell in ["lstm", "gru", "gru-before", "rnn"] {
@@ -117,9 +65,9 @@ fn directions_layers_threads_and_lengths() {
 #[test]
 fn lengths_one_by_one() {
     let folder = Folder::new();
-    let row = bench_in(&folder, &with(&["bench", "--hidden", "6", "--lengths", "5,9,7", "--json"], SHORT));
+    let row = bench_in(&folder, &with(&["--hidden", "6", "--lengths", "5,9,7", "--json"], SHORT));
     assert_eq!((&row["lengths"], &row["rows"]), (&vec![5, 9, 7].into(), &21.into()));
-    let refused = folder.run(&["bench", "--batch", "4", "--lengths", "5,9,7"]);
+    let refused = folder.run(&["--batch", "4", "--lengths", "5,9,7"]);
     refused.refused(&["--lengths", "expected", "--batch", "found 3"]);
 }
 
@@ -202,7 +150,7 @@ fn whole_training_steps() {
         ("classifier", &["--lengths", "2,4,1,3", "--threads", "2"], 10, 2),
     ] {
         let folder = Folder::new();
-        let command = with(&with(&with(&["bench", "--model", model], &tiny), options), SHORT);
+        let command = with(&with(&with(&["--model", model], &tiny), options), SHORT);
         let row = bench_in(&folder, &command);
         check(&row);
         assert_eq!((&row["model"], &row["rows"]), (&model.into(), &rows.into()));
@@ -223,7 +171,7 @@ fn whole_training_steps() {
         assert_eq!((grad.len(), &grad), (3 + 4 * layers * directions, &after));
         for name in grad {
             assert_eq!(written.shapes[name], written.shapes[&format!("grad.{name}")], "{name}");
-            assert_ne!(written.numbers[name], written.numbers[&format!("after.{name}")], "{name} has learnt");
+            assert_ne!(written.numbers[name], written.numbers[&format!("after.{name}")], "{name} has changed");
         }
         // An untrained model is no better than a guess.
         let guess = (outputs as f32).ln();
@@ -266,7 +214,7 @@ fn check_padding(model: &str, written: &Written) {
 
 #[test]
 fn elementwise_functions() {
-    let row = bench_in(&Folder::new(), &with(&["bench", "--maths", "--json"], SHORT));
+    let row = bench_in(&Folder::new(), &with(&["--maths", "--json"], SHORT));
     for key in ["exp_per_ns", "tanh_per_ns", "sigmoid_per_ns"] {
         assert!(number(&row, key) > 0.0, "{key} in {row}");
     }
@@ -279,19 +227,19 @@ fn for_people() {
     assert!(said.contains("median") && said.contains("7 runs of ") && said.contains("% of the peak"), "{said}");
     let said = Folder::new().run(&with(&STEP[..STEP.len() - 1], SHORT)).succeeded();
     assert!(said.contains("median") && said.contains("% of the bandwidth of a plain reading loop"), "{said}");
-    let said = Folder::new().run(&with(&["bench", "--maths"], SHORT)).succeeded();
+    let said = Folder::new().run(&with(&["--maths"], SHORT)).succeeded();
     assert!(said.contains("exp") && said.contains("tanh") && said.contains("nanosecond"), "{said}");
 }
 
 #[test]
 fn sizes_that_no_memory_holds_are_refused() {
     let huge = "1048576";
-    Folder::new().run(&["bench", "--batch", huge, "--time", huge]).refused(&["memory", "--batch"]);
-    Folder::new().run(&["bench", "--hidden", huge, "--input", huge]).refused(&["memory", "--hidden"]);
-    Folder::new().run(&["bench", "--layers", huge, "--hidden", "4096"]).refused(&["memory", "--layers"]);
-    let model = ["bench", "--model", "word-lm", "--vocabulary", huge, "--hidden", "65536"];
+    Folder::new().run(&["--batch", huge, "--time", huge]).refused(&["memory", "--batch"]);
+    Folder::new().run(&["--hidden", huge, "--input", huge]).refused(&["memory", "--hidden"]);
+    Folder::new().run(&["--layers", huge, "--hidden", "4096"]).refused(&["memory", "--layers"]);
+    let model = ["--model", "word-lm", "--vocabulary", huge, "--hidden", "65536"];
     Folder::new().run(&model).refused(&["memory", "--vocabulary"]);
-    Folder::new().run(&["bench", "--explain", "--batch", huge, "--time", huge]).refused(&["memory", "--batch"]);
+    Folder::new().run(&["--explain", "--batch", huge, "--time", huge]).refused(&["memory", "--batch"]);
 }
 
 /// Whatever limit the process has, a run has its memory or is refused; nothing ends it in the middle.
@@ -308,7 +256,7 @@ fn a_limit_of_the_address_space_is_kept() {
     ] {
         let short = if options.contains(&"--explain") { &[][..] } else { SHORT };
         for mib in [60, 120, 180, 240, 360] {
-            let limited = Folder::new().run_limited(&with(&with(&["bench"], options), short), mib);
+            let limited = Folder::new().run_limited(&with(options, short), mib);
             match limited.code {
                 Some(0) => ran += 1,
                 _ => {
@@ -324,7 +272,7 @@ fn a_limit_of_the_address_space_is_kept() {
 #[test]
 fn the_plan_is_explained() {
     let explain = |options: &[&str]| {
-        let text = Folder::new().run(&with(&["bench", "--explain"], options)).succeeded();
+        let text = Folder::new().run(&with(&["--explain"], options)).succeeded();
         text.lines().filter(|line| line.starts_with("  * ")).map(str::to_owned).collect::<Vec<_>>()
     };
     let long = ["--time", "1000", "--batch", "1", "--hidden", "128", "--threads", "2"];
@@ -335,7 +283,7 @@ fn the_plan_is_explained() {
     assert!(chosen.iter().all(|line| line.starts_with("  * 2 workers by sequences")), "{chosen:?}");
     assert!(explain(&["--time", "2", "--batch", "1", "--hidden", "4", "--threads", "2"])[0].contains("one worker"));
     let asked = ["--explain", "--mode", "forward", "--time", "2", "--hidden", "4", "--assert", "--runs", "3"];
-    let said = Folder::new().run(&with(&["bench"], &asked));
+    let said = Folder::new().run(&asked);
     // Both are said, also where another plan was faster this time.
     assert!(said.out.contains("layer 0: ") && said.out.contains("measured, the medians of 3 rounds"), "{said:?}");
     assert!(said.code == Some(0) || said.err.starts_with("error: --assert: expected a plan"), "{said:?}");
@@ -354,13 +302,13 @@ fn the_environment_chooses_the_instruction_set() {
 #[test]
 fn what_cannot_be_run_is_refused() {
     let folder = Folder::new();
-    folder.run(&["bench", "--mode", "step", "--explain"]).refused(&["--explain", "expected", "found step"]);
+    folder.run(&["--mode", "step", "--explain"]).refused(&["--explain", "expected", "found step"]);
     for options in [&["--threads", "2"][..], &["--bidirectional"], &["--time", "3"], &["--lengths", "1..3"]] {
         folder.run(&with(STEP, options)).refused(&["--mode step", "expected", &format!("found {}", options[0])]);
     }
-    let uneven = ["bench", "--model", "char-lm", "--hidden", "8", "--lengths", "3,4"];
+    let uneven = ["--model", "char-lm", "--hidden", "8", "--lengths", "3,4"];
     folder.run(&uneven).refused(&["--lengths", "expected", "found 3 to 4", "--time"]);
-    folder.run(&["bench", "--explain", "--runs", "3"]).refused(&["--runs", "expected --assert"]);
+    folder.run(&["--explain", "--runs", "3"]).refused(&["--runs", "expected --assert"]);
     folder.run(&with(TINY, &["--write", "nowhere/file", "--runs", "3"])).refused(&["nowhere/file", "write"]);
     assert_eq!(folder.names(""), [""; 0]);
 }

@@ -5,15 +5,18 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use throughline::kernels::ops::reduce;
-use throughline::nn::recurrent::{Context, PackedRecurrent, RecurrentWorkspace};
-use throughline::prelude::*;
+use throughline_kernels::ops::reduce;
+use throughline_kernels::random::{Philox, Purpose};
+use throughline_kernels::sequence::Ragged;
+use throughline_nn::initialise::Initialisation;
+use throughline_nn::parameters::Layout;
+use throughline_nn::recurrent::{Context, PackedRecurrent, Pass, Recurrent, RecurrentWorkspace, States};
 
-use super::file::Record;
-use super::memory::{self, Needs};
-use super::timing::{Figures, Machine, Subject, measure};
-use super::{Sizes, products};
-use crate::arguments::{BenchArguments, BenchMode};
+use crate::arguments::{Arguments, Mode};
+use crate::memory::{self, Needs};
+use crate::record::Record;
+use crate::sizes::{Sizes, products};
+use crate::timing::{Figures, Machine, Subject, measure};
 
 /// A stack with its data.
 pub struct Layer {
@@ -31,7 +34,7 @@ pub struct Layer {
     dx: Vec<f32>,
 }
 
-pub fn report(arguments: &BenchArguments) -> Result<String> {
+pub fn report(arguments: &Arguments) -> Result<String> {
     let sizes = Sizes::of_stack(arguments)?;
     let mut layer = Layer::new(arguments, &sizes)?;
     if let Some(path) = &arguments.write {
@@ -51,8 +54,8 @@ pub fn report(arguments: &BenchArguments) -> Result<String> {
 
 impl Layer {
     /// Random weights and data of these sizes, if there is memory for them.
-    pub fn new(arguments: &BenchArguments, sizes: &Sizes) -> Result<Self> {
-        let train = arguments.mode == BenchMode::Train;
+    pub fn new(arguments: &Arguments, sizes: &Sizes) -> Result<Self> {
+        let train = arguments.mode == Mode::Train;
         memory::check(sizes, &Needs { copies: 2, train, ..Needs::default() }, arguments)?;
         let (machine, config) = (Machine::new(arguments)?, sizes.config);
         let batch = Ragged::new(&sizes.lengths);

@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::{Result, bail};
 
-use super::Sizes;
-use crate::arguments::BenchArguments;
+use crate::arguments::Arguments;
+use crate::sizes::Sizes;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 /// Where the system does not say how much memory is free, in bytes.
@@ -41,7 +41,7 @@ pub struct Needs {
 }
 
 /// Refuses sizes that do not fit the memory that is free.
-pub fn check(sizes: &Sizes, needs: &Needs, arguments: &BenchArguments) -> Result<()> {
+pub fn check(sizes: &Sizes, needs: &Needs, arguments: &Arguments) -> Result<()> {
     let threads = usize::from(arguments.threads);
     let needed = bytes(sizes, needs, threads, arguments.write.is_some());
     let (free, what) = free(threads);
@@ -106,7 +106,7 @@ fn bytes(sizes: &Sizes, needs: &Needs, threads: usize, writes: bool) -> f64 {
     size_of::<f32>() as f64 * numbers + PROGRAM
 }
 
-/// The bytes that can be had, and of what: the machine's free memory, what the control group still allows (that is how a
+/// The bytes that are free, and of what: the machine's free memory, what the control group still allows (that is how a
 /// container is bounded), or the addresses that the process may still take.
 fn free(threads: usize) -> (f64, &'static str) {
     let memory = match bytes_of("/proc/meminfo", "MemAvailable:") {

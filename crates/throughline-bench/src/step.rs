@@ -1,20 +1,23 @@
-//! One streaming step of a stack that reads forward, the states carried from step to step.
+//! One streaming step of a stack that reads forward, the states going on from step to step.
 
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use throughline::kernels::buffer::Buffer;
-use throughline::kernels::peak::Reader;
-use throughline::kernels::sequence::{DirectionWeights, LayerShape, PackedLayer, Scratch, Step, step};
-use throughline::prelude::*;
+use throughline_kernels::buffer::Buffer;
+use throughline_kernels::peak::Reader;
+use throughline_kernels::random::{Philox, Purpose};
+use throughline_kernels::sequence::{DirectionWeights, LayerShape, PackedLayer, Ragged, Scratch, Step, step};
+use throughline_nn::initialise::Initialisation;
+use throughline_nn::parameters::Layout;
+use throughline_nn::recurrent::{Recurrent, RecurrentConfig, States};
 
-use super::file::Record;
-use super::memory::{self, Needs};
-use super::timing::{BURST, Figures, Machine, Subject, measure, median};
-use super::{Sizes, products};
-use crate::arguments::BenchArguments;
+use crate::arguments::Arguments;
+use crate::memory::{self, Needs};
+use crate::record::Record;
+use crate::sizes::{Sizes, products};
+use crate::timing::{BURST, Figures, Machine, Subject, measure, median};
 
 /// Different inputs, taken by turns, and the steps that are written.
 const INPUTS: usize = 8;
@@ -41,7 +44,7 @@ struct Memory {
     after: [Buffer<f32>; 2],
 }
 
-pub fn report(arguments: &BenchArguments) -> Result<String> {
+pub fn report(arguments: &Arguments) -> Result<String> {
     let beyond_a_step = [
         (arguments.threads != 1, "--threads"),
         (arguments.bidirectional, "--bidirectional"),
@@ -84,7 +87,7 @@ fn bytes(config: &RecurrentConfig) -> usize {
 
 impl Streams {
     /// Random weights and inputs of these sizes, if there is memory for them.
-    fn new(arguments: &BenchArguments, sizes: &Sizes, bytes: usize) -> Result<Self> {
+    fn new(arguments: &Arguments, sizes: &Sizes, bytes: usize) -> Result<Self> {
         // What is read to measure the bandwidth is as large as the weights.
         let inputs = INPUTS * sizes.rows() * sizes.config.input;
         memory::check(sizes, &Needs { copies: 2, others: inputs, ..Needs::default() }, arguments)?;

@@ -18,7 +18,7 @@ pub struct LengthBuckets {
 
 impl LengthBuckets {
     /// How many batches are sorted by length together: enough that the lengths in a batch are alike, few enough that an
-    /// example meets different neighbours each epoch.
+    /// example has other neighbours each epoch.
     const POOL: usize = 32;
 
     /// Batches of `batch_size` out of examples of these lengths (in units).
@@ -202,8 +202,8 @@ mod tests {
         assert_eq!(inputs, targets);
         let share = Vocabulary::unknown_share(&whole.inputs);
         assert!((share - 0.5).abs() < 0.1, "{share}");
-        let part = streams.window_with_unknown(30..50, &replacement, 2);
-        assert_eq!(part.inputs, whole.inputs[30 * 4..50 * 4]);
+        let middle = streams.window_with_unknown(30..50, &replacement, 2);
+        assert_eq!(middle.inputs, whole.inputs[30 * 4..50 * 4]);
         let never = UnknownReplacement::new([&[1, 2, 3][..]], 0.0, 7);
         assert_eq!(streams.window_with_unknown(0..length, &never, 2), streams.window(0..length));
     }

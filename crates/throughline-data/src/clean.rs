@@ -37,7 +37,7 @@ impl TextRules {
         if cleaned.contains('\r') {
             cleaned = Cow::Owned(cleaned.replace("\r\n", "\n").replace('\r', "\n"));
         }
-        if self.nfc && is_nfc_quick(cleaned.chars()) != IsNormalized::Yes {
+        if self.nfc && !cleaned.is_ascii() && is_nfc_quick(cleaned.chars()) != IsNormalized::Yes {
             cleaned = Cow::Owned(cleaned.nfc().collect());
         }
         cleaned

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::folder::Skipped;
 use crate::format::Format;
 
+mod collector;
 pub(crate) mod duplicates;
 pub(crate) mod reader;
 

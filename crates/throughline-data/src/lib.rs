@@ -1,14 +1,18 @@
 //! Data for Throughline: from files to batches, and what a model has to beat.
 //!
-//! A language model needs a text cut in order ([`Fractions::split_text`]), a [`Vocabulary`] of the training part, and
-//! parallel [`Streams`] of tokens. Its measure is an [`NgramModel`].
+//! Every text is cleaned by the same [`TextRules`], wherever it comes from: files ([`TextReader`], [`LabelledReader`]), a
+//! stream ([`BoundedLines`]), or a caller. A vocabulary and a model see only clean text.
 //!
-//! A classifier needs a [`LabelledSet`] (tables, folders, lists), cut class by class ([`Fractions::stratified`]), and
-//! batches of similar length ([`LengthBuckets`]). Its measure is [`NaiveBayes`] and the [`majority_class`]; what it
-//! gets wrong is in a [`ConfusionMatrix`].
+//! A language model needs a text split in order ([`Fractions::split_text`]), a [`Vocabulary`] of the training split, and
+//! parallel [`Streams`] of tokens. Its baseline is an [`NgramModel`].
 //!
-//! Files from outside are checked: whatever is wrong with them is an [`Error`] that says where. Everything random
-//! depends on a seed alone, everything else on nothing but the data.
+//! A classifier needs a [`LabelledSet`] (tables, folders, lists), split class by class ([`Fractions::stratified`]) without
+//! the same example in two splits ([`shared_examples`], [`remove_duplicates`]), and batches of similar length
+//! ([`LengthBuckets`]). Its baselines are [`NaiveBayes`] and the [`majority_class`]; what it gets wrong is in a
+//! [`ConfusionMatrix`].
+//!
+//! Files from outside are checked: whatever is wrong with them is an [`Error`] that says where, and what is not read of a
+//! folder is listed ([`Skipped`]). Everything random depends on a seed alone, everything else on nothing but the data.
 //!
 //! ```
 //! use throughline_data::{Fractions, Streams, Unit, Vocabulary, VocabularyOptions, interpolated_entropy};
@@ -17,7 +21,7 @@
 //! let text = "to be or not to be, that is the question: ".repeat(30);
 //! let splits = Fractions::new(0.8, 0.1, 0.1)?.split_text(&text, Unit::Char);
 //! let vocabulary = Vocabulary::build(Unit::Char, [splits.train], VocabularyOptions::default())?;
-//! let splits = splits.map(|part| vocabulary.encode(part));
+//! let splits = splits.map(|text| vocabulary.encode(text));
 //!
 //! let bigram = interpolated_entropy(&splits.train, &splits.test, vocabulary.len(), 2)?;
 //! println!("to beat: {bigram:.3} nats per character");
@@ -49,6 +53,7 @@ mod table;
 mod testing;
 mod text;
 mod trie;
+mod unit;
 mod unknown;
 mod vocabulary;
 
@@ -67,5 +72,6 @@ pub use ngram::{NgramModel, interpolated_entropy};
 pub use printable::{PRINTABLE_WIDTH, printable, printable_text};
 pub use split::{Fractions, Split, Splits, first_units};
 pub use text::{Document, TextReader, Texts, join_texts};
+pub use unit::Unit;
 pub use unknown::{UnknownEpoch, UnknownReplacement};
-pub use vocabulary::{Decoder, UNKNOWN, UNKNOWN_TOKEN, Unit, Vocabulary, VocabularyOptions};
+pub use vocabulary::{Decoder, UNKNOWN, UNKNOWN_TOKEN, Vocabulary, VocabularyOptions};

@@ -1,7 +1,7 @@
 //! What a classifier must beat: multinomial naive Bayes over n-grams.
 
 use crate::trie::Trie;
-use crate::vocabulary::Unit;
+use crate::unit::Unit;
 
 /// Which n-grams count, and how they are smoothed.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! The cut of a data set into a training, a validation and a test part.
+//! A dataset split into training, validation and test data.
 
 use std::ops::Range;
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use throughline_kernels::random::{Philox, Purpose};
 
 use crate::error::{Error, Result};
-use crate::vocabulary::Unit;
+use crate::unit::Unit;
 
-/// The shares of the parts. What they leave of 1 is not used.
+/// The share of each split. What they leave of 1 is not used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fractions {
     train: f64,
@@ -48,11 +48,11 @@ impl Split {
 /// Something for each of the three splits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Splits<T> {
-    /// What the model learns from.
+    /// What the model is trained on.
     pub train: T,
-    /// What decides between models.
+    /// What models are compared on.
     pub validation: T,
-    /// What the model chosen is measured on.
+    /// What the chosen model is measured on.
     pub test: T,
 }
 
@@ -66,14 +66,14 @@ impl<T> Splits<T> {
         }
     }
 
-    /// `f` of each part.
+    /// `f` of each split.
     pub fn map<U>(self, mut f: impl FnMut(T) -> U) -> Splits<U> {
         Splits { train: f(self.train), validation: f(self.validation), test: f(self.test) }
     }
 }
 
 impl Fractions {
-    /// The shares of the training, validation and test part.
+    /// The shares of the training, validation and test split.
     ///
     /// # Errors
     /// [`Error::Setting`] unless each is between 0 and 1, the training share is above 0, and the sum is at most 1.
@@ -88,7 +88,7 @@ impl Fractions {
         Err(Error::setting("split", expected, format!("{shares:?}")))
     }
 
-    /// The parts of a sequence of `length` items, in order: training first, then validation, then test.
+    /// The splits of a sequence of `length` items, in order: training first, then validation, then test.
     ///
     /// Each boundary is the running sum of the shares times `length`, rounded to the nearest item.
     pub fn ranges(&self, length: usize) -> Splits<Range<usize>> {
@@ -99,7 +99,7 @@ impl Fractions {
         Splits { train: 0..train_end, validation: train_end..validation_end, test: validation_end..test_end }
     }
 
-    /// The parts of a text, each with its share of the text's units, as [`ranges`](Self::ranges) of them. A boundary
+    /// The splits of a text, each with its share of the text's units, as [`ranges`](Self::ranges) of them. A boundary
     /// between bytes that falls into a character moves to the beginning of that character.
     pub fn split_text<'a>(&self, text: &'a str, unit: Unit) -> Splits<&'a str> {
         let ranges = self.ranges(unit.count(text));
@@ -107,24 +107,24 @@ impl Fractions {
         Splits { train: &text[..a], validation: &text[a..b], test: &text[b..c] }
     }
 
-    /// The parts of a set of labelled examples, given the label of each, as ascending indices. Each class is shuffled
-    /// by `seed` and split as [`ranges`](Self::ranges) says, so that all parts have the same mixture of classes up to
-    /// rounding. Every class keeps at least one example in the training part.
+    /// The splits of a set of labelled examples, given the label of each, as ascending indices. Each class is shuffled
+    /// by `seed` and split as [`ranges`](Self::ranges) says, so that all splits have the same mixture of classes up
+    /// to rounding. Every class keeps at least one example in the training split.
     pub fn stratified(&self, labels: &[u32], seed: u64) -> Splits<Vec<usize>> {
         let mut by_class: Vec<(u32, usize)> = labels.iter().copied().zip(0..).collect();
         by_class.sort_unstable();
-        let mut parts = Splits::<Vec<usize>>::default();
+        let mut splits = Splits::<Vec<usize>>::default();
         for class in by_class.chunk_by(|a, b| a.0 == b.0) {
             let mut examples: Vec<usize> = class.iter().map(|&(_, example)| example).collect();
             Philox::new(seed, Purpose::Split, u64::from(class[0].0)).stream().shuffle(&mut examples);
             let ranges = self.ranges(examples.len());
             let train_end = ranges.train.end.max(1);
             let validation_end = ranges.validation.end.max(train_end);
-            parts.train.extend(&examples[..train_end]);
-            parts.validation.extend(&examples[train_end..validation_end]);
-            parts.test.extend(&examples[validation_end..ranges.test.end.max(validation_end)]);
+            splits.train.extend(&examples[..train_end]);
+            splits.validation.extend(&examples[train_end..validation_end]);
+            splits.test.extend(&examples[validation_end..ranges.test.end.max(validation_end)]);
         }
-        parts.map(|mut examples| {
+        splits.map(|mut examples| {
             examples.sort_unstable();
             examples
         })
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_is_cut_in_order() {
+    fn a_sequence_is_split_in_order() {
         let ranges = Fractions::new(0.9, 0.05, 0.05).unwrap().ranges(1_115_394);
         assert_eq!(
             ranges,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_cut_between_its_units() {
+    fn a_text_is_split_between_its_units() {
         let halves = Fractions::new(0.5, 0.5, 0.0).unwrap();
         let split = |text, unit| {
             let Splits { train, validation, test } = halves.split_text(text, unit);
@@ -214,7 +214,7 @@ mod tests {
             all.sort_unstable();
             prop_assert!(all.into_iter().eq(0..labels.len()));
             for class in 0..4 {
-                let of_class = |part: &[usize]| part.iter().filter(|&&example| labels[example] == class).count() as f64;
+                let of_class = |split: &[usize]| split.iter().filter(|&&example| labels[example] == class).count() as f64;
                 let total = labels.iter().filter(|&&label| label == class).count() as f64;
                 prop_assert!((of_class(&split.train) - total * a).abs() <= 1.0);
                 prop_assert!((of_class(&split.test) - total * (1.0 - a) * (1.0 - b)).abs() <= 1.0 + 1e-9);
@@ -222,7 +222,7 @@ mod tests {
         }
 
         #[test]
-        fn the_parts_of_a_text_are_the_text(text in "[ab é\n\t]{0,60}", a in 0.01..1.0f64) {
+        fn the_splits_of_a_text_are_the_text(text in "[ab é\n\t]{0,60}", a in 0.01..1.0f64) {
             let fractions = Fractions::new(a, 1.0 - a, 0.0).unwrap();
             for unit in Unit::ALL {
                 let split = fractions.split_text(&text, unit);

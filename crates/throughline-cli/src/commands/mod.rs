@@ -4,6 +4,7 @@ pub mod bench;
 pub mod eval;
 pub mod generate;
 pub mod predict;
+pub mod recipe;
 pub mod train;
 
 use std::path::Path;

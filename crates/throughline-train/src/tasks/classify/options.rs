@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use throughline_data::Format;
 
 use crate::Result;
-use crate::recipe::{Check, LARGEST_COUNT, Recipe, TaskOptions, options, settings};
+use crate::recipe::{Check, LARGEST_COUNT, TaskOptions, Train, options, settings};
 use crate::tasks::shared::{RecurrentModel, TextData};
 
 options! {
@@ -73,13 +73,13 @@ impl TaskOptions for Options {
     const NAME: &'static str = "classify";
     const ABOUT: &'static str = "a classifier: it tells the class of a text";
 
-    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()> {
+    fn check(&self, train: &Train, check: &Check<'_>) -> Result<()> {
         self.data.check(check)?;
         check.within("data.max_length", self.examples.max_length, 0..=LARGEST_COUNT as usize)?;
-        self.model.check(recipe, self.reading.bidirectional, check)
+        self.model.check(train, self.reading.bidirectional, check)
     }
 
-    fn unused(&self, _: &Recipe, key: &str) -> Option<&'static str> {
+    fn unused(&self, key: &str) -> Option<&'static str> {
         if key == "train.checkpoint_every" {
             return self.reading.bidirectional.then_some("model.bidirectional = false");
         }

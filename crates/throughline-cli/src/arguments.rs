@@ -22,6 +22,7 @@ Examples:
   throughline train --text book.txt notes/             learn from your own text
   throughline train recipes/names.toml --data names/   follow a recipe
   throughline train recipe.toml --set model.hidden=512 follow it with one setting changed
+  throughline recipe classify > recipe.toml            begin a recipe of your own
   throughline train --resume runs/lm-1                 go on where a run stopped
   throughline generate lm-1 --prompt \"fn \" --length 300
   echo \"what a fine film\" | throughline predict classify-1
@@ -35,6 +36,8 @@ Environment:
 pub enum Command {
     /// Train a model, by a recipe or with the defaults.
     Train(TrainArguments),
+    /// Print a recipe with every default and a comment on every setting, or the tasks that there are.
+    Recipe(RecipeArguments),
     /// Measure a trained model on its test part or on other data.
     Eval(EvalArguments),
     /// Read lines from standard input and write one JSON object for each: classes and probabilities, or the loss of the line.
@@ -64,6 +67,14 @@ pub struct TrainArguments {
     /// Write only what goes wrong.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// `throughline recipe`
+#[derive(Args, Debug)]
+pub struct RecipeArguments {
+    /// The task to print a recipe for [default: list the tasks].
+    #[arg(value_name = "TASK")]
+    pub task: Option<String>,
 }
 
 /// Which run.

@@ -22,6 +22,7 @@ fn run(command: Command) -> Result<()> {
     Isa::try_detect()?;
     match command {
         Command::Train(arguments) => commands::train::run(arguments),
+        Command::Recipe(arguments) => commands::recipe::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(arguments),
         Command::Predict(arguments) => commands::predict::run(arguments),
         Command::Generate(arguments) => commands::generate::run(arguments),

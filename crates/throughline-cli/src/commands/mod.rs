@@ -3,6 +3,7 @@
 pub mod eval;
 pub mod generate;
 pub mod predict;
+pub mod recipe;
 pub mod train;
 
 use std::path::Path;

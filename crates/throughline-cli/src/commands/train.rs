@@ -139,7 +139,7 @@ fn create_folder(recipe: &mut Recipe) -> Result<RunFolder> {
     if !recipe.name.is_empty() {
         return Ok(RunFolder::create(&recipe.runs_dir, &recipe.name)?);
     }
-    let folder = RunFolder::create_numbered(&recipe.runs_dir, recipe.task.name())?;
+    let folder = RunFolder::create_numbered(&recipe.runs_dir, recipe.task())?;
     recipe.name = folder.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     Ok(folder)
 }

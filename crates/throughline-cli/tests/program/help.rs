@@ -7,6 +7,7 @@ fn every_command_has_its_help() {
     let folder = Folder::new();
     for (command, options) in [
         ("train", &["--data", "--text", "--set", "--resume", "--quiet", "RECIPE.toml"][..]),
+        ("recipe", &["TASK"]),
         ("eval", &["RUN", "--data", "--json", "--threads"]),
         ("predict", &["RUN", "--top", "--threads"]),
         ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed"]),
@@ -19,6 +20,20 @@ fn every_command_has_its_help() {
     }
     assert!(folder.run(&["--help"]).succeeded().contains("THROUGHLINE_ISA"));
     assert_eq!(folder.names(""), [""; 0], "asking for help leaves nothing behind");
+}
+
+/// What is printed is a recipe to train by.
+#[test]
+fn recipes() {
+    let folder = Folder::with(&[("text.txt", &"to be or not to be ".repeat(200))]);
+    let tasks = folder.run(&["recipe"]).succeeded();
+    assert_eq!(tasks.lines().map(|line| line.split("  ").next().unwrap()).collect::<Vec<_>>(), ["lm", "classify"]);
+    folder.write("recipe.toml", folder.run(&["recipe", "lm"]).succeeded());
+    folder.run(&["recipe", "poem"]).refused(&["\"lm\" or \"classify\"", "\"poem\""]);
+    let sets =
+        ["model.hidden=4", "model.embedding=4", "train.steps=5", "train.batch=2", "train.evaluations=5", "name=own"];
+    let ran = folder.run(&[&["train", "recipe.toml", "text.txt", "--quiet", "--set"], &sets[..]].concat());
+    assert!(ran.succeeded().contains("runs/own"));
 }
 
 #[test]
@@ -37,6 +52,7 @@ fn a_wrong_command_line_has_exit_code_2() {
         &["train", "--resume", "a", "--text", "b"],
         &["train", "--text", "a", "--data", "b"],
         &["eval"],
+        &["recipe", "lm", "classify"],
         &["predict", "a", "--top", "0"],
         &["generate", "a", "--temperature", "-1"],
         &["generate", "a", "--temperature", "nan"],

@@ -27,6 +27,16 @@ fn help_for_a_reader_of_one_line() {
 }
 
 #[test]
+fn a_recipe_for_a_reader_of_one_line() {
+    let mut child = Folder::new().command(&["recipe", "lm"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::with_capacity(1, child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("# A recipe for a language model"), "{line}");
+    let ran = Ran::to_the_end(child);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn predictions_that_nobody_reads() {
     let folder = classifier();
     let mut child = folder.command(&["predict", "classify-1"]).stdin(Stdio::piped()).spawn().unwrap();
@@ -50,7 +60,13 @@ fn answers_come_line_by_line() {
 #[test]
 fn a_full_disk_behind_standard_output() {
     let folder = language_model();
-    for arguments in [&["generate", "lm-1"][..], &["eval", "lm-1"], &["predict", "lm-1"]] {
+    for arguments in [
+        &["generate", "lm-1"][..],
+        &["eval", "lm-1"],
+        &["predict", "lm-1"],
+        &["recipe", "lm"],
+        &["recipe"],
+    ] {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut child = folder.command(arguments).stdin(Stdio::piped()).stdout(full).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(b"line 1\n");

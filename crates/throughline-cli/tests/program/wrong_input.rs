@@ -16,7 +16,7 @@ fn settings() {
         ("model.hidden=99999999999999999999", &["--set: model.hidden"]),
         ("model.dropout=1", &["--set: model.dropout", "from 0 to below 1", "found 1"]),
         ("model.cell=transformer", &["--set: model.cell", "lstm", "gru-before", "transformer"]),
-        ("model.bidirectional=true", &["--set: model.bidirectional", "expected false", "found true"]),
+        ("model.bidirectional=true", &["--set: model.bidirectional", "only with task = \"classify\"", "found true"]),
         ("model.forget_bias=1", &["--set: model.forget_bias", "only with model.cell = \"lstm\""]),
         ("train.window=3", &["--set: train.window", "at least train.stride"]),
         ("data.split=[0.9,0.9,0]", &["--set: data.split", "at most 1"]),

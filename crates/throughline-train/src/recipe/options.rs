@@ -5,7 +5,9 @@ use std::fmt::Debug;
 
 use toml::Table;
 
-use super::{Check, Key, Recipe};
+use super::check::Check;
+use super::sections::Train;
+use super::settings::Key;
 use crate::Result;
 
 /// Settings that were read, or what is wrong with them.
@@ -28,11 +30,12 @@ pub trait TaskOptions: Tables {
     /// Keys, or tables, that do not decide the numbers of a run, so that they may change when it is resumed.
     const MAY_CHANGE: &'static [&'static str] = &[];
 
-    /// Checks every range and every rule between values; the settings of every task have passed their checks.
-    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()>;
+    /// Checks every range and every rule between values; `train`, like all settings of every task, has passed its checks.
+    fn check(&self, train: &Train, check: &Check<'_>) -> Result<()>;
 
-    /// With what `key` (any key of the recipe) has an effect, such as `model.layers above 1`, if it has none in `recipe`.
-    fn unused(&self, recipe: &Recipe, key: &str) -> Option<&'static str>;
+    /// With what `key` has an effect, such as `model.layers above 1`, if it has none. The key may be of every task, such as
+    /// `train.checkpoint_every`.
+    fn unused(&self, key: &str) -> Option<&'static str>;
 }
 
 /// The [`TaskOptions`] of some task.
@@ -46,9 +49,9 @@ pub trait AnyOptions: Any + Debug + Send + Sync {
     /// [`Tables::write`]
     fn write(&self, recipe: &mut Table);
     /// [`TaskOptions::check`]
-    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()>;
+    fn check(&self, train: &Train, check: &Check<'_>) -> Result<()>;
     /// [`TaskOptions::unused`]
-    fn unused(&self, recipe: &Recipe, key: &str) -> Option<&'static str>;
+    fn unused(&self, key: &str) -> Option<&'static str>;
     /// The defaults of the same task.
     fn defaults(&self) -> Box<dyn AnyOptions>;
     /// A copy.
@@ -74,12 +77,12 @@ impl<O: TaskOptions> AnyOptions for O {
         Tables::write(self, recipe);
     }
 
-    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()> {
-        TaskOptions::check(self, recipe, check)
+    fn check(&self, train: &Train, check: &Check<'_>) -> Result<()> {
+        TaskOptions::check(self, train, check)
     }
 
-    fn unused(&self, recipe: &Recipe, key: &str) -> Option<&'static str> {
-        TaskOptions::unused(self, recipe, key)
+    fn unused(&self, key: &str) -> Option<&'static str> {
+        TaskOptions::unused(self, key)
     }
 
     fn defaults(&self) -> Box<dyn AnyOptions> {

@@ -312,6 +312,17 @@ momentum = 0.9
     }
 
     #[test]
+    fn the_recipes_of_the_project_resolve() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes"));
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let recipes: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|name| name == "toml")).collect();
+        assert!(recipes.len() >= 3, "{recipes:?}");
+        for recipe in recipes {
+            Recipe::resolve(Some(&recipe), &[], &["texts".into()]).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
+
+    #[test]
     fn a_set_string_may_be_bare_or_quoted() {
         let value = |set: &str| {
             let recipe = resolve(RECIPE, &[&format!("data.text_column={set}")]).unwrap();

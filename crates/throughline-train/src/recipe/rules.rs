@@ -26,7 +26,7 @@ impl Recipe {
         self.check_training(check)?;
         self.check_optimiser(check)?;
         self.check_schedule(check)?;
-        self.options.0.check(self, check)?;
+        self.options.0.check(&self.train, check)?;
         self.check_that_nothing_is_ignored(check)
     }
 
@@ -112,7 +112,7 @@ impl Recipe {
             "schedule.gamma" => (matches!(schedule, Step | Plateau), "schedule.kind = \"step\" or \"plateau\""),
             "schedule.patience" => (schedule == Plateau, "schedule.kind = \"plateau\""),
             "schedule.floor" => (schedule != Constant, "a schedule.kind other than \"constant\""),
-            _ => return self.options.0.unused(self, key),
+            _ => return self.options.0.unused(key),
         };
         (!used).then_some(with)
     }

@@ -6,7 +6,7 @@ use throughline_infer::tasks::Classify;
 use throughline_nn::layers::Pooling;
 
 use crate::Result;
-use crate::recipe::{Check, LARGEST_COUNT, Recipe, TaskOptions, options, settings};
+use crate::recipe::{Check, LARGEST_COUNT, TaskOptions, Train, options, settings};
 use crate::tasks::shared::{RecurrentModel, TextData};
 
 options! {
@@ -56,13 +56,13 @@ settings! {
 impl TaskOptions for Options {
     const NAME: &'static str = Classify::INFO.name;
 
-    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()> {
+    fn check(&self, train: &Train, check: &Check<'_>) -> Result<()> {
         self.data.check(check)?;
         check.within("data.max_length", self.examples.max_length, 0..=LARGEST_COUNT as usize)?;
-        self.model.check(recipe, self.reading.bidirectional, check)
+        self.model.check(train, self.reading.bidirectional, check)
     }
 
-    fn unused(&self, _: &Recipe, key: &str) -> Option<&'static str> {
+    fn unused(&self, key: &str) -> Option<&'static str> {
         if key == "train.checkpoint_every" {
             return self.reading.bidirectional.then_some("model.bidirectional = false");
         }

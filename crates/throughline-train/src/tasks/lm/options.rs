@@ -4,7 +4,7 @@ use throughline_infer::Serve;
 use throughline_infer::tasks::LanguageModel;
 
 use crate::Result;
-use crate::recipe::{Check, LONGEST_WINDOW, Recipe, TaskOptions, options, settings};
+use crate::recipe::{Check, LONGEST_WINDOW, TaskOptions, Train, options, settings};
 use crate::tasks::shared::{RecurrentModel, TextData};
 
 options! {
@@ -66,10 +66,10 @@ impl TaskOptions for Options {
     const NAME: &'static str = LanguageModel::INFO.name;
     const MAY_CHANGE: &'static [&'static str] = &["sample"];
 
-    fn check(&self, recipe: &Recipe, check: &Check<'_>) -> Result<()> {
+    fn check(&self, train: &Train, check: &Check<'_>) -> Result<()> {
         let Self { data, model, output, windows, sample } = self;
         data.check(check)?;
-        model.check(recipe, false, check)?;
+        model.check(train, false, check)?;
         let sizes = format!("model.embedding == model.hidden ({} and {} are given)", model.embedding, model.hidden);
         check.require("model.tied", !output.tied || model.embedding == model.hidden, sizes, true)?;
         check.within("train.stride", windows.stride, 1..=LONGEST_WINDOW)?;
@@ -81,7 +81,7 @@ impl TaskOptions for Options {
         check.within("sample.temperature", sample.temperature, 0.0..=100.0)
     }
 
-    fn unused(&self, _: &Recipe, key: &str) -> Option<&'static str> {
+    fn unused(&self, key: &str) -> Option<&'static str> {
         self.data.unused(key).or_else(|| self.model.unused(key))
     }
 }

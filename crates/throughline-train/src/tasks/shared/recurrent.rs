@@ -10,7 +10,7 @@ use super::cell;
 use super::text::TextData;
 use crate::Result;
 use crate::learn::Description;
-use crate::recipe::{Check, LARGEST_SIZE, Recipe, settings};
+use crate::recipe::{Check, LARGEST_SIZE, Train, settings};
 
 settings! {
     /// Table `[model]`: an embedding and recurrent layers.
@@ -103,7 +103,7 @@ impl RecurrentModel {
     }
 
     /// Checks the ranges, and the products of sizes before anything of such a size is made.
-    pub(crate) fn check(&self, recipe: &Recipe, bidirectional: bool, check: &Check<'_>) -> Result<()> {
+    pub(crate) fn check(&self, train: &Train, bidirectional: bool, check: &Check<'_>) -> Result<()> {
         check.within("model.embedding", self.embedding, 1..=LARGEST_SIZE)?;
         check.within("model.hidden", self.hidden, 1..=LARGEST_SIZE)?;
         check.within("model.layers", self.layers, 1..=64)?;
@@ -115,9 +115,9 @@ impl RecurrentModel {
         let weights = stack.layers as f64 * (4 * stack.output()) as f64 * (stack.output() + stack.hidden) as f64;
         let largest = "sizes of at most 2^32 recurrent weights (model.layers, model.hidden)";
         check.require("model.hidden", weights <= 4_294_967_296.0, largest, self.hidden)?;
-        let states = (stack.layers * stack.output()) as f64 * recipe.train.batch as f64;
+        let states = (stack.layers * stack.output()) as f64 * train.batch as f64;
         let largest = "sizes of at most 2^28 numbers of state (train.batch, model.layers, model.hidden)";
-        check.require("train.batch", states <= 268_435_456.0, largest, recipe.train.batch)
+        check.require("train.batch", states <= 268_435_456.0, largest, train.batch)
     }
 
     /// With what `key` has an effect, if it has none.

@@ -38,7 +38,7 @@ pub enum Command {
     Train(TrainArguments),
     /// Print a recipe with every default and a comment on every setting, or the tasks that there are.
     Recipe(RecipeArguments),
-    /// Measure a trained model on its test part or on other data.
+    /// Measure a trained model on its test split or on other data.
     Eval(EvalArguments),
     /// Read lines from standard input and write one JSON object for each: classes and probabilities, or the loss of the line.
     Predict(PredictArguments),
@@ -64,7 +64,7 @@ pub struct TrainArguments {
     /// Go on with a run: its folder, or its name under runs/. With --set, train.epochs, train.steps and the like may change.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["paths", "data", "text"])]
     pub resume: Option<PathBuf>,
-    /// Write only what goes wrong.
+    /// Write nothing but the result, and what goes wrong.
     #[arg(long, short)]
     pub quiet: bool,
 }
@@ -83,7 +83,7 @@ pub struct RunArgument {
     /// A run folder, or the name of one under runs/.
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Threads to compute with [default: as many as the run was trained with].
+    /// Threads to compute with [default: all there are].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
@@ -94,7 +94,7 @@ pub struct EvalArguments {
     /// The model.
     #[command(flatten)]
     pub run: RunArgument,
-    /// Files or folders to measure on, in the format of the run's data [default: the run's test part].
+    /// Files or folders to measure on, in the format of the run's data [default: the run's test split].
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,
     /// Write one JSON object.

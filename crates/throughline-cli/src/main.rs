@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use throughline::kernels::Isa;
+use throughline::prelude::Isa;
 use throughline::train::Error;
 
 use arguments::{Arguments, Command};
@@ -21,11 +21,11 @@ fn run(command: Command) -> Result<()> {
     // What is wrong in the environment is said before anything begins.
     Isa::try_detect()?;
     match command {
-        Command::Train(arguments) => commands::train::run(arguments),
+        Command::Train(arguments) => commands::train::run(&arguments),
         Command::Recipe(arguments) => commands::recipe::run(&arguments),
-        Command::Eval(arguments) => commands::eval::run(arguments),
-        Command::Predict(arguments) => commands::predict::run(arguments),
-        Command::Generate(arguments) => commands::generate::run(arguments),
+        Command::Eval(arguments) => commands::eval::run(&arguments),
+        Command::Predict(arguments) => commands::predict::run(&arguments),
+        Command::Generate(arguments) => commands::generate::run(&arguments),
     }
 }
 

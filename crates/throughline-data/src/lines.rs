@@ -120,6 +120,11 @@ impl<R: BufRead> BoundedLines<R> {
         }
     }
 
+    /// What the lines are read from.
+    pub fn input(&self) -> &R {
+        &self.input
+    }
+
     /// The next line, or the rest of one of which chunks were taken; nothing at the end.
     ///
     /// # Errors

@@ -1,41 +1,34 @@
 //! `throughline eval`
 
 use anyhow::Result;
-use serde_json::{Map, Value, json};
-use throughline::train::Report;
+use throughline::data::printable_text;
+use throughline::train::{self, Report};
 
+use super::warning_of_unknown;
 use crate::arguments::EvalArguments;
-use crate::output::say_line;
+use crate::output::{note, say_line};
 
-pub fn run(arguments: EvalArguments) -> Result<()> {
-    let mut model = super::load(&arguments.run)?;
-    let report = model.evaluate(&arguments.data)?;
-    Ok(say_line(&if arguments.json { as_json(&report) } else { as_text(&report) })?)
-}
-
-fn as_json(report: &Report) -> String {
-    let mut object = Map::new();
-    object.insert("data".to_owned(), json!(report.what));
-    object.insert("count".to_owned(), json!(report.count));
-    object.insert("loss".to_owned(), json!(report.evaluation.loss));
-    for (name, value) in &report.evaluation.metrics {
-        object.insert(name.clone(), json!(value));
+pub fn run(arguments: &EvalArguments) -> Result<()> {
+    let (folder, model) = super::open(&arguments.run)?;
+    let report = train::evaluate(&folder, &model, &arguments.data)?;
+    for note_of_data in &report.notes {
+        note(&format!("left out: {}", printable_text(note_of_data)));
     }
-    if let Some(confusion) = &report.confusion {
-        let labels = confusion.labels();
-        let row = |truth| -> Vec<u64> { (0..labels.len()).map(|taken| confusion.count(truth, taken)).collect() };
-        let counts: Vec<Vec<u64>> = (0..labels.len()).map(row).collect();
-        object.insert("confusion".to_owned(), json!({"labels": labels, "counts": counts}));
+    if let Some(warning) = warning_of_unknown(&report.data, report.evaluation.unknown_share) {
+        note(&printable_text(&warning));
     }
-    Value::Object(object).to_string()
+    Ok(say_line(&if arguments.json { serde_json::to_string(&report)? } else { as_text(&report) })?)
 }
 
 fn as_text(report: &Report) -> String {
-    let mut text = format!("{} ({}): loss {:.4}", report.what, report.count, report.evaluation.loss);
-    for (name, value) in &report.evaluation.metrics {
+    let evaluation = &report.evaluation;
+    let data = printable_text(&report.data);
+    let mut text = format!("{data} ({}): loss {:.4}", evaluation.count, evaluation.loss);
+    for (name, value) in &evaluation.metrics {
         text += &format!(", {} {value:.4}", name.replace('_', " "));
     }
-    if let Some(confusion) = &report.confusion {
+    text += &format!(", unknown share {:.4}", evaluation.unknown_share);
+    if let Some(confusion) = &evaluation.confusion {
         text += &format!("\n\n{confusion}");
     }
     text

@@ -9,15 +9,30 @@ pub mod train;
 use std::path::Path;
 
 use anyhow::Result;
-use throughline::train::{RunFolder, TrainedModel};
+use throughline::infer::Model;
+use throughline::train::RunFolder;
 
 use crate::arguments::RunArgument;
 
 /// Where runs are looked for by name.
 const RUNS: &str = "runs";
 
-/// The model that a command names.
-fn load(argument: &RunArgument) -> Result<TrainedModel> {
+/// A share of unknown units above which the model's answers deserve a warning.
+const MANY_UNKNOWN: f64 = 0.2;
+
+/// The run that a command names, and its model.
+fn open(argument: &RunArgument) -> Result<(RunFolder, Model)> {
     let folder = RunFolder::open(Path::new(RUNS), &argument.run)?;
-    Ok(TrainedModel::load(folder, argument.threads.map(usize::from))?)
+    let model = Model::open(folder.path(), argument.threads.map(usize::from))?;
+    Ok((folder, model))
+}
+
+/// What to say of an input of which the model has never seen so large a share of the units; nothing if it is small.
+fn warning_of_unknown(what: &str, share: f64) -> Option<String> {
+    (share > MANY_UNKNOWN).then(|| {
+        format!(
+            "warning: the model has never seen {:.0} % of the units of {what}; it guesses about them",
+            100.0 * share
+        )
+    })
 }

@@ -1,57 +1,116 @@
 //! `throughline predict`
 
-use std::io::BufRead;
+use std::io::{BufReader, Stdin};
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
-use throughline::train::{Task, TrainedModel};
+use throughline::data::{BoundedLines, Line};
+use throughline::infer::Model;
 
+use super::warning_of_unknown;
 use crate::arguments::PredictArguments;
-use crate::output::say_line;
+use crate::output::{note, say};
 
-/// The longest line that is read.
-const LONGEST_LINE: u64 = 64 << 20;
+/// The longest line that is read, in bytes.
+const LONGEST_LINE: usize = 16 << 20;
+/// Lines that are answered together at most, and their bytes. What is there is answered at once, never waited for.
+const MOST_LINES: usize = 4096;
+const MOST_BYTES: usize = 4 << 20;
+/// Bytes that are read at a time.
+const BUFFER: usize = 1 << 20;
 
-pub fn run(arguments: PredictArguments) -> Result<()> {
-    let mut model = super::load(&arguments.run)?;
-    let mut input = std::io::stdin().lock();
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let read = std::io::Read::take(&mut input, LONGEST_LINE).read_until(b'\n', &mut line);
-        if read.with_context(|| format!("standard input, line {number}"))? == 0 {
-            break;
-        }
-        if line.len() as u64 == LONGEST_LINE {
-            bail!("standard input, line {number}: expected at most {LONGEST_LINE} bytes, found more");
-        }
-        let text = std::str::from_utf8(&line)
-            .with_context(|| format!("standard input, line {number}: expected UTF-8"))?
-            .trim_end_matches(['\n', '\r']);
-        say_line(&answer(&mut model, text, usize::from(arguments.top))?.to_string())?;
+pub fn run(arguments: &PredictArguments) -> Result<()> {
+    let (_, model) = super::open(&arguments.run)?;
+    let mut lines = Lines::new(BoundedLines::new(BufReader::with_capacity(BUFFER, std::io::stdin()), LONGEST_LINE));
+    let mut totals = Totals::default();
+    while let Some(batch) = lines.next_batch()? {
+        answer(&model, batch, usize::from(arguments.top), &mut totals)?;
+    }
+    let share = totals.unknown / totals.answered.max(1) as f64;
+    if let Some(warning) = warning_of_unknown("these lines", share) {
+        note(&warning);
+    }
+    if totals.refused > 0 {
+        bail!("standard input: {} of {} lines could not be answered", totals.refused, totals.refused + totals.answered);
     }
     Ok(())
 }
 
-/// The JSON object for one line.
-fn answer(model: &mut TrainedModel, text: &str, top: usize) -> Result<Value> {
-    Ok(match model.task() {
-        Task::Lm => {
-            let scored = model.text_loss(text)?;
-            let metric = |name: &str| scored.as_ref().map(|scored| scored.metrics[name]);
-            json!({
-                "text": text,
-                "loss": scored.as_ref().map(|scored| scored.loss),
-                "perplexity": metric("perplexity"),
-                "bits_per_unit": metric("bits_per_unit"),
-            })
+/// What was done so far.
+#[derive(Default)]
+struct Totals {
+    answered: usize,
+    refused: usize,
+    /// The sum of the answers' shares of unknown units.
+    unknown: f64,
+}
+
+/// A line to answer, or why there is none.
+type Numbered = (usize, Result<String, String>);
+
+/// Answers the lines of a batch, in their order.
+fn answer(model: &Model, batch: Vec<Numbered>, top: usize, totals: &mut Totals) -> Result<()> {
+    let texts: Vec<&str> = batch.iter().filter_map(|(_, line)| line.as_deref().ok()).collect();
+    let mut answers = model.predict_lines(&texts).into_iter();
+    let mut text = String::new();
+    for (number, line) in &batch {
+        let answered = match line {
+            Ok(_) => answers.next().expect("an answer for each line").map_err(|error| error.to_string()),
+            Err(wrong) => Err(wrong.clone()),
+        };
+        match answered {
+            Ok(mut answer) => {
+                if let Some(classes) = answer["classes"].as_array_mut() {
+                    classes.truncate(top);
+                }
+                totals.answered += 1;
+                totals.unknown += answer["unknown_share"].as_f64().unwrap_or(0.0);
+                text += &answer.to_string();
+                text.push('\n');
+            }
+            Err(wrong) => {
+                // What was answered before comes before the complaint.
+                say(&std::mem::take(&mut text))?;
+                totals.refused += 1;
+                note(&format!("error: standard input, line {number}: {wrong}"));
+            }
         }
-        Task::Classify => {
-            let prediction = model.classify(text)?;
-            let of = |(label, probability): &(String, f64)| json!({"label": label, "probability": probability});
-            let (label, probability) = &prediction.classes[0];
-            let classes: Vec<Value> = prediction.classes.iter().take(top).map(of).collect();
-            json!({"text": text, "label": label, "probability": probability, "classes": classes})
+    }
+    Ok(say(&text)?)
+}
+
+/// Lines of standard input, as many at a time as have arrived.
+struct Lines {
+    lines: BoundedLines<BufReader<Stdin>>,
+}
+
+impl Lines {
+    fn new(lines: BoundedLines<BufReader<Stdin>>) -> Self {
+        Self { lines }
+    }
+
+    /// The next lines; nothing at the end of the input.
+    fn next_batch(&mut self) -> Result<Option<Vec<Numbered>>> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < MOST_LINES && bytes < MOST_BYTES && (batch.is_empty() || self.has_arrived()) {
+            let Some(line) = self.lines.next_line().context("standard input")? else { break };
+            batch.push(match line {
+                Line::Text { number, text } => {
+                    bytes += text.len();
+                    (number, Ok(text.to_owned()))
+                }
+                Line::TooLong { number, bytes } => {
+                    (number, Err(format!("expected at most {LONGEST_LINE} bytes, found {bytes}")))
+                }
+                Line::Invalid { number, offset } => {
+                    (number, Err(format!("expected UTF-8, found an invalid byte at {offset}")))
+                }
+            });
         }
-    })
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    /// Whether a whole line is there, so that reading it will not wait.
+    fn has_arrived(&self) -> bool {
+        self.lines.input().buffer().iter().any(|&byte| byte == b'\n')
+    }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use throughline::train::recipe::commented;
-use throughline::train::tasks::TASKS;
+use throughline::train::TASKS;
 
 use crate::arguments::RecipeArguments;
 use crate::output::say;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use throughline::train::{self, BUILT_IN, Outcome, Recipe, RunFolder};
+use throughline::infer::Evaluation;
+use throughline::train::{self, BUILT_IN, End, Event, Outcome, Recipe, RunFolder};
 
 use crate::arguments::TrainArguments;
 use crate::output::{note, say_line};
@@ -29,56 +30,54 @@ const DEFAULTS: &[&str] = &[
     "schedule.warmup=50",
 ];
 
-pub fn run(arguments: TrainArguments) -> Result<()> {
-    let training = Arc::new(AtomicBool::new(false));
-    let stop = stop_on_interrupt(&training)?;
+pub fn run(arguments: &TrainArguments) -> Result<()> {
+    let begun = Arc::new(AtomicBool::new(false));
+    let stop = stop_on_interrupt(&begun)?;
     let mut progress = progress::Progress::new(arguments.quiet);
-    let (folder, outcome) = match &arguments.resume {
-        Some(run) => {
-            if let Some(key) = ["name", "runs_dir"].into_iter().find(|key| sets(&arguments, key)) {
-                bail!(
-                    "--set: {key}: expected no such setting with --resume, as the run stays in its folder, found one"
-                );
-            }
-            let folder = RunFolder::open(Path::new(super::RUNS), run)?;
-            let config = folder.config_toml();
-            let recipe = Recipe::resolve(Some(&config), &arguments.set, &[])?;
-            let changed = recipe.deciding_keys_unlike(&Recipe::resolve(Some(&config), &[], &[])?)?;
-            if !changed.is_empty() {
-                bail!(
-                    "--set: {}: expected the value the run began with, as in {}, found another; leave it out, or start a \
-                     new run",
-                    changed.join(", "),
-                    config.display()
-                );
-            }
-            let outcome = train::resume(&recipe, &folder, &stop, &mut |event| {
-                training.store(true, Ordering::Relaxed);
-                progress.show(&event);
-            });
-            (folder, outcome)
+    let mut watch = |event: Event<'_>| {
+        if matches!(event, Event::Begin) {
+            begun.store(true, Ordering::Relaxed);
         }
-        None => {
-            let mut recipe = recipe(&arguments)?;
-            let folder = create_folder(&mut recipe)?;
-            let outcome = train::train(&recipe, &folder, &stop, &mut |event| {
-                training.store(true, Ordering::Relaxed);
-                progress.show(&event);
-            });
-            (folder, outcome)
-        }
+        progress.show(&event);
+    };
+    let outcome = match &arguments.resume {
+        Some(run) => resume(arguments, run, &stop, &mut watch),
+        None => recipe(arguments).and_then(|recipe| Ok(train::train(recipe, &stop, &mut watch)?)),
     };
     progress.finish();
-    let outcome = outcome.inspect_err(|_| discard_if_empty(&folder, arguments.resume.is_some()))?;
-    Ok(say_line(&summary(&folder, &outcome))?)
+    Ok(say_line(&summary(&outcome?))?)
 }
 
-/// Set by the first Ctrl-C once there is `training` to save; the second, or one before that, ends the program at once.
-fn stop_on_interrupt(training: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
+fn resume(
+    arguments: &TrainArguments,
+    run: &Path,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
+    if let Some(key) = ["name", "runs_dir"].into_iter().find(|key| sets(arguments, key)) {
+        bail!("--set: {key}: expected no such setting with --resume, as the run stays in its folder, found one");
+    }
+    let folder = RunFolder::open(Path::new(super::RUNS), run)?;
+    let config = folder.config_toml();
+    let recipe = Recipe::resolve(Some(&config), &arguments.set, &[])?;
+    let changed = recipe.deciding_keys_unlike(&folder.recipe()?)?;
+    if !changed.is_empty() {
+        bail!(
+            "--set: {}: expected the value the run began with, as in {}, found another; leave it out, or start a new run",
+            changed.join(", "),
+            config.display()
+        );
+    }
+    Ok(train::resume(recipe, &folder, stop, watch)?)
+}
+
+/// Set by the first Ctrl-C once the run has `begun`; the second, or one before that, ends the program at once: until then
+/// nothing is on the disk.
+fn stop_on_interrupt(begun: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    let (flag, training) = (Arc::clone(&stop), Arc::clone(training));
+    let (flag, begun) = (Arc::clone(&stop), Arc::clone(begun));
     ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::Relaxed) || !training.load(Ordering::Relaxed) {
+        if flag.swap(true, Ordering::Relaxed) || !begun.load(Ordering::Relaxed) {
             std::process::exit(i32::from(crate::INTERRUPTED));
         }
         note("stopping after this update (Ctrl-C again to stop at once) ...");
@@ -107,7 +106,7 @@ fn recipe(arguments: &TrainArguments) -> Result<Recipe> {
             settings.extend(DEFAULTS.iter().map(|set| (*set).to_owned()));
         }
         if data.is_empty() && !paths {
-            data = text_at_hand()?;
+            data = text_at_hand(arguments.quiet)?;
             if data == [Path::new(BUILT_IN)] {
                 // A small text is read more often.
                 settings.push("train.epochs=12".to_owned());
@@ -124,47 +123,46 @@ fn sets(arguments: &TrainArguments, key: &str) -> bool {
 }
 
 /// The Rust sources and documents of the source tree that contains the current folder, or the text inside the program.
-fn text_at_hand() -> Result<Vec<PathBuf>> {
+fn text_at_hand(quiet: bool) -> Result<Vec<PathBuf>> {
     let here = std::env::current_dir().context("cannot tell the current folder")?;
     let tree = here.ancestors().find(|folder| folder.join("crates/throughline-cli/Cargo.toml").is_file());
     let Some(tree) = tree else {
-        note("no sources at hand: learning from the text inside the program");
+        if !quiet {
+            note("no sources at hand: learning from the text inside the program");
+        }
         return Ok(vec![PathBuf::from(BUILT_IN)]);
     };
     let parts = ["crates", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
     Ok(parts.iter().map(|part| tree.join(part)).filter(|path| path.exists()).collect())
 }
 
-fn create_folder(recipe: &mut Recipe) -> Result<RunFolder> {
-    if !recipe.name.is_empty() {
-        return Ok(RunFolder::create(&recipe.runs_dir, &recipe.name)?);
-    }
-    let folder = RunFolder::create_numbered(&recipe.runs_dir, recipe.task())?;
-    recipe.name = folder.path().file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    Ok(folder)
-}
-
-/// A new run that failed before anything was learnt leaves no folder behind.
-fn discard_if_empty(folder: &RunFolder, resumed: bool) {
-    if !resumed && !folder.checkpoint().exists() {
-        let _ = std::fs::remove_dir_all(folder.path());
-    }
-}
-
-fn summary(folder: &RunFolder, outcome: &Outcome) -> String {
-    let part = |name: &str, reached: &Option<train::Evaluation>| {
+/// What came of a run, for people.
+fn summary(outcome: &Outcome) -> String {
+    let Outcome { folder, step, new_updates, end, seconds, kept, beat_the_start, validation, test } = outcome;
+    let reached = |name: &str, reached: &Option<Evaluation>| {
         reached.as_ref().map(|reached| {
             let metrics: Vec<String> =
                 reached.metrics.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " "))).collect();
             format!("{name} loss {:.4} ({})\n", reached.loss, metrics.join(", "))
         })
     };
-    format!(
-        "{}{}{} updates in {:.0} s; everything is in {}",
-        part("validation", &outcome.validation).unwrap_or_default(),
-        part("test", &outcome.test).unwrap_or_default(),
-        outcome.step,
-        outcome.seconds,
-        folder.path().display()
-    )
+    let mut text = [reached("validation", validation), reached("test", test)].into_iter().flatten().collect::<String>();
+    let kept_of = if *beat_the_start {
+        format!("the parameters of update {kept} of {step} were kept")
+    } else {
+        format!(
+            "no update was better on the validation split than the untrained model; those of update {kept} were kept"
+        )
+    };
+    text += &format!("{kept_of}; {seconds:.0} s; everything is in {}", folder.path().display());
+    let why = match end {
+        End::Updates => "all its updates are done; give it more with --set train.epochs=... or train.steps=...",
+        End::Patience => "train.patience evaluations in a row were no better; raise it with --set train.patience=...",
+        End::Time => "its train.max_seconds are over; raise them with --set train.max_seconds=...",
+        _ => "it is over",
+    };
+    if *new_updates == 0 {
+        text += &format!("\nnothing was trained: {why}");
+    }
+    text
 }

@@ -60,13 +60,9 @@ fn answers_come_line_by_line() {
 #[test]
 fn a_full_disk_behind_standard_output() {
     let folder = language_model();
-    for arguments in [
-        &["generate", "lm-1"][..],
-        &["eval", "lm-1"],
-        &["predict", "lm-1"],
-        &["recipe", "lm"],
-        &["recipe"],
-    ] {
+    for arguments in
+        [&["generate", "lm-1"][..], &["eval", "lm-1"], &["predict", "lm-1"], &["recipe", "lm"], &["recipe"]]
+    {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut child = folder.command(arguments).stdin(Stdio::piped()).stdout(full).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(b"line 1\n");

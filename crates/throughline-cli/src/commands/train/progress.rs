@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use throughline::train::card::Score;
-use throughline::train::{Event, Part, Row};
+use throughline::data::{Split, printable_text};
+use throughline::train::{Event, Row, Score};
 
 use crate::output::note;
 
@@ -15,23 +15,26 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Nothing is shown yet; when `quiet`, nothing ever is.
+    /// Nothing is shown yet; when `quiet`, nothing ever is but warnings.
     pub fn new(quiet: bool) -> Self {
         Self { bar: ProgressBar::hidden(), quiet }
     }
 
     /// Shows an event.
     pub fn show(&mut self, event: &Event<'_>) {
+        if let Event::Warning(warning) = event {
+            self.line(&format!("warning: {}", printable_text(warning)));
+        }
         if self.quiet {
             return;
         }
         match event {
-            Event::Ready { facts, baselines, parameters, threads, step, steps } => {
-                for (name, fact) in *facts {
-                    note(&format!("{name:<28} {fact}"));
+            Event::Ready { description, baselines, parameters, threads, step, steps } => {
+                for (name, fact) in &description.data {
+                    note(&format!("{name:<28} {}", printable_text(fact)));
                 }
                 note(&format!("{:<28} {parameters} parameters, {steps} updates, {threads} threads", "model"));
-                for score in baselines.iter().filter(|score| score.split == Part::Validation) {
+                for score in baselines.iter().filter(|score| score.split == Split::Validation) {
                     note(&format!("{:<28} {}", score.method, baseline(score)));
                 }
                 self.start(*step, *steps);
@@ -67,37 +70,23 @@ impl Progress {
 }
 
 fn baseline(score: &Score) -> String {
-    let value = |name: &str| score.metrics.get(name);
-    match (value("loss"), value("accuracy")) {
-        (Some(loss), _) => format!("validation loss {loss:.4}"),
-        (None, Some(accuracy)) => {
-            format!("validation accuracy {accuracy:.4}, macro F1 {:.4}", value("macro_f1").copied().unwrap_or(f64::NAN))
-        }
-        _ => String::new(),
-    }
+    let metrics = score.metrics.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " ")));
+    format!("validation {}", metrics.collect::<Vec<_>>().join(", "))
 }
 
 fn evaluation(row: &Row, best: bool) -> String {
-    let part = match row.split {
-        Part::Training => "train",
-        Part::Validation => "validation",
-        Part::Test => "test",
-    };
-    let mut text = format!("update {:>6}  {part} loss {:.4}", row.step, row.loss);
+    let mut text = format!("update {:>6}  {} loss {:.4}", row.step, row.split.name(), row.loss);
     for (name, value) in &row.metrics {
         text += &format!("  {} {value:.4}", name.replace('_', " "));
     }
-    if best && row.split == Part::Validation {
+    if best && row.split == Split::Validation {
         text += "  (best)";
     }
     text
 }
 
-/// The text with a bar at its left; control characters of a model must not reach the terminal.
+/// The text with a bar at its left; a model's text must not steer the terminal.
 fn indented(text: &str) -> String {
-    let lines = text.lines().map(|line| {
-        let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        format!("  | {line}")
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    let lines: Vec<String> = printable_text(text).lines().map(|line| format!("  | {line}")).collect();
+    lines.join("\n")
 }

@@ -111,6 +111,6 @@ impl Lines {
 
     /// Whether a whole line is there, so that reading it will not wait.
     fn has_arrived(&self) -> bool {
-        self.lines.input().buffer().iter().any(|&byte| byte == b'\n')
+        self.lines.input().buffer().contains(&b'\n')
     }
 }

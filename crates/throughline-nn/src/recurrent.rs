@@ -325,6 +325,7 @@ impl Recurrent {
         pass: Pass,
         workspace: &mut RecurrentWorkspace<E>,
     ) {
+        assert_eq!(x.len(), batch.rows() * self.config.input, "x is [N, I]");
         let keeps_tape = pass != Pass::Inference;
         workspace.taped = None;
         workspace.segments.cut(batch.steps(), keeps_tape);
@@ -806,6 +807,6 @@ fn drop_rows<E: Element>(
 
 /// (sequence, time) of a packed row: what a mask depends on.
 pub(crate) fn place_of(batch: &Ragged, row: usize) -> (u32, u32) {
-    let (t, column) = batch.place(row);
-    (batch.order()[column] as u32, t as u32)
+    let (sequence, time) = batch.sequence_and_time(row);
+    (sequence as u32, time as u32)
 }

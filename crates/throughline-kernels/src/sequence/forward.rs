@@ -164,7 +164,7 @@ pub fn forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scr
     }
     last_states(&shape, batch, initial.h, y, h_n);
     if let Some(tape) = tape {
-        tape.complete(shape, batch.rows());
+        tape.complete(shape, batch);
     }
 }
 
@@ -436,7 +436,7 @@ impl<E: Element> DirectionForward<'_, E> {
             h.copy_from_slice(unsafe { core::slice::from_raw_parts(row.h_previous, hidden) });
         }
         let extra = extra.at_least(rows.len() * width);
-        let at = StepAt { direction: self.direction, time: t, columns: columns.clone() };
+        let at = StepAt { direction: self.direction, time: self.batch().first_step() + t, columns: columns.clone() };
         hook.forward(at, h_previous, extra);
         let mut group = RowGroup::default();
         for ((column, row), extra) in columns.zip(rows).zip(extra.chunks(width)) {

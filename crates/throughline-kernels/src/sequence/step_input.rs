@@ -9,7 +9,7 @@ use super::batch::Direction;
 pub struct StepAt {
     /// The direction that is read.
     pub direction: Direction,
-    /// The time step.
+    /// The time step in the whole, whatever the window ([`Ragged::first_step`](super::Ragged::first_step)).
     pub time: usize,
     /// The columns (sorted places) of the batch.
     pub columns: Range<usize>,

@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use throughline_simd::Element;
 
+use super::batch::Ragged;
 use super::layer::LayerShape;
 use crate::buffer::Buffer;
 
@@ -31,7 +32,7 @@ pub struct DirectionTape<E> {
 #[derive(Debug, Default)]
 pub struct Tape<E> {
     shape: Option<LayerShape>,
-    rows: usize,
+    batch: Ragged,
     keep_pre_activations: bool,
     pub(crate) directions: Vec<DirectionTape<E>>,
 }
@@ -64,29 +65,36 @@ impl<E: Element> Tape<E> {
         }
     }
 
-    /// All of `rows` rows of a layer is written.
-    pub(crate) fn complete(&mut self, shape: LayerShape, rows: usize) {
+    /// All rows of a layer over `batch` are written.
+    pub(crate) fn complete(&mut self, shape: LayerShape, batch: &Ragged) {
         self.shape = Some(shape);
-        self.rows = rows;
+        self.batch.set_window(batch, 0..batch.steps());
     }
 
     /// Forgets what it holds: its layer has run without it.
     pub fn invalidate(&mut self) {
         self.shape = None;
-        self.rows = 0;
     }
 
     /// Packed rows that the last forward pass kept.
     pub fn rows(&self) -> usize {
-        self.rows
+        if self.shape.is_some() { self.batch.rows() } else { 0 }
     }
 
-    pub(crate) fn assert_is_of(&self, shape: LayerShape, rows: usize) {
+    pub(crate) fn assert_is_of(&self, shape: LayerShape, batch: &Ragged) {
         assert!(
-            self.shape == Some(shape) && self.rows == rows,
-            "the tape holds {} rows of {:?}, not {rows} rows of {shape:?}: run forward on this batch first",
-            self.rows,
+            self.shape == Some(shape),
+            "the tape is of {:?}, not of {shape:?}: run forward on this batch first",
             self.shape
+        );
+        assert!(
+            self.batch == *batch,
+            "the tape is of {} sequences with {} rows and their own order of lengths and boundaries, not of these {} \
+             sequences with {} rows: run forward on this batch first",
+            self.batch.batch(),
+            self.batch.rows(),
+            batch.batch(),
+            batch.rows()
         );
     }
 
@@ -97,7 +105,7 @@ impl<E: Element> Tape<E> {
     /// Where a gate of packed row `row` lies.
     fn place(&self, gate: &str, row: usize) -> Range<usize> {
         let shape = self.shape();
-        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert!(row < self.batch.rows(), "row {row} of {}", self.batch.rows());
         let start = row * shape.slot_width() + shape.cell.slot(gate) * shape.hidden;
         start..start + shape.hidden
     }
@@ -116,7 +124,7 @@ impl<E: Element> Tape<E> {
     /// If there is no such row or direction.
     pub fn cell_state(&self, direction: usize, row: usize) -> Option<&[E]> {
         let shape = self.shape();
-        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert!(row < self.batch.rows(), "row {row} of {}", self.batch.rows());
         shape.cell.has_cell_state().then(|| &self.directions[direction].cell[row * shape.hidden..][..shape.hidden])
     }
 
@@ -136,7 +144,7 @@ impl<E: Element> Tape<E> {
     /// If there is no such row or direction.
     pub fn extra(&self, direction: usize, row: usize) -> &[E] {
         let shape = self.shape();
-        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert!(row < self.batch.rows(), "row {row} of {}", self.batch.rows());
         &self.directions[direction].extra[row * shape.extra..][..shape.extra]
     }
 

@@ -28,8 +28,12 @@ pub struct SequenceSolution<E> {
     pub slots: Vec<E>,
     /// `[D, T, H]`: the cell states on the tape, or empty.
     pub c: Vec<E>,
-    /// `[D, T, S·H]`
+    /// `[D, T, S·H]`: gradients of the gates' pre-activations; like those below, empty where the problem is `chunked`.
     pub d_slots: Vec<E>,
+    /// `[D, T, H]`: the whole gradients of the hidden states.
+    pub d_h: Vec<E>,
+    /// `[D, T, H]`, or empty: those of the cell states.
+    pub d_c: Vec<E>,
     /// `[T, I]`
     pub dx: Vec<E>,
     /// `[D, H]`
@@ -44,7 +48,7 @@ pub struct SequenceSolution<E> {
 
 impl<E> SequenceSolution<E> {
     /// All that must not depend on what else is in the batch, nor on where the sequence is cut.
-    pub fn tensors(&self) -> [(&'static str, &[E]); 9] {
+    pub fn tensors(&self) -> [(&'static str, &[E]); 11] {
         [
             ("y", &self.outcome.y),
             ("h_n", &self.outcome.h_n),
@@ -52,6 +56,8 @@ impl<E> SequenceSolution<E> {
             ("slots", &self.slots),
             ("c", &self.c),
             ("d_slots", &self.d_slots),
+            ("d_h", &self.d_h),
+            ("d_c", &self.d_c),
             ("dx", &self.dx),
             ("dh0", &self.dh0),
             ("dc0", &self.dc0),
@@ -203,6 +209,8 @@ impl<E: Element> Problem<E> {
                 slots: Vec::new(),
                 c: Vec::new(),
                 d_slots: Vec::new(),
+                d_h: Vec::new(),
+                d_c: Vec::new(),
                 dx: dx[b].clone(),
                 dh0: dh[b].clone(),
                 dc0: dc[b].clone(),
@@ -217,7 +225,14 @@ impl<E: Element> Problem<E> {
                     solution.slots.extend_from_slice(tape.gate(gate, direction, row));
                 }
                 solution.c.extend(tape.cell_state(direction, row).into_iter().flatten());
-                solution.d_slots.extend(row_gradients.row(&shape, direction, row).into_iter().flatten());
+                if self.chunked {
+                    return;
+                }
+                for gate in shape.cell.slot_names() {
+                    solution.d_slots.extend_from_slice(row_gradients.gate(gate, direction, row));
+                }
+                solution.d_h.extend_from_slice(row_gradients.hidden(direction, row));
+                solution.d_c.extend(row_gradients.cell(direction, row).into_iter().flatten());
             });
         }
         solutions

@@ -26,7 +26,7 @@ pub use layer::{DirectionWeights, LayerShape, PackedLayer, Scratch};
 pub use plan::{Plan, Split};
 pub use row_gradients::RowGradients;
 pub use step::{Step, step};
-pub use step_input::{StepAt, StepInput};
+pub use step_input::{StepAt, StepBackward, StepInput};
 pub use tape::{DirectionTape, Tape};
 
 use core::ops::Range;

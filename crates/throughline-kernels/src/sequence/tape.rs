@@ -35,6 +35,10 @@ pub struct Tape<E> {
     batch: Ragged,
     keep_pre_activations: bool,
     pub(crate) directions: Vec<DirectionTape<E>>,
+    /// M, numbers of the step input's memory for each row.
+    step_width: usize,
+    /// `[N, M]` for each direction.
+    pub(crate) step_memory: [Buffer<E>; 2],
 }
 
 impl<E: Element> Tape<E> {
@@ -50,8 +54,12 @@ impl<E: Element> Tape<E> {
 
     /// Makes room for `rows` rows of a layer; allocates only when it never held as many. The tape holds nothing until
     /// [`complete`](Self::complete) says so: whoever catches a panic in between finds it empty.
-    pub(crate) fn prepare(&mut self, shape: LayerShape, rows: usize) {
+    pub(crate) fn prepare(&mut self, shape: LayerShape, rows: usize, step_width: usize) {
         self.invalidate();
+        self.step_width = step_width;
+        for memory in &mut self.step_memory[..shape.directions] {
+            memory.at_least(rows * step_width);
+        }
         self.directions.resize_with(shape.directions, DirectionTape::default);
         for tape in &mut self.directions {
             tape.slots.at_least(rows * shape.slot_width());
@@ -81,7 +89,12 @@ impl<E: Element> Tape<E> {
         if self.shape.is_some() { self.batch.rows() } else { 0 }
     }
 
-    pub(crate) fn assert_is_of(&self, shape: LayerShape, batch: &Ragged) {
+    pub(crate) fn assert_is_of(&self, shape: LayerShape, batch: &Ragged, step_width: usize) {
+        let kept = self.step_width;
+        assert_eq!(
+            kept, step_width,
+            "the tape has {kept} numbers a row for the step input, which asks for {step_width}"
+        );
         assert!(
             self.shape == Some(shape),
             "the tape is of {:?}, not of {shape:?}: run forward on this batch first",
@@ -148,11 +161,37 @@ impl<E: Element> Tape<E> {
         &self.directions[direction].extra[row * shape.extra..][..shape.extra]
     }
 
+    /// Where the step input's memory of packed row `row` lies.
+    fn step_place(&self, direction: usize, row: usize) -> Range<usize> {
+        let (directions, rows) = (self.shape().directions, self.batch.rows());
+        assert!(row < rows && direction < directions, "row {row} of {rows}, direction {direction} of {directions}");
+        row * self.step_width..(row + 1) * self.step_width
+    }
+
+    /// The step input's memory of packed row `row`: M numbers, as its hook left them
+    /// ([`StepInput::memory`](super::StepInput::memory)).
+    ///
+    /// # Panics
+    /// If there is no such row or direction.
+    pub fn step_memory(&self, direction: usize, row: usize) -> &[E] {
+        &self.step_memory[direction][self.step_place(direction, row)]
+    }
+
+    /// The same, to hand something to the hook's backward.
+    ///
+    /// # Panics
+    /// If there is no such row or direction.
+    pub fn step_memory_mut(&mut self, direction: usize, row: usize) -> &mut [E] {
+        let place = self.step_place(direction, row);
+        &mut self.step_memory[direction][place]
+    }
+
     /// Bytes that the tape holds.
     pub fn bytes(&self) -> usize {
         let elements = |tape: &DirectionTape<E>| {
             tape.slots.len() + tape.cell.len() + tape.extra.len() + tape.pre_activations.len()
         };
-        self.directions.iter().map(elements).sum::<usize>() * size_of::<E>()
+        let step_memory = self.step_memory.iter().map(|memory| memory.len());
+        self.directions.iter().map(elements).chain(step_memory).sum::<usize>() * size_of::<E>()
     }
 }

@@ -113,7 +113,7 @@ pub fn backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, s
         }
     }
     initial.check(&shape, batch);
-    tape.assert_is_of(shape, batch);
+    tape.assert_is_of(shape, batch, step_input.map_or(0, |hook| hook.memory()));
 
     states.restart_h.fill(E::ZERO);
     states.restart_c.fill(E::ZERO);
@@ -124,7 +124,8 @@ pub fn backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, s
         shape,
         inputs,
         y,
-        tape,
+        tape: &tape.directions,
+        step_memory: tape.step_memory.each_mut().map(|memory| Disjoint::new(memory)),
         dy,
         dh: Disjoint::new(states.dh),
         dc: Disjoint::new(states.dc),
@@ -163,7 +164,8 @@ struct Pass<'a, E> {
     shape: LayerShape,
     inputs: &'a Inputs<'a, E>,
     y: &'a [E],
-    tape: &'a Tape<E>,
+    tape: &'a [DirectionTape<E>],
+    step_memory: [Disjoint<'a, E>; 2],
     dy: Option<&'a [E]>,
     dh: Disjoint<'a, E>,
     dc: Disjoint<'a, E>,
@@ -215,7 +217,7 @@ impl<E: Element> Pass<'_, E> {
             columns,
             units: share.units(|| layer.directions[index].hidden_back[0].units_per_panel(), self.shape.hidden),
             share,
-            tape: &self.tape.directions[index],
+            tape: &self.tape[index],
         }
         .run(steps, scratch);
     }

@@ -10,7 +10,7 @@ use throughline_simd::{Element, Kernel, Lane};
 
 use super::super::batch::{Direction, Previous};
 use super::super::layer::{LayerShape, PackedDirection, Scratch};
-use super::super::step_input::{StepAt, StepInput};
+use super::super::step_input::{StepAt, StepBackward, StepInput};
 use super::super::tape::DirectionTape;
 use super::super::{GROUP, Share, load, store};
 use super::{Pass, RowSources};
@@ -182,7 +182,11 @@ impl<E: Element> ThroughTime<'_, E> {
         // SAFETY: the state gradients of consecutive columns lie side by side and belong to this worker.
         let dh = unsafe { self.pass.dh.part(states) };
         let at = StepAt { direction: self.rows.direction, time: self.rows.batch.first_step() + t, columns };
-        hook.backward(at, h_previous, extra, d_extra, dh);
+        let of_row = hook.memory();
+        let memory = self.pass.step_memory[self.rows.index];
+        // SAFETY: the rows of consecutive columns of a step lie side by side and belong to this worker.
+        let memory = unsafe { memory.part(first * of_row..(first + rows.len()) * of_row) };
+        hook.backward(at, StepBackward { h_previous, extra, d_extra, memory, dh_previous: dh });
     }
 }
 

@@ -2,9 +2,10 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
-use throughline_kernels::cells::CellKind;
+use throughline_kernels::cells::{CellKind, ConfigName};
 
 use crate::error::{Error, Result};
 use crate::recurrent::{InitialState, RecurrentConfig};
@@ -39,40 +40,15 @@ impl Task {
     }
 }
 
-/// The family of a cell, as files name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum CellName {
-    Lstm,
-    Gru,
-    Rnn,
-}
-
-/// Where a GRU applies its reset gate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Reset {
-    After,
-    Before,
-}
-
-/// What a vanilla RNN applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Activation {
-    Tanh,
-    Relu,
-}
-
 /// `config.json` as it stands in the file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     format_version: u32,
     task: Task,
-    cell: CellName,
-    reset: Option<Reset>,
-    activation: Option<Activation>,
+    cell: String,
+    reset: Option<String>,
+    activation: Option<String>,
     input: usize,
     hidden: usize,
     layers: usize,
@@ -89,9 +65,15 @@ struct File {
 struct Kind {
     format_version: u32,
     task: Task,
-    cell: CellName,
-    reset: Option<Reset>,
-    activation: Option<Activation>,
+    cell: String,
+    reset: Option<String>,
+    activation: Option<String>,
+}
+
+/// What a message says of a cell.
+fn describe(ConfigName { family, reset, activation }: ConfigName<'_>) -> String {
+    let key = |key: &str, value: Option<&str>| value.map_or_else(String::new, |value| format!(" with {key} {value}"));
+    format!("{family}{}{}", key("reset", reset), key("activation", activation))
 }
 
 /// The version alone, read first: a later version may have other keys.
@@ -180,20 +162,13 @@ impl ModelConfig {
     }
 
     fn file(&self) -> File {
-        let (cell, reset, activation) = match self.recurrent.cell {
-            CellKind::Lstm => (CellName::Lstm, None, None),
-            CellKind::GruAfter => (CellName::Gru, Some(Reset::After), None),
-            CellKind::GruBefore => (CellName::Gru, Some(Reset::Before), None),
-            CellKind::RnnTanh => (CellName::Rnn, None, Some(Activation::Tanh)),
-            CellKind::RnnRelu => (CellName::Rnn, None, Some(Activation::Relu)),
-            _ => unreachable!("every registered cell has a name in files"),
-        };
+        let ConfigName { family, reset, activation } = self.recurrent.cell.names().config;
         File {
             format_version: FORMAT_VERSION,
             task: self.task,
-            cell,
-            reset,
-            activation,
+            cell: family.to_string(),
+            reset: reset.map(str::to_string),
+            activation: activation.map(str::to_string),
             input: self.recurrent.input,
             hidden: self.recurrent.hidden,
             layers: self.recurrent.layers,
@@ -225,21 +200,13 @@ impl ModelConfig {
             });
         }
         let file: File = serde_json::from_str(text).map_err(syntax)?;
-        let cell = match (file.cell, file.reset, file.activation) {
-            (CellName::Lstm, None, None) => CellKind::Lstm,
-            (CellName::Gru, Some(Reset::After), None) => CellKind::GruAfter,
-            (CellName::Gru, Some(Reset::Before), None) => CellKind::GruBefore,
-            (CellName::Rnn, None, Some(Activation::Tanh)) => CellKind::RnnTanh,
-            (CellName::Rnn, None, Some(Activation::Relu)) => CellKind::RnnRelu,
-            (cell, reset, activation) => {
-                return Err(Error::Config {
-                    place: "cell, reset, activation".to_string(),
-                    expected: "lstm, or gru with a reset (after, before), or rnn with an activation (tanh, relu)"
-                        .into(),
-                    found: format!("{cell:?}, {reset:?}, {activation:?}").to_lowercase(),
-                });
-            }
-        };
+        let name =
+            ConfigName { family: &file.cell, reset: file.reset.as_deref(), activation: file.activation.as_deref() };
+        let cell = CellKind::from_config_name(name).ok_or_else(|| Error::Config {
+            place: "cell, reset, activation".to_string(),
+            expected: CellKind::ALL.iter().map(|cell| describe(cell.names().config)).collect::<Vec<_>>().join("; "),
+            found: describe(name),
+        })?;
         let config = ModelConfig {
             task: file.task,
             recurrent: RecurrentConfig {

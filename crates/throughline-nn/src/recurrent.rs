@@ -325,9 +325,9 @@ impl Recurrent {
         pass: Pass,
         workspace: &mut RecurrentWorkspace<E>,
     ) {
-        assert_eq!(x.len(), batch.rows() * self.config.input, "x is [N, I]");
         let keeps_tape = pass != Pass::Inference;
         workspace.taped = None;
+        assert_eq!(x.len(), batch.rows() * self.config.input, "x is [N, I]");
         workspace.segments.cut(batch.steps(), keeps_tape);
         let count = workspace.segments.count();
         for (layer, memory) in workspace.layers.iter_mut().enumerate() {

@@ -51,6 +51,7 @@ impl Cell for Lstm {
             lane.mul(lane.mul(dc, i), tanh_slope(lane, g)),
             lane.mul(lane.mul(unit.dh, q), sigmoid_slope(lane, o)),
         ];
+        unit.dc_total = dc;
         unit.dc = lane.mul(dc, f);
         unit.dh = lane.splat(L::Element::ZERO);
     }

@@ -84,6 +84,8 @@ pub struct Backward<V> {
     pub dh: V,
     /// In: the gradient of c_t from step t+1. Out: the gradient of c_(t-1).
     pub dc: V,
+    /// Out, in the phase that runs first: the whole gradient of c_t, through h_t and step t+1.
+    pub dc_total: V,
 }
 
 /// What a cell is called outside the code.
@@ -171,9 +173,8 @@ macro_rules! for_each_cell {
 
 macro_rules! define_kind {
     ($($name:ident: $cell:ident,)*) => {
-        /// A registered cell as a value.
+        /// A registered cell as a value. What needs equations of its own for every cell matches on it exhaustively.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
         pub enum CellKind {
             $(#[doc = concat!("[`", stringify!($cell), "`]")] $cell,)*
         }

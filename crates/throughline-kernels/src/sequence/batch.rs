@@ -49,6 +49,7 @@ pub struct Ragged {
     /// For each packed row whether there is a boundary before it; empty where there is none at all.
     resets: Vec<bool>,
     restarts: usize,
+    first_step: usize,
 }
 
 impl Ragged {
@@ -90,6 +91,7 @@ impl Ragged {
         }
         self.resets.clear();
         self.restarts = 0;
+        self.first_step = 0;
     }
 
     /// Sets boundaries: `boundary(sequence, t)` tells whether there is one before step t of a sequence (in the caller's
@@ -138,6 +140,7 @@ impl Ragged {
             self.resets.extend_from_slice(&whole.resets[first..first + rows]);
         }
         self.count_restarts();
+        self.first_step = whole.first_step + steps.start;
     }
 
     /// Without any boundary there is no list of them.
@@ -172,6 +175,11 @@ impl Ragged {
     pub fn batch_sizes(&self) -> &[usize] {
         &self.batch_sizes
     }
+    /// The step of the whole batch at which this window begins; 0 for a whole batch. A window of a window counts from the
+    /// whole.
+    pub fn first_step(&self) -> usize {
+        self.first_step
+    }
     /// How many boundaries there are.
     pub fn restarts(&self) -> usize {
         self.restarts
@@ -192,6 +200,14 @@ impl Ragged {
     pub fn place(&self, row: usize) -> (usize, usize) {
         let t = self.times[row];
         (t, row - self.offsets[t])
+    }
+
+    /// What packed row `row` is whatever the order and the window: the caller's index of the sequence, and its step in the
+    /// whole. Masks and step inputs depend on nothing else.
+    #[inline(always)]
+    pub fn sequence_and_time(&self, row: usize) -> (usize, usize) {
+        let (t, column) = self.place(row);
+        (self.order[column], self.first_step + t)
     }
 
     /// The packed rows of steps `steps`.
@@ -237,14 +253,33 @@ impl Ragged {
     }
 
     /// Collects the real rows of a padded time-major array `[T, B, F]` into packed rows `[N, F]`.
+    ///
+    /// # Panics
+    /// If a length is another.
     pub fn pack_time_major<E: Element>(&self, padded: &[E], features: usize, packed: &mut [E]) {
         let batch = self.batch();
+        self.check_padded(padded.len(), self.steps(), features, "[T, B, F]");
         self.copy_rows(padded, packed, features, |sequence, t| t * batch + sequence);
     }
 
     /// Collects the real rows of a padded batch-first array `[B, time, F]` into packed rows `[N, F]`.
+    ///
+    /// # Panics
+    /// If a length is another, or a sequence is longer than `time`.
     pub fn pack_batch_first<E: Element>(&self, padded: &[E], time: usize, features: usize, packed: &mut [E]) {
+        self.check_padded(padded.len(), time, features, "[B, time, F]");
         self.copy_rows(padded, packed, features, |sequence, t| sequence * time + t);
+    }
+
+    /// A padded array of `time` steps has `found` numbers.
+    fn check_padded(&self, found: usize, time: usize, features: usize, shape: &str) {
+        let (batch, steps) = (self.batch(), self.steps());
+        assert!(time >= steps, "padded rows of {time} steps do not hold the longest sequence, {steps} steps");
+        let expected = time * batch * features;
+        assert_eq!(
+            found, expected,
+            "a padded array is {shape}: {expected} numbers for {time} steps, {batch} sequences, {features} features"
+        );
     }
 
     fn copy_rows<E: Element>(
@@ -262,13 +297,21 @@ impl Ragged {
     }
 
     /// Spreads packed rows `[N, F]` into a padded time-major array `[T, B, F]`; padding becomes 0.
+    ///
+    /// # Panics
+    /// If a length is another.
     pub fn unpack_time_major<E: Element>(&self, packed: &[E], features: usize, padded: &mut [E]) {
         let batch = self.batch();
+        self.check_padded(padded.len(), self.steps(), features, "[T, B, F]");
         self.spread_rows(packed, padded, features, |sequence, t| t * batch + sequence);
     }
 
     /// Spreads packed rows `[N, F]` into a padded batch-first array `[B, time, F]`; padding becomes 0.
+    ///
+    /// # Panics
+    /// If a length is another, or a sequence is longer than `time`.
     pub fn unpack_batch_first<E: Element>(&self, packed: &[E], time: usize, features: usize, padded: &mut [E]) {
+        self.check_padded(padded.len(), time, features, "[B, time, F]");
         self.spread_rows(packed, padded, features, |sequence, t| sequence * time + t);
     }
 
@@ -340,6 +383,8 @@ mod tests {
                     let (here, there) = (window.row(t - start, column), whole.row(t, column));
                     assert_eq!((here, there - next), (next, whole.row(start, 0)));
                     assert_eq!(window.place(here), (t - start, column));
+                    assert_eq!(window.sequence_and_time(here), (whole.order()[column], t));
+                    assert_eq!(window.sequence_and_time(here), whole.sequence_and_time(there));
                     assert_eq!(window.reset_before(here), whole.reset_before(there));
                     let entered = t == start && !whole.reset_before(there);
                     let previous = match whole.previous(Direction::Forward, t, column) {
@@ -357,6 +402,10 @@ mod tests {
                 assert_eq!(window.length_of(column), whole.length_of(column).clamp(start, end) - start);
             }
         }
+        window.set_window(&whole, 2..6);
+        let mut inner = Ragged::default();
+        inner.set_window(&window, 1..3);
+        assert_eq!((window.first_step(), inner.first_step()), (2, 3));
         window.set_window(&whole, 0..7);
         assert_eq!(window, whole);
         window.set_window(&Ragged::default(), 0..0);
@@ -382,6 +431,31 @@ mod tests {
         let mut repacked = alloc::vec![0.0; packed.len()];
         batch.pack_batch_first(&first, 3, 2, &mut repacked);
         assert_eq!(packed, repacked);
+    }
+
+    fn assert_refuses(what: &str, call: impl FnOnce()) {
+        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err();
+        assert!(refused, "{what} must be refused");
+    }
+
+    #[test]
+    fn conversions_refuse_other_lengths() {
+        let batch = Ragged::new(&[3, 1]);
+        let (mut packed, right, long) = ([0.0f32; 4], [0.0f32; 6], [0.0f32; 8]);
+        batch.pack_time_major(&right, 1, &mut packed);
+        batch.pack_batch_first(&right, 3, 1, &mut packed);
+        batch.pack_batch_first(&long, 4, 1, &mut packed);
+        assert_refuses("a padded array of other steps", || batch.pack_time_major(&long, 1, &mut packed));
+        assert_refuses("fewer steps than the longest", || batch.pack_batch_first(&right[..4], 2, 1, &mut packed));
+        assert_refuses("not [B, time, F]", || batch.pack_batch_first(&long, 3, 1, &mut packed));
+        assert_refuses("other packed rows", || batch.pack_batch_first(&right, 3, 1, &mut packed[..3]));
+        let (mut short, mut padded, mut spare) = ([0.0f32; 4], [0.0f32; 6], [0.0f32; 8]);
+        batch.unpack_time_major(&packed, 1, &mut padded);
+        batch.unpack_batch_first(&packed, 4, 1, &mut spare);
+        assert_refuses("a padded array of other steps", || batch.unpack_time_major(&packed, 1, &mut spare));
+        assert_refuses("fewer steps than the longest", || batch.unpack_batch_first(&packed, 2, 1, &mut short));
+        assert_refuses("not [B, time, F]", || batch.unpack_batch_first(&packed, 3, 1, &mut spare));
+        assert_refuses("other packed rows", || batch.unpack_time_major(&packed[..3], 1, &mut padded));
     }
 
     #[test]

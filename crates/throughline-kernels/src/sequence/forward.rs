@@ -51,6 +51,25 @@ pub struct Inputs<'a, E> {
     pub step_input: Option<&'a dyn StepInput<E>>,
 }
 
+impl<E: Element> Inputs<'_, E> {
+    /// The state before packed row `row` in direction `direction`, given the output `y` `[N, D·H]` of [`forward`]: H values.
+    ///
+    /// # Panics
+    /// If a length does not fit, or there is no such row or direction.
+    pub fn h_previous<'a>(&'a self, y: &'a [E], direction: usize, row: usize) -> &'a [E] {
+        let LayerShape { hidden, directions, .. } = self.layer.shape;
+        assert!(direction < directions, "direction {direction} of {directions}");
+        assert_eq!(y.len(), self.batch.rows() * directions * hidden, "y is [N, D·H]");
+        let (t, column) = self.batch.place(row);
+        let from = match self.batch.previous(Direction::BOTH[direction], t, column) {
+            Previous::Row(row) => &y[(row * directions + direction) * hidden..],
+            Previous::Given => &self.initial.h[(direction * self.batch.batch() + column) * hidden..],
+            Previous::Restart => &self.initial.restart_h[direction * hidden..],
+        };
+        &from[..hidden]
+    }
+}
+
 /// What [`forward`] writes.
 #[derive(Debug)]
 pub struct ForwardPass<'a, E> {
@@ -108,11 +127,12 @@ pub fn forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scr
     let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
     let ForwardPass { y, h_n, c_n, record } = pass;
     let shape = layer.shape;
+    let step_width = step_input.map_or(0, |hook| hook.memory());
     // First of all: a tape of an earlier pass must not outlast one that panics.
     let mut tape = match record {
         Record::Nothing => None,
         Record::Tape(tape) => {
-            tape.prepare(shape, batch.rows());
+            tape.prepare(shape, batch.rows(), step_width);
             Some(tape)
         }
     };
@@ -128,8 +148,9 @@ pub fn forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scr
     }
     let mut tapes = [None, None];
     if let Some(tape) = &mut tape {
-        for (memory, direction) in tapes.iter_mut().zip(&mut tape.directions) {
-            *memory = Some(TapeMemory::new(direction));
+        let directions = tape.directions.iter_mut().zip(&mut tape.step_memory);
+        for (memory, (direction, step)) in tapes.iter_mut().zip(directions) {
+            *memory = Some(TapeMemory::new(direction, step));
         }
     }
     let plan = layer.plan(batch, threads);
@@ -164,7 +185,7 @@ pub fn forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scr
     }
     last_states(&shape, batch, initial.h, y, h_n);
     if let Some(tape) = tape {
-        tape.complete(shape, batch.rows());
+        tape.complete(shape, batch);
     }
 }
 
@@ -213,6 +234,7 @@ struct TapeMemory<'a, E> {
     slots: Disjoint<'a, E>,
     cell: Disjoint<'a, E>,
     extra: Disjoint<'a, E>,
+    step: Disjoint<'a, E>,
     pre_activations: Disjoint<'a, E>,
 }
 
@@ -224,14 +246,22 @@ impl<E> Clone for TapeMemory<'_, E> {
 impl<E> Copy for TapeMemory<'_, E> {}
 
 impl<'a, E: Element> TapeMemory<'a, E> {
-    fn new(tape: &'a mut DirectionTape<E>) -> Self {
+    fn new(tape: &'a mut DirectionTape<E>, step: &'a mut [E]) -> Self {
         Self {
             slots: Disjoint::new(&mut tape.slots),
             cell: Disjoint::new(&mut tape.cell),
             extra: Disjoint::new(&mut tape.extra),
+            step: Disjoint::new(step),
             pre_activations: Disjoint::new(&mut tape.pre_activations),
         }
     }
+}
+
+/// A task's memory for the step input.
+struct HookScratch<'a, E> {
+    gathered: &'a mut Buffer<E>,
+    extra: &'a mut Buffer<E>,
+    memory: &'a mut Buffer<E>,
 }
 
 /// One task: the units `units` of one direction of the columns `columns`.
@@ -267,7 +297,8 @@ impl<E: Element> DirectionForward<'_, E> {
 
     /// `shared` is the memory for a chunk's slots where several workers share them and there is no tape.
     fn run(&self, shared: Option<Disjoint<'_, E>>, scratch: &mut Scratch<E>) {
-        let Scratch { rows: own, gathered, extra } = scratch;
+        let Scratch { rows: own, gathered, extra, step: step_memory } = scratch;
+        let mut of_hook = HookScratch { gathered, extra, memory: step_memory };
         let steps = self.batch().steps();
         let mut done = 0;
         while done < steps {
@@ -285,7 +316,7 @@ impl<E: Element> DirectionForward<'_, E> {
             let mut first = 0;
             for step in done..end {
                 let t = self.time(step);
-                self.step(t, first, local, gathered, extra);
+                self.step(t, first, local, &mut of_hook);
                 first += self.alive(t).len();
             }
             done = end;
@@ -348,7 +379,7 @@ impl<E: Element> DirectionForward<'_, E> {
     }
 
     /// One time step of all alive columns, a group of rows at a time. `first` is the chunk's place of the first of them.
-    fn step(&self, t: usize, first: usize, local: Disjoint<'_, E>, gathered: &mut Buffer<E>, extra: &mut Buffer<E>) {
+    fn step(&self, t: usize, first: usize, local: Disjoint<'_, E>, of_hook: &mut HookScratch<'_, E>) {
         let cell = self.shape.cell;
         let alive = self.alive(t);
         for index in 0..cell.phases().len() {
@@ -359,7 +390,7 @@ impl<E: Element> DirectionForward<'_, E> {
                     rows.push(self.map_row(t, column, first + column - alive.start, local));
                 }
                 if let (Some(hook), 0) = (self.pass.inputs.step_input, index) {
-                    self.extra_products(hook, t, columns, &rows, gathered, extra);
+                    self.extra_products(hook, t, columns, &rows, of_hook);
                 }
                 self.phase(index, &rows);
             }
@@ -426,8 +457,7 @@ impl<E: Element> DirectionForward<'_, E> {
         t: usize,
         columns: Range<usize>,
         rows: &[MapRow<E>],
-        gathered: &mut Buffer<E>,
-        extra: &mut Buffer<E>,
+        HookScratch { gathered, extra, memory }: &mut HookScratch<'_, E>,
     ) {
         let LayerShape { hidden, extra: width, .. } = self.shape;
         let h_previous = gathered.at_least(rows.len() * hidden);
@@ -436,8 +466,17 @@ impl<E: Element> DirectionForward<'_, E> {
             h.copy_from_slice(unsafe { core::slice::from_raw_parts(row.h_previous, hidden) });
         }
         let extra = extra.at_least(rows.len() * width);
-        let at = StepAt { direction: self.direction, time: t, columns: columns.clone() };
-        hook.forward(at, h_previous, extra);
+        let at = StepAt { direction: self.direction, time: self.batch().first_step() + t, columns: columns.clone() };
+        let of_row = hook.memory();
+        let memory = match &self.tape {
+            Some(tape) => {
+                let first = self.batch().row(t, columns.start) * of_row;
+                // SAFETY: the rows of consecutive columns of a step lie side by side and belong to this task alone.
+                unsafe { tape.step.part(first..first + rows.len() * of_row) }
+            }
+            None => memory.at_least(rows.len() * of_row),
+        };
+        hook.forward(at, h_previous, memory, extra);
         let mut group = RowGroup::default();
         for ((column, row), extra) in columns.zip(rows).zip(extra.chunks(width)) {
             group.push(extra.as_ptr(), row.slots);

@@ -95,6 +95,8 @@ pub struct Scratch<E> {
     pub(crate) rows: Buffer<E>,
     pub(crate) gathered: Buffer<E>,
     pub(crate) extra: Buffer<E>,
+    /// Memory of a step input where there is no tape.
+    pub(crate) step: Buffer<E>,
 }
 
 impl<E: Element> Scratch<E> {

@@ -4,6 +4,7 @@
 //! - [`layer`]: a layer's shape, and its weights packed for the CPU at hand;
 //! - [`plan`]: how its work is shared out to threads;
 //! - [`tape`]: what forward keeps for backward, open to inspection;
+//! - [`row_gradients`]: what backward finds for every row, open to inspection where asked for;
 //! - [`forward()`], [`backward()`]: one layer, all directions, over a whole batch;
 //! - [`step()`]: one time step, for streaming;
 //! - [`step_input`]: the hook for inputs that depend on the state.
@@ -13,17 +14,19 @@ pub mod batch;
 pub mod forward;
 pub mod layer;
 pub mod plan;
+pub mod row_gradients;
 pub mod step;
 pub mod step_input;
 pub mod tape;
 
-pub use backward::{BackwardPass, BackwardStates, LayerGradients, RowGradients, backward};
+pub use backward::{BackwardPass, BackwardStates, LayerGradients, backward};
 pub use batch::{Direction, Previous, Ragged};
 pub use forward::{ForwardPass, InitialStates, Inputs, Record, forward};
 pub use layer::{DirectionWeights, LayerShape, PackedLayer, Scratch};
 pub use plan::{Plan, Split};
+pub use row_gradients::RowGradients;
 pub use step::{Step, step};
-pub use step_input::{StepAt, StepInput};
+pub use step_input::{StepAt, StepBackward, StepInput};
 pub use tape::{DirectionTape, Tape};
 
 use core::ops::Range;

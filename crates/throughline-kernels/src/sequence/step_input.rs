@@ -9,7 +9,7 @@ use super::batch::Direction;
 pub struct StepAt {
     /// The direction that is read.
     pub direction: Direction,
-    /// The time step.
+    /// The time step in the whole, whatever the window ([`Ragged::first_step`](super::Ragged::first_step)).
     pub time: usize,
     /// The columns (sorted places) of the batch.
     pub columns: Range<usize>,
@@ -20,12 +20,38 @@ pub struct StepAt {
 /// Attention with input feeding and scheduled sampling go through here: the rest of the input stays hoisted into one
 /// product, and there is no second loop. The extra columns are the last columns of `weight_ih`. Threads call it for
 /// disjoint columns at the same time.
+///
+/// For each row (t, column) of each direction there are [`memory`](Self::memory) numbers that the hook may use as it likes.
+/// With a tape they lie there, last from forward to backward and beyond, and the caller may read and write them in between
+/// ([`Tape::step_memory`](super::Tape::step_memory)): to hand the hook the gradient of what else has read its yield, and to
+/// collect what its parameters need. Parameter gradients are no matter of the hook, which sees rows in an order that depends
+/// on threads: backward leaves their factors in the rows, and the caller then adds up products of the rows in packed order,
+/// with [`Inputs::h_previous`](super::Inputs::h_previous) as the other factor where that is the state.
 pub trait StepInput<E>: Sync {
-    /// Writes `extra` `[columns, extra]` from the states before the step, `h_previous` `[columns, H]`.
-    fn forward(&self, at: StepAt, h_previous: &[E], extra: &mut [E]);
+    /// M, the numbers of memory for each row. It does not change between forward and backward. Default: 0.
+    fn memory(&self) -> usize {
+        0
+    }
 
-    /// Transpose of [`forward`](Self::forward): adds what `d_extra` `[columns, extra]` gives the states before the step to
-    /// `dh_previous` `[columns, H]`. `h_previous` and `extra` are as in forward. The hook keeps what its own parameters
-    /// need.
-    fn backward(&self, at: StepAt, h_previous: &[E], extra: &[E], d_extra: &[E], dh_previous: &mut [E]);
+    /// Writes `extra` `[columns, extra]` from the states before the step, `h_previous` `[columns, H]`. `memory` is
+    /// `[columns, M]` and holds nothing of use yet.
+    fn forward(&self, at: StepAt, h_previous: &[E], memory: &mut [E], extra: &mut [E]);
+
+    /// Transpose of [`forward`](Self::forward).
+    fn backward(&self, at: StepAt, step: StepBackward<'_, E>);
+}
+
+/// A step on the way back.
+#[derive(Debug)]
+pub struct StepBackward<'a, E> {
+    /// `[columns, H]`, as in forward.
+    pub h_previous: &'a [E],
+    /// `[columns, extra]`, as forward wrote it.
+    pub extra: &'a [E],
+    /// `[columns, extra]`: the gradient of `extra`.
+    pub d_extra: &'a [E],
+    /// `[columns, M]`: what forward left, and what the caller has made of it since.
+    pub memory: &'a mut [E],
+    /// `[columns, H]`: the gradient of `h_previous`, to which the hook adds its own.
+    pub dh_previous: &'a mut [E],
 }

@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use throughline_simd::Element;
 
+use super::batch::Ragged;
 use super::layer::LayerShape;
 use crate::buffer::Buffer;
 
@@ -31,9 +32,13 @@ pub struct DirectionTape<E> {
 #[derive(Debug, Default)]
 pub struct Tape<E> {
     shape: Option<LayerShape>,
-    rows: usize,
+    batch: Ragged,
     keep_pre_activations: bool,
     pub(crate) directions: Vec<DirectionTape<E>>,
+    /// M, numbers of the step input's memory for each row.
+    step_width: usize,
+    /// `[N, M]` for each direction.
+    pub(crate) step_memory: [Buffer<E>; 2],
 }
 
 impl<E: Element> Tape<E> {
@@ -49,8 +54,12 @@ impl<E: Element> Tape<E> {
 
     /// Makes room for `rows` rows of a layer; allocates only when it never held as many. The tape holds nothing until
     /// [`complete`](Self::complete) says so: whoever catches a panic in between finds it empty.
-    pub(crate) fn prepare(&mut self, shape: LayerShape, rows: usize) {
+    pub(crate) fn prepare(&mut self, shape: LayerShape, rows: usize, step_width: usize) {
         self.invalidate();
+        self.step_width = step_width;
+        for memory in &mut self.step_memory[..shape.directions] {
+            memory.at_least(rows * step_width);
+        }
         self.directions.resize_with(shape.directions, DirectionTape::default);
         for tape in &mut self.directions {
             tape.slots.at_least(rows * shape.slot_width());
@@ -64,29 +73,41 @@ impl<E: Element> Tape<E> {
         }
     }
 
-    /// All of `rows` rows of a layer is written.
-    pub(crate) fn complete(&mut self, shape: LayerShape, rows: usize) {
+    /// All rows of a layer over `batch` are written.
+    pub(crate) fn complete(&mut self, shape: LayerShape, batch: &Ragged) {
         self.shape = Some(shape);
-        self.rows = rows;
+        self.batch.set_window(batch, 0..batch.steps());
     }
 
     /// Forgets what it holds: its layer has run without it.
     pub fn invalidate(&mut self) {
         self.shape = None;
-        self.rows = 0;
     }
 
     /// Packed rows that the last forward pass kept.
     pub fn rows(&self) -> usize {
-        self.rows
+        if self.shape.is_some() { self.batch.rows() } else { 0 }
     }
 
-    pub(crate) fn assert_is_of(&self, shape: LayerShape, rows: usize) {
+    pub(crate) fn assert_is_of(&self, shape: LayerShape, batch: &Ragged, step_width: usize) {
+        let kept = self.step_width;
+        assert_eq!(
+            kept, step_width,
+            "the tape has {kept} numbers a row for the step input, which asks for {step_width}"
+        );
         assert!(
-            self.shape == Some(shape) && self.rows == rows,
-            "the tape holds {} rows of {:?}, not {rows} rows of {shape:?}: run forward on this batch first",
-            self.rows,
+            self.shape == Some(shape),
+            "the tape is of {:?}, not of {shape:?}: run forward on this batch first",
             self.shape
+        );
+        assert!(
+            self.batch == *batch,
+            "the tape is of {} sequences with {} rows and their own order of lengths and boundaries, not of these {} \
+             sequences with {} rows: run forward on this batch first",
+            self.batch.batch(),
+            self.batch.rows(),
+            batch.batch(),
+            batch.rows()
         );
     }
 
@@ -97,7 +118,7 @@ impl<E: Element> Tape<E> {
     /// Where a gate of packed row `row` lies.
     fn place(&self, gate: &str, row: usize) -> Range<usize> {
         let shape = self.shape();
-        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert!(row < self.batch.rows(), "row {row} of {}", self.batch.rows());
         let start = row * shape.slot_width() + shape.cell.slot(gate) * shape.hidden;
         start..start + shape.hidden
     }
@@ -116,7 +137,7 @@ impl<E: Element> Tape<E> {
     /// If there is no such row or direction.
     pub fn cell_state(&self, direction: usize, row: usize) -> Option<&[E]> {
         let shape = self.shape();
-        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert!(row < self.batch.rows(), "row {row} of {}", self.batch.rows());
         shape.cell.has_cell_state().then(|| &self.directions[direction].cell[row * shape.hidden..][..shape.hidden])
     }
 
@@ -136,8 +157,33 @@ impl<E: Element> Tape<E> {
     /// If there is no such row or direction.
     pub fn extra(&self, direction: usize, row: usize) -> &[E] {
         let shape = self.shape();
-        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert!(row < self.batch.rows(), "row {row} of {}", self.batch.rows());
         &self.directions[direction].extra[row * shape.extra..][..shape.extra]
+    }
+
+    /// Where the step input's memory of packed row `row` lies.
+    fn step_place(&self, direction: usize, row: usize) -> Range<usize> {
+        let (directions, rows) = (self.shape().directions, self.batch.rows());
+        assert!(row < rows && direction < directions, "row {row} of {rows}, direction {direction} of {directions}");
+        row * self.step_width..(row + 1) * self.step_width
+    }
+
+    /// The step input's memory of packed row `row`: M numbers, as its hook left them
+    /// ([`StepInput::memory`](super::StepInput::memory)).
+    ///
+    /// # Panics
+    /// If there is no such row or direction.
+    pub fn step_memory(&self, direction: usize, row: usize) -> &[E] {
+        &self.step_memory[direction][self.step_place(direction, row)]
+    }
+
+    /// The same, to hand something to the hook's backward.
+    ///
+    /// # Panics
+    /// If there is no such row or direction.
+    pub fn step_memory_mut(&mut self, direction: usize, row: usize) -> &mut [E] {
+        let place = self.step_place(direction, row);
+        &mut self.step_memory[direction][place]
     }
 
     /// Bytes that the tape holds.
@@ -145,6 +191,7 @@ impl<E: Element> Tape<E> {
         let elements = |tape: &DirectionTape<E>| {
             tape.slots.len() + tape.cell.len() + tape.extra.len() + tape.pre_activations.len()
         };
-        self.directions.iter().map(elements).sum::<usize>() * size_of::<E>()
+        let step_memory = self.step_memory.iter().map(|memory| memory.len());
+        self.directions.iter().map(elements).chain(step_memory).sum::<usize>() * size_of::<E>()
     }
 }

@@ -5,6 +5,7 @@ mod common;
 mod contract;
 mod gemm;
 mod oracle;
+mod row_gradients;
 mod shapes;
 mod step_input;
 mod tape;

@@ -6,7 +6,8 @@ use crate::common::{Problem, Setup};
 use throughline_kernels::Isa;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{
-    ForwardPass, InitialStates, Inputs, Ragged, Record, Scratch, StepAt, StepInput, Tape, forward,
+    BackwardPass, BackwardStates, ForwardPass, InitialStates, Inputs, LayerGradients, Ragged, Record, RowGradients,
+    Scratch, StepAt, StepBackward, StepInput, Tape, backward, forward,
 };
 use throughline_kernels::threads::Threads;
 use throughline_testkit::{assert_close, assert_same_bits};
@@ -32,7 +33,6 @@ fn activations(cell: CellKind, before: &[Vec<f64>], h: &[f64]) -> Vec<Vec<f64>> 
             vec![r(), apply(sigmoid, 1), n, before[3].clone()]
         }
         CellKind::GruBefore => vec![r(), apply(sigmoid, 1), apply(tanh, 2), times(r(), h)],
-        other => panic!("say here what the tape shows of {}", other.name()),
     }
 }
 
@@ -100,12 +100,12 @@ fn every_gate_is_shown() {
 struct PanicsAt(usize);
 
 impl StepInput<f32> for PanicsAt {
-    fn forward(&self, at: StepAt, _: &[f32], extra: &mut [f32]) {
+    fn forward(&self, at: StepAt, _: &[f32], _: &mut [f32], extra: &mut [f32]) {
         assert!(at.time < self.0, "no further than step {}", self.0);
         extra.fill(0.0);
     }
 
-    fn backward(&self, _: StepAt, _: &[f32], _: &[f32], _: &[f32], _: &mut [f32]) {}
+    fn backward(&self, _: StepAt, _: StepBackward<'_, f32>) {}
 }
 
 /// Whoever catches a panic of forward does not go back through rows of an earlier pass or through half of this one's.
@@ -132,4 +132,35 @@ fn a_forward_pass_that_panics_leaves_an_empty_tape() {
         assert_eq!(run(&sequence.x, steps), (true, steps));
         assert_eq!(run(x, panics_at), (false, 0));
     }
+}
+
+/// Two batches of as many rows: the tape of one is not the other's.
+#[test]
+#[should_panic = "the tape is of 2 sequences with 3 rows"]
+fn a_tape_of_another_order_of_lengths_is_refused() {
+    let problem = Problem::<f32>::new(&Setup::new(CellKind::RnnTanh, 1, 1, &[2, 1]));
+    let layer = problem.packed_layer(Isa::detect(), Threads::ONE, true);
+    let initial = InitialStates { h: &[0.0; 2], c: &[], restart_h: &[], restart_c: &[] };
+    let scratch = &mut Scratch::for_threads(Threads::ONE);
+    let (mut y, mut tape) = ([0.0; 3], Tape::new());
+    let (batch, other) = (Ragged::new(&[2, 1]), Ragged::new(&[1, 2]));
+    let inputs =
+        Inputs { layer: &layer, threads: Threads::ONE, batch: &batch, x: &[1.0; 3], initial, step_input: None };
+    let pass = ForwardPass { y: &mut y, h_n: &mut [0.0; 2], c_n: &mut [], record: Record::Tape(&mut tape) };
+    forward(&inputs, pass, scratch);
+    let pass = BackwardPass {
+        y: &y,
+        tape: &mut tape,
+        dy: None,
+        states: BackwardStates { dh: &mut [0.0; 2], dc: &mut [], restart_h: &mut [], restart_c: &mut [] },
+        dx: None,
+        gradients: &mut [LayerGradients {
+            weight_ih: &mut [0.0],
+            weight_hh: &mut [0.0],
+            bias_ih: &mut [],
+            bias_hh: &mut [],
+        }],
+        row_gradients: &mut RowGradients::default(),
+    };
+    backward(&Inputs { batch: &other, ..inputs }, pass, scratch);
 }

@@ -281,7 +281,7 @@ fn a_forward_pass_that_panics_leaves_nothing_to_go_back_through() {
     for checkpointing in [Checkpointing::Off, Checkpointing::every(4)] {
         let mut workspace = problem.workspace(checkpointing);
         let want = problem.solve(&mut workspace);
-        // The first four steps' rows alone, so that checkpointing runs a segment before it finds out.
+        // The first four steps' rows alone.
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let x = &problem.x[..4 * 2 * INPUT];
             problem.recurrent.forward(problem.context(), &problem.batch, x, None, problem.pass, &mut workspace);

@@ -22,8 +22,8 @@ use super::batch::{Direction, Previous, Ragged};
 use super::forward::{InitialStates, Inputs};
 use super::layer::{LayerShape, Scratch};
 use super::plan::Split;
+use super::row_gradients::{RowGradients, RowMemory};
 use super::tape::{DirectionTape, Tape};
-use crate::buffer::Buffer;
 use crate::disjoint::Disjoint;
 use crate::threads::Worker;
 
@@ -59,40 +59,6 @@ pub struct BackwardStates<'a, E> {
     pub restart_h: &'a mut [E],
     /// `[D, B, H]`: likewise for the cell state; may be empty.
     pub restart_c: &'a mut [E],
-}
-
-/// Memory of the backward pass of a layer: the slot gradients, ordinarily of a chunk of steps at a time. Kept between calls.
-#[derive(Debug, Default)]
-pub struct RowGradients<E> {
-    every_row: bool,
-    directions: [Buffer<E>; 2],
-}
-
-impl<E: Element> RowGradients<E> {
-    /// Memory that keeps those of every row: after a pass it shows the gradient of every gate's pre-activation.
-    pub fn of_every_row() -> Self {
-        Self { every_row: true, ..Self::default() }
-    }
-
-    /// The gradients of packed row `row` in direction `direction`, `[S·H]`, slots as in the [`Tape`]; `None` unless the
-    /// memory was made [`of_every_row`](Self::of_every_row).
-    pub fn row(&self, shape: &LayerShape, direction: usize, row: usize) -> Option<&[E]> {
-        let width = shape.slot_width();
-        self.every_row.then(|| &self.directions[direction][row * width..][..width])
-    }
-
-    /// Where each direction finds its slot gradients.
-    fn prepare(&mut self, chunks: &Chunks<'_>, shape: &LayerShape) -> [Disjoint<'_, E>; 2] {
-        let width = shape.slot_width();
-        let rows = if self.every_row { chunks.batch.rows() } else { chunks.most_rows() };
-        let [first, second] = &mut self.directions;
-        let first = Disjoint::new(first.at_least(rows * width));
-        if self.every_row && shape.directions == 2 {
-            return [first, Disjoint::new(second.at_least(rows * width))];
-        }
-        // Directions go back one after the other and may use the same memory.
-        [first, first]
-    }
 }
 
 /// What [`backward`] reads beside the [`Inputs`], and what it writes.
@@ -147,24 +113,25 @@ pub fn backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, s
         }
     }
     initial.check(&shape, batch);
-    tape.assert_is_of(shape, rows);
+    tape.assert_is_of(shape, batch, step_input.map_or(0, |hook| hook.memory()));
 
     states.restart_h.fill(E::ZERO);
     states.restart_c.fill(E::ZERO);
     let chunks = Chunks::new(batch, shape.slot_width());
-    let every_row = row_gradients.every_row;
+    let every_row = row_gradients.keeps_every_row();
     let mut memory = gradients.iter_mut().map(GradientMemory::new);
     let pass = Pass {
         shape,
         inputs,
         y,
-        tape,
+        tape: &tape.directions,
+        step_memory: tape.step_memory.each_mut().map(|memory| Disjoint::new(memory)),
         dy,
         dh: Disjoint::new(states.dh),
         dc: Disjoint::new(states.dc),
         restart_h: Disjoint::new(states.restart_h),
         restart_c: Disjoint::new(states.restart_c),
-        d_slots: row_gradients.prepare(&chunks, &shape),
+        rows: row_gradients.prepare(&shape, batch.rows(), chunks.most_rows()),
         every_row,
         dx: dx.map(Disjoint::new),
         gradients: [memory.next(), memory.next()],
@@ -186,6 +153,7 @@ pub fn backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, s
             }
         }
     });
+    row_gradients.complete(shape, batch.rows());
 }
 
 /// What all workers have in common.
@@ -196,14 +164,15 @@ struct Pass<'a, E> {
     shape: LayerShape,
     inputs: &'a Inputs<'a, E>,
     y: &'a [E],
-    tape: &'a Tape<E>,
+    tape: &'a [DirectionTape<E>],
+    step_memory: [Disjoint<'a, E>; 2],
     dy: Option<&'a [E]>,
     dh: Disjoint<'a, E>,
     dc: Disjoint<'a, E>,
     restart_h: Disjoint<'a, E>,
     restart_c: Disjoint<'a, E>,
-    /// Slot gradients of each direction: of every row, or of a chunk from its first row.
-    d_slots: [Disjoint<'a, E>; 2],
+    /// Gradients of each direction's rows: slots of every row, or of a chunk from its first row.
+    rows: [RowMemory<'a, E>; 2],
     every_row: bool,
     dx: Option<Disjoint<'a, E>>,
     gradients: [Option<GradientMemory<'a, E>>; 2],
@@ -216,7 +185,7 @@ impl<E: Element> Pass<'_, E> {
     #[inline(always)]
     fn d_slots(&self, index: usize, first: usize, row: usize) -> *mut E {
         let first = if self.every_row { 0 } else { first };
-        self.d_slots[index].at((row - first) * self.shape.slot_width())
+        self.rows[index].slots.at((row - first) * self.shape.slot_width())
     }
 
     fn sources(&self, index: usize) -> RowSources<'_, E> {
@@ -248,7 +217,7 @@ impl<E: Element> Pass<'_, E> {
             columns,
             units: share.units(|| layer.directions[index].hidden_back[0].units_per_panel(), self.shape.hidden),
             share,
-            tape: &self.tape.directions[index],
+            tape: &self.tape[index],
         }
         .run(steps, scratch);
     }

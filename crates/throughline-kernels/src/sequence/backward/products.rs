@@ -112,7 +112,7 @@ impl<E: Element> Products<'_, E> {
         let memory = pass.gradients[self.index].as_ref().expect("gradients for every direction");
         let width = pass.shape.slot_width();
         let sources = pass.sources(self.index);
-        let tape = &pass.tape.directions[self.index];
+        let tape = &pass.tape[self.index];
         let slot_start = block.first_slot * hidden;
         let row_start = block.first_gate * hidden + outputs.start;
         let factor = |n: usize| -> *const E {

@@ -10,7 +10,7 @@ use throughline_simd::{Element, Kernel, Lane};
 
 use super::super::batch::{Direction, Previous};
 use super::super::layer::{LayerShape, PackedDirection, Scratch};
-use super::super::step_input::{StepAt, StepInput};
+use super::super::step_input::{StepAt, StepBackward, StepInput};
 use super::super::tape::DirectionTape;
 use super::super::{GROUP, Share, load, store};
 use super::{Pass, RowSources};
@@ -86,6 +86,11 @@ impl<E: Element> ThroughTime<'_, E> {
         let LayerShape { cell, hidden, .. } = self.shape;
         let (batch, width, has_c) = (self.rows.batch, self.shape.slot_width(), cell.has_cell_state());
         let nothing: &[E] = &[];
+        let memory = self.pass.rows[self.rows.index];
+        let kept = |memory: Disjoint<'_, E>, row: usize| match memory.length() {
+            0 => core::ptr::null_mut(),
+            _ => memory.at(row * hidden),
+        };
         let mut rows = List::new();
         for column in columns {
             let row = batch.row(t, column);
@@ -101,6 +106,8 @@ impl<E: Element> ThroughTime<'_, E> {
                 d_slots: self.pass.d_slots(self.rows.index, self.first_row, row),
                 dh: self.pass.dh.at(self.state(column)),
                 dc: if has_c { self.pass.dc.at(self.state(column)) } else { core::ptr::null_mut() },
+                dh_total: kept(memory.hidden, row),
+                dc_total: kept(memory.cell, row),
             });
         }
         rows
@@ -174,8 +181,12 @@ impl<E: Element> ThroughTime<'_, E> {
         let states = self.state(columns.start)..self.state(columns.end);
         // SAFETY: the state gradients of consecutive columns lie side by side and belong to this worker.
         let dh = unsafe { self.pass.dh.part(states) };
-        let at = StepAt { direction: self.rows.direction, time: t, columns };
-        hook.backward(at, h_previous, extra, d_extra, dh);
+        let at = StepAt { direction: self.rows.direction, time: self.rows.batch.first_step() + t, columns };
+        let of_row = hook.memory();
+        let memory = self.pass.step_memory[self.rows.index];
+        // SAFETY: the rows of consecutive columns of a step lie side by side and belong to this worker.
+        let memory = unsafe { memory.part(first * of_row..(first + rows.len()) * of_row) };
+        hook.backward(at, StepBackward { h_previous, extra, d_extra, memory, dh_previous: dh });
     }
 }
 
@@ -190,6 +201,9 @@ struct MapRow<'a, E> {
     d_slots: *mut E,
     dh: *mut E,
     dc: *mut E,
+    /// Where the whole gradients of h_t and c_t are kept; null for nowhere.
+    dh_total: *mut E,
+    dc_total: *mut E,
 }
 
 /// The transpose of the cell's map before one product's transpose, for the rows of a step.
@@ -255,6 +269,9 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
                     dh = lane.add(load::<L, FULL>(lane, row.dy.as_ptr().add(first), count), dh);
                 }
                 dh = lane.flush_below(tiny, dh);
+                if !row.dh_total.is_null() {
+                    store::<L, FULL>(lane, row.dh_total.add(first), count, dh);
+                }
             }
             if C::HAS_CELL_STATE {
                 dc = lane.flush_below(tiny, load::<L, FULL>(lane, row.dc.add(first), count));
@@ -269,6 +286,7 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
                 c,
                 dh,
                 dc,
+                dc_total: zero,
             };
             C::backward(lane, self.phase, &mut unit);
             for slot in 0..C::SLOTS {
@@ -279,6 +297,9 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
             store::<L, FULL>(lane, row.dh.add(first), count, unit.dh);
             if C::HAS_CELL_STATE {
                 store::<L, FULL>(lane, row.dc.add(first), count, unit.dc);
+                if runs_first && !row.dc_total.is_null() {
+                    store::<L, FULL>(lane, row.dc_total.add(first), count, unit.dc_total);
+                }
             }
         }
     }

@@ -28,8 +28,16 @@ pub struct SequenceSolution<E> {
     pub slots: Vec<E>,
     /// `[D, T, H]`: the cell states on the tape, or empty.
     pub c: Vec<E>,
-    /// `[D, T, S·H]`
+    /// `[D, T, S·H]`: gradients of the gates' pre-activations; like those below, empty where the problem is `chunked`.
     pub d_slots: Vec<E>,
+    /// `[D, T, H]`: the whole gradients of the hidden states.
+    pub d_h: Vec<E>,
+    /// `[D, T, H]`, or empty: those of the cell states.
+    pub d_c: Vec<E>,
+    /// `[D, T, M]`: what a step input left in its memory.
+    pub step_memory: Vec<E>,
+    /// `[D, T, H]`: the state before each step, if there is a step input.
+    pub h_previous: Vec<E>,
     /// `[T, I]`
     pub dx: Vec<E>,
     /// `[D, H]`
@@ -44,7 +52,7 @@ pub struct SequenceSolution<E> {
 
 impl<E> SequenceSolution<E> {
     /// All that must not depend on what else is in the batch, nor on where the sequence is cut.
-    pub fn tensors(&self) -> [(&'static str, &[E]); 9] {
+    pub fn tensors(&self) -> [(&'static str, &[E]); 13] {
         [
             ("y", &self.outcome.y),
             ("h_n", &self.outcome.h_n),
@@ -52,6 +60,10 @@ impl<E> SequenceSolution<E> {
             ("slots", &self.slots),
             ("c", &self.c),
             ("d_slots", &self.d_slots),
+            ("d_h", &self.d_h),
+            ("d_c", &self.d_c),
+            ("step_memory", &self.step_memory),
+            ("h_previous", &self.h_previous),
             ("dx", &self.dx),
             ("dh0", &self.dh0),
             ("dc0", &self.dc0),
@@ -165,6 +177,14 @@ impl<E: Element> Problem<E> {
         let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut c_n, record: Record::Tape(&mut tape) };
         forward(&inputs, pass, scratch);
 
+        for direction in 0..if hook.is_some() { shape.directions } else { 0 } {
+            batch.for_each_row(|row, sequence, t| {
+                let memory = tape.step_memory_mut(direction, row);
+                for (j, d_yield) in memory.iter_mut().enumerate() {
+                    *d_yield = E::from_f64(yield_weight(direction, sequence, t, j));
+                }
+            });
+        }
         let has_dy = self.sequences.iter().any(|s| !s.dy.is_empty());
         let dy = has_dy.then(|| self.pack_rows(&batch, shape.output(), |s| &s.dy));
         let (mut dh, mut dc) = (self.pack_states(&batch, |s| &s.dh_n), self.pack_states(&batch, |s| &s.dc_n));
@@ -203,6 +223,10 @@ impl<E: Element> Problem<E> {
                 slots: Vec::new(),
                 c: Vec::new(),
                 d_slots: Vec::new(),
+                d_h: Vec::new(),
+                d_c: Vec::new(),
+                step_memory: Vec::new(),
+                h_previous: Vec::new(),
                 dx: dx[b].clone(),
                 dh0: dh[b].clone(),
                 dc0: dc[b].clone(),
@@ -217,11 +241,27 @@ impl<E: Element> Problem<E> {
                     solution.slots.extend_from_slice(tape.gate(gate, direction, row));
                 }
                 solution.c.extend(tape.cell_state(direction, row).into_iter().flatten());
-                solution.d_slots.extend(row_gradients.row(&shape, direction, row).into_iter().flatten());
+                if hook.is_some() {
+                    solution.step_memory.extend_from_slice(tape.step_memory(direction, row));
+                    solution.h_previous.extend_from_slice(inputs.h_previous(&y, direction, row));
+                }
+                if self.chunked {
+                    return;
+                }
+                for gate in shape.cell.slot_names() {
+                    solution.d_slots.extend_from_slice(row_gradients.gate(gate, direction, row));
+                }
+                solution.d_h.extend_from_slice(row_gradients.hidden(direction, row));
+                solution.d_c.extend(row_gradients.cell(direction, row).into_iter().flatten());
             });
         }
         solutions
     }
+}
+
+/// The gradient that number `j` of what a step input with memory yields receives from elsewhere, in any loss.
+pub fn yield_weight(direction: usize, sequence: usize, t: usize, j: usize) -> f64 {
+    (0.3 * direction as f64 + 0.7 * sequence as f64 + 1.1 * t as f64 + 1.7 * j as f64).sin()
 }
 
 /// Memory that the engine must overwrite: whatever is left of it shows.

@@ -46,7 +46,11 @@ fn assert_close_gradients<E: Element + Into<f64>>(
 pub fn same_on_every_cpu<E: Element + Bits>(what: &str, problem: &Problem<E>, threads: &[Threads]) {
     let all = problem.solve(Isa::SCALAR, Threads::ONE, None);
     let mut without_slots = all.clone();
-    without_slots.sequences.iter_mut().for_each(|sequence| sequence.d_slots.clear());
+    for sequence in &mut without_slots.sequences {
+        for kept in [&mut sequence.d_slots, &mut sequence.d_h, &mut sequence.d_c] {
+            kept.clear();
+        }
+    }
     for (split, chunked) in
         [(Split::Columns, false), (Split::Units, false), (Split::Columns, true), (Split::Units, true)]
     {
@@ -113,7 +117,7 @@ pub fn same_in_chunks<E: Element + Bits + Into<f64>>(what: &str, problem: &Probl
         let got = chunk.solve_into(&mut sum, Isa::detect(), Threads::ONE, None);
         for (b, (got, want)) in got.iter().zip(&want.sequences).enumerate() {
             for ((name, got), (_, want)) in got.tensors().into_iter().zip(want.tensors()) {
-                if !["y", "slots", "c", "d_slots", "dx"].contains(&name) {
+                if !["y", "slots", "c", "d_slots", "d_h", "d_c", "dx"].contains(&name) {
                     continue;
                 }
                 let features = want.len().checked_div(problem.sequences[b].length()).unwrap_or(0);

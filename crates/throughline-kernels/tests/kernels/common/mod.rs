@@ -6,6 +6,6 @@ pub mod invariants;
 pub mod oracle;
 pub mod problem;
 
-pub use engine::{Outcome, SequenceSolution, Solution};
+pub use engine::{Outcome, SequenceSolution, Solution, yield_weight};
 pub use oracle::loss;
 pub use problem::{Numbers, Parameters, Problem, Sequence, Setup};

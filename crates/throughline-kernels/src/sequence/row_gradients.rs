@@ -1,0 +1,120 @@
+//! Gradients inside a layer, row by row: memory of the backward pass, open to inspection where it is asked to keep them.
+
+use throughline_simd::Element;
+
+use super::layer::LayerShape;
+use crate::buffer::Buffer;
+use crate::disjoint::Disjoint;
+
+/// Memory of the backward pass of a layer. Kept between calls.
+///
+/// Ordinarily it holds the gradients of the gates for a chunk of steps at a time and shows nothing. Made
+/// [`of_every_row`](Self::of_every_row), it shows after a pass, for every packed row, the gradient of the loss with respect to
+/// every gate's pre-activation, to the hidden state h_t and to the cell state c_t.
+#[derive(Debug, Default)]
+pub struct RowGradients<E> {
+    every_row: bool,
+    /// What the last pass was of, if all of it is here.
+    kept: Option<(LayerShape, usize)>,
+    directions: [DirectionGradients<E>; 2],
+}
+
+#[derive(Debug, Default)]
+struct DirectionGradients<E> {
+    /// `[rows, S·H]`
+    slots: Buffer<E>,
+    /// `[N, H]`
+    hidden: Buffer<E>,
+    /// `[N, H]`
+    cell: Buffer<E>,
+}
+
+/// Where a direction's gradients are written. `hidden` and `cell` are empty where they are not kept.
+pub(super) struct RowMemory<'a, E> {
+    pub slots: Disjoint<'a, E>,
+    pub hidden: Disjoint<'a, E>,
+    pub cell: Disjoint<'a, E>,
+}
+
+impl<E> Clone for RowMemory<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for RowMemory<'_, E> {}
+
+impl<E: Element> RowGradients<E> {
+    /// Memory that keeps the gradients of every row.
+    pub fn of_every_row() -> Self {
+        Self { every_row: true, ..Self::default() }
+    }
+
+    /// Whether it keeps the gradients of every row.
+    pub(super) fn keeps_every_row(&self) -> bool {
+        self.every_row
+    }
+
+    /// Memory for a pass over `rows` packed rows in chunks of at most `chunk` rows, for each direction.
+    pub(super) fn prepare(&mut self, shape: &LayerShape, rows: usize, chunk: usize) -> [RowMemory<'_, E>; 2] {
+        self.kept = None;
+        let (width, hidden) = (shape.slot_width(), shape.hidden);
+        let [first, second] = &mut self.directions;
+        if !self.every_row {
+            // Directions go back one after the other and may use the same memory.
+            let slots = Disjoint::new(first.slots.at_least(chunk * width));
+            return [RowMemory { slots, hidden: Disjoint::new(&mut []), cell: Disjoint::new(&mut []) }; 2];
+        }
+        let cells = if shape.cell.has_cell_state() { rows } else { 0 };
+        let second_rows = if shape.directions == 2 { [rows, cells] } else { [0, 0] };
+        [(first, [rows, cells]), (second, second_rows)].map(|(memory, [rows, cells])| RowMemory {
+            slots: Disjoint::new(memory.slots.at_least(rows * width)),
+            hidden: Disjoint::new(memory.hidden.at_least(rows * hidden)),
+            cell: Disjoint::new(memory.cell.at_least(cells * hidden)),
+        })
+    }
+
+    /// All of a pass over `rows` packed rows is written.
+    pub(super) fn complete(&mut self, shape: LayerShape, rows: usize) {
+        self.kept = self.every_row.then_some((shape, rows));
+    }
+
+    /// The shape of the layer, if row `row` of direction `direction` is here.
+    fn shape_of(&self, direction: usize, row: usize) -> LayerShape {
+        let Some((shape, rows)) = self.kept else {
+            panic!("no gradients of rows are kept: run a backward pass with RowGradients::of_every_row");
+        };
+        assert!(row < rows && direction < shape.directions, "row {row} of {rows}, direction {direction} of {shape:?}");
+        shape
+    }
+
+    /// The gradient of a gate's pre-activation at packed row `row` of direction `direction`: H values. Gates are named as on
+    /// the [`Tape`](super::Tape). That of a GRU's `hidden_new` or `reset_hidden`, which has no activation, is that of its value.
+    ///
+    /// # Panics
+    /// If the cell has no such gate, there is no such row or direction, or the last pass kept none.
+    pub fn gate(&self, gate: &str, direction: usize, row: usize) -> &[E] {
+        let shape = self.shape_of(direction, row);
+        let start = row * shape.slot_width() + shape.cell.slot(gate) * shape.hidden;
+        &self.directions[direction].slots[start..][..shape.hidden]
+    }
+
+    /// The gradient of the hidden state h_t at packed row `row`, through the output and all later steps: H values. Tiny ones
+    /// are 0.
+    ///
+    /// # Panics
+    /// If there is no such row or direction, or the last pass kept none.
+    pub fn hidden(&self, direction: usize, row: usize) -> &[E] {
+        let hidden = self.shape_of(direction, row).hidden;
+        &self.directions[direction].hidden[row * hidden..][..hidden]
+    }
+
+    /// The gradient of the cell state c_t at packed row `row`, through h_t and all later steps: H values; `None` for a cell
+    /// without one.
+    ///
+    /// # Panics
+    /// If there is no such row or direction, or the last pass kept none.
+    pub fn cell(&self, direction: usize, row: usize) -> Option<&[E]> {
+        let LayerShape { cell, hidden, .. } = self.shape_of(direction, row);
+        cell.has_cell_state().then(|| &self.directions[direction].cell[row * hidden..][..hidden])
+    }
+}

@@ -30,6 +30,18 @@ pub struct ChainTape<E, A, B> {
     d_between: Buffer<E>,
 }
 
+impl<E, A, B> ChainTape<E, A, B> {
+    /// The tape of the first module.
+    pub fn first(&self) -> &A {
+        &self.first
+    }
+
+    /// The tape of the second module.
+    pub fn second(&self) -> &B {
+        &self.second
+    }
+}
+
 impl<A: Layer, B: Layer> Chain<A, B> {
     /// `first`, then `second`.
     pub fn new(first: A, second: B) -> Self {
@@ -221,6 +233,18 @@ pub struct ConcatTape<E, A, B> {
     d_outputs: [Buffer<E>; 2],
     /// The gradient that the second gives the input.
     dx: Buffer<E>,
+}
+
+impl<E, A, B> ConcatTape<E, A, B> {
+    /// The tape of the first module.
+    pub fn first(&self) -> &A {
+        &self.first
+    }
+
+    /// The tape of the second module.
+    pub fn second(&self) -> &B {
+        &self.second
+    }
 }
 
 impl<A: Layer, B: Layer> Concat<A, B> {

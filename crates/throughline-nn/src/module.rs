@@ -182,7 +182,7 @@ pub enum TapeSetting {
     KeepStateAfter(usize),
     /// Keep the pre-activations of every gate. Off by default.
     PreActivations(bool),
-    /// Keep the gradients of every gate, and of the hidden and cell state, at every row. Off by default.
+    /// Keep the gradients of every gate's pre-activation at every row. Off by default.
     RowGradients(bool),
 }
 
@@ -304,8 +304,8 @@ pub trait Module<E: Element>: Layer {
     /// nothing once the tape has grown. There is no way back from a step, nor from a pass before it.
     ///
     /// # Errors
-    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence; `state` may then have moved in
-    /// part.
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence; `state` may then have moved
+    /// partly.
     ///
     /// # Panics
     /// If a length does not fit.

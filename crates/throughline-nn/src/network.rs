@@ -155,7 +155,7 @@ impl<B: Layer, H> Network<B, H> {
         packed
     }
 
-    /// Packs changed `parameters` anew.
+    /// Packs `parameters` again after a change.
     ///
     /// # Panics
     /// If they are not in the network's layout.

@@ -13,7 +13,7 @@ use throughline_kernels::sequence::{Ragged, Tape};
 use crate::error::Result;
 use crate::initialise::Initialise;
 use crate::layers::recurrent::{Recurrent, RecurrentConfig};
-use crate::module::{Call, Context, Cpu, Gradients, Module, Pass, TapeSetting};
+use crate::module::{Call, Context, Cpu, Gradients, Module, Pass, Step, TapeSetting};
 use crate::parameters::{Builder, Layout};
 use crate::state::State;
 use crate::weights;
@@ -219,6 +219,24 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
             tape,
         );
         InputGradients { x: dx, start: d_start }
+    }
+
+    /// Reads one row of each stream, moves `state` one step on and returns the output, `[B, F]`.
+    ///
+    /// # Errors
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence; `state` may then have moved
+    /// partly.
+    ///
+    /// # Panics
+    /// If a length does not fit.
+    pub fn step(&mut self, x: &M::Input, state: &mut State<E>) -> Result<&[E]> {
+        let Self { module, layout, parameters, packed, cpu, tape, .. } = self;
+        state.assert_fits(module.state_count(), state.streams());
+        let context = Context { cpu, layout, parameters, pass: Pass::Inference };
+        let (begun, arrays) = state.parts_mut();
+        let y = module.step(Step { context, packed, x, begun }, arrays, tape)?;
+        state.begin();
+        Ok(y)
     }
 
     /// One update of the parameters by `optimiser`, the gradient shortened to the norm `clip_norm` if it is longer (infinite

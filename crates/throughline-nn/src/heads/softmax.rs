@@ -96,7 +96,11 @@ impl<E: Element> Head<E> for Softmax {
     }
 
     fn weight(&self, scored: Range<usize>, target: &[u32]) -> f64 {
-        assert!(scored.end <= target.len(), "one target for each row: {} for rows {scored:?}", target.len());
+        let count = target.len();
+        assert!(
+            scored.start <= scored.end && scored.end <= count,
+            "rows {scored:?} are to be scored, with one target for each row; there are {count} targets"
+        );
         target[scored].iter().filter(|&&target| target != IGNORED).count() as f64
     }
 

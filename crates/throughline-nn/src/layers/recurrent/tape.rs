@@ -20,7 +20,7 @@ pub struct RecurrentTape<E> {
     /// The segment that the tapes are of. `None` where there is nothing to go back through: before a forward pass that
     /// keeps a tape, and where a panic has ended one, or its repetition, half-way.
     pub(super) taped: Option<usize>,
-    /// Whether the top layer's output has been dropped from, so that what is handed on is `dropped`.
+    /// Whether the last pass dropped some of the top layer's output: the output is then `dropped`, not `y`.
     pub(super) output_dropped: bool,
     /// The last states of every sequence, where the stack hands those on, as a batch of one step.
     pub(super) pooled_rows: OneRowEach,
@@ -128,7 +128,7 @@ impl<E: Element> RecurrentTape<E> {
         }
     }
 
-    /// The layers' memory is made anew by the next pass, which is the first that there may be a way back through.
+    /// The next pass makes the layers' memory anew; until then there is nothing to go back through.
     fn forget(&mut self) {
         self.layers.clear();
         self.taped = None;
@@ -145,8 +145,8 @@ impl<E: Element> RecurrentTape<E> {
         &self.layers[layer].tape
     }
 
-    /// The gradients of every row of a layer, of the last backward pass, where
-    /// [`TapeSetting::RowGradients`] has had them kept.
+    /// The gradients of every gate's pre-activation at every row of a layer, of the last backward pass, if
+    /// [`TapeSetting::RowGradients`] is on.
     ///
     /// # Panics
     /// If there is no such layer, or no pass has run.

@@ -10,13 +10,15 @@ use throughline_kernels::random::{Philox, Purpose, Stream};
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::chain::Chain;
 use throughline_nn::heads::Softmax;
+use throughline_nn::initialise::Initialise;
 use throughline_nn::layers::{Embedding, Pool, Pooling, Recurrent, RecurrentConfig};
 use throughline_nn::network::{Input, Network, PackedNetwork, Wanted, Weights, Workspace};
 use throughline_nn::parameters::{Builder, Layout};
+use throughline_nn::standalone::{Run, Standalone};
 use throughline_nn::state::{State, StateShape};
 use throughline_nn::{Cpu, Layer, Loss, Module, Pass};
 use throughline_testkit::vectors::Tensors;
-use throughline_testkit::{OracleCell, assert_close};
+use throughline_testkit::{OracleCell, assert_close, central_difference};
 
 /// The oracle's cell of the same name.
 pub fn oracle_cell(cell: CellKind) -> OracleCell {
@@ -125,8 +127,9 @@ pub fn assert_close_tensors(what: &str, layout: &Layout, got: &[f64], want: &[f6
 
 /// What `work` panics with; it must.
 #[track_caller]
-pub fn panic_of(work: impl FnOnce()) -> String {
-    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).expect_err("a panic");
+pub fn panic_of<T>(work: impl FnOnce() -> T) -> String {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    let caught = caught.err().expect("a panic, but there was none");
     match caught.downcast::<String>() {
         Ok(message) => *message,
         Err(other) => (*other.downcast::<&str>().expect("a message")).to_owned(),
@@ -206,6 +209,7 @@ impl<E: Element, B: Module<E>> Model<E, B> {
     }
 
     /// What a call needs: the network, its weights, the memory.
+    #[allow(clippy::type_complexity, reason = "it is named once")]
     pub fn parts(&mut self) -> (&Network<B, Softmax>, Weights<'_, E, B, Softmax>, &mut Workspace<E, B, Softmax>) {
         let weights = Weights { cpu: &self.cpu, parameters: &self.parameters, packed: &self.packed };
         (&self.network, weights, &mut self.workspace)
@@ -287,4 +291,95 @@ pub fn packed(texts: &[Vec<u32>]) -> (Ragged, Vec<u32>) {
     let mut tokens = Vec::new();
     rows.for_each_row(|_, sequence, t| tokens.push(texts[sequence][t]));
     (rows, tokens)
+}
+
+/// A module of its own with random parameters in ±`scale`.
+pub fn standalone<E: Element, M: Module<E>>(
+    module: M,
+    builder: Builder,
+    threads: usize,
+    scale: f64,
+) -> Standalone<M, E> {
+    let mut module = Standalone::of(module, builder, &Initialise::new(1), Cpu::new(threads));
+    let parameters = Numbers::new(11).parameters::<E>(module.layout(), scale);
+    module.set_parameters(|_, to| to.copy_from_slice(&parameters));
+    module
+}
+
+/// Whether an array of a state is a count, which has no gradient.
+fn is_count(name: &str) -> bool {
+    name.ends_with(".count")
+}
+
+/// A state of `streams` streams that have begun at random numbers, counts at 2.
+pub fn random_state<E: Element>(shape: &StateShape, streams: usize, seed: u64) -> State<E> {
+    let mut state = Numbers::new(seed).state(shape, streams, 0.8);
+    for array in state.arrays_mut().iter_mut().filter(|array| is_count(array.name())) {
+        array.values_mut().fill(E::from_f64(2.0));
+    }
+    state
+}
+
+/// Against the five-point difference of a module's own forward pass in f64, and its step.
+pub const DIFFERENCE_TOLERANCE: f64 = 1e-9;
+pub const DIFFERENCE_STEP: f64 = 1e-4;
+
+/// Compares all gradients of a module over a batch, from `start`, with central differences: of the parameters, of x, of the
+/// state at the start. The loss weighs every output and every number of the state at the end at random.
+pub fn check_gradients<M: Module<f64, Input = [f64]>>(
+    name: &str,
+    module: &mut Standalone<M, f64>,
+    rows: &Ragged,
+    x: &[f64],
+    start: Option<&State<f64>>,
+) {
+    let mut numbers = Numbers::new(12);
+    let run = module.run(rows, x, start);
+    let dy = numbers.draw::<f64>(run.output.len(), 1.0);
+    let mut d_end = numbers.state(&module.module().state_shape(), rows.batch(), 1.0);
+    for array in d_end.arrays_mut().iter_mut().filter(|array| is_count(array.name())) {
+        array.values_mut().fill(0.0);
+    }
+    let loss = |run: Run<f64>| -> f64 {
+        let numbers = run.output.into_iter().chain(numbers_of(&run.last));
+        numbers.zip(dy.iter().copied().chain(numbers_of(&d_end))).map(|(y, weight)| y * weight).sum()
+    };
+    module.clear_gradients();
+    let got = module.backward(rows, x, start, Some(&dy), Some(&d_end));
+    let (layout, gradients) = (module.layout().clone(), module.gradients().to_vec());
+
+    let parameters = module.parameters().to_vec();
+    let want = central_difference(
+        |parameters| {
+            module.set_parameters(|_, to| to.copy_from_slice(parameters));
+            loss(module.run(rows, x, start))
+        },
+        &mut parameters.clone(),
+        DIFFERENCE_STEP,
+    );
+    module.set_parameters(|_, to| to.copy_from_slice(&parameters));
+    assert_close_tensors(&format!("{name}: gradient"), &layout, &gradients, &want, DIFFERENCE_TOLERANCE);
+
+    let want = central_difference(|x| loss(module.run(rows, x, start)), &mut x.to_vec(), DIFFERENCE_STEP);
+    assert_close(&format!("{name}: gradient of x"), &got.x, &want, DIFFERENCE_TOLERANCE);
+
+    let Some(start) = start else { return };
+    for (index, array) in start.arrays().iter().enumerate() {
+        let what = format!("{name}: gradient of {} at the start", array.name());
+        let got = got.start.arrays()[index].values();
+        if is_count(array.name()) {
+            assert!(got.iter().all(|&x| x == 0.0), "{what}");
+            continue;
+        }
+        let want = central_difference(
+            |values| {
+                let mut start = start.clone();
+                start.arrays_mut()[index].values_mut().copy_from_slice(values);
+                loss(module.run(rows, x, Some(&start)))
+            },
+            &mut array.values().to_vec(),
+            DIFFERENCE_STEP,
+        );
+        assert_close(&what, got, &want, DIFFERENCE_TOLERANCE);
+    }
 }

@@ -30,6 +30,18 @@ pub struct ChainTape<E, A, B> {
     d_between: Buffer<E>,
 }
 
+impl<E, A, B> ChainTape<E, A, B> {
+    /// The tape of the first module.
+    pub fn first(&self) -> &A {
+        &self.first
+    }
+
+    /// The tape of the second module.
+    pub fn second(&self) -> &B {
+        &self.second
+    }
+}
+
 impl<A: Layer, B: Layer> Chain<A, B> {
     /// `first`, then `second`.
     pub fn new(first: A, second: B) -> Self {
@@ -46,9 +58,9 @@ impl<A: Layer, B: Layer> Chain<A, B> {
         &self.second
     }
 
-    /// The same with another second module, made from this one.
-    pub fn map_second<C: Layer>(self, change: impl FnOnce(B) -> C) -> Chain<A, C> {
-        Chain { first: self.first, second: change(self.second) }
+    /// Both.
+    pub(crate) fn into_modules(self) -> (A, B) {
+        (self.first, self.second)
     }
 }
 
@@ -83,6 +95,21 @@ impl<A: Layer, B: Layer> Layer for Chain<A, B> {
         self.first.initialise(how, layout, parameters);
         self.second.initialise(how, layout, parameters);
     }
+}
+
+/// The arrays of the first module, and those of the second.
+fn split<E>(arrays: &[StateArray<E>], count: usize) -> (&[StateArray<E>], &[StateArray<E>]) {
+    arrays.split_at_checked(count).unwrap_or_else(|| too_few(arrays.len(), count))
+}
+
+/// The same, to be changed.
+fn split_mut<E>(arrays: &mut [StateArray<E>], count: usize) -> (&mut [StateArray<E>], &mut [StateArray<E>]) {
+    let found = arrays.len();
+    arrays.split_at_mut_checked(count).unwrap_or_else(|| too_few(found, count))
+}
+
+fn too_few(found: usize, count: usize) -> ! {
+    panic!("a state of {found} arrays, where the first of two modules has {count}")
 }
 
 /// The call of the first of two modules.
@@ -138,13 +165,13 @@ impl<E: Element, A: Module<E>, B: Module<E, Input = [E]>> Module<E> for Chain<A,
     }
 
     fn end(&self, rows: &Ragged, tape: &Self::Tape, state: &mut [StateArray<E>]) {
-        let (first, second) = state.split_at_mut(self.first.state_count());
+        let (first, second) = split_mut(state, self.first.state_count());
         self.first.end(rows, &tape.first, first);
         self.second.end(self.first.output(rows, &tape.first).0, &tape.second, second);
     }
 
     fn state_after(&self, rows: &Ragged, steps: usize, tape: &Self::Tape, state: &mut [StateArray<E>]) {
-        let (first, second) = state.split_at_mut(self.first.state_count());
+        let (first, second) = split_mut(state, self.first.state_count());
         self.first.state_after(rows, steps, &tape.first, first);
         self.second.state_after(self.first.output(rows, &tape.first).0, steps, &tape.second, second);
     }
@@ -152,8 +179,8 @@ impl<E: Element, A: Module<E>, B: Module<E, Input = [E]>> Module<E> for Chain<A,
     fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape) {
         let count = self.first.state_count();
         let Gradients { dy, d_end, dx, d_start, parameters } = gradients;
-        let (d_end_first, d_end_second) = d_end.map(|d_end| d_end.split_at(count)).unzip();
-        let (d_start_first, d_start_second) = d_start.map(|d_start| d_start.split_at_mut(count)).unzip();
+        let (d_end_first, d_end_second) = d_end.map(|d_end| split(d_end, count)).unzip();
+        let (d_start_first, d_start_second) = d_start.map(|d_start| split_mut(d_start, count)).unzip();
         let (rows, x) = self.first.output(call.rows, &tape.first);
         let d_between = tape.d_between.at_least(x.len());
         let start = call.start.map(|start| start.split_at(count).1);
@@ -182,7 +209,7 @@ impl<E: Element, A: Module<E>, B: Module<E, Input = [E]>> Module<E> for Chain<A,
         tape: &'a mut Self::Tape,
     ) -> Result<&'a [E]> {
         let Step { context, packed, x, begun } = step;
-        let (first, second) = state.split_at_mut(self.first.state_count());
+        let (first, second) = split_mut(state, self.first.state_count());
         let x = self.first.step(Step { context, packed: &packed.0, x, begun }, first, &mut tape.first)?;
         self.second.step(Step { context, packed: &packed.1, x, begun }, second, &mut tape.second)
     }
@@ -214,6 +241,18 @@ pub struct ConcatTape<E, A, B> {
     dx: Buffer<E>,
 }
 
+impl<E, A, B> ConcatTape<E, A, B> {
+    /// The tape of the first module.
+    pub fn first(&self) -> &A {
+        &self.first
+    }
+
+    /// The tape of the second module.
+    pub fn second(&self) -> &B {
+        &self.second
+    }
+}
+
 impl<A: Layer, B: Layer> Concat<A, B> {
     /// `first` and `second`, side by side.
     pub fn new(first: A, second: B) -> Self {
@@ -230,7 +269,7 @@ impl<A: Layer, B: Layer> Concat<A, B> {
     }
 
     /// Transpose of [`join`](Self::join).
-    fn part<E: Element>(&self, dy: &[E], first: &mut [E], second: &mut [E]) {
+    fn split<E: Element>(&self, dy: &[E], first: &mut [E], second: &mut [E]) {
         let (widths, rows) = ([self.first.width(), self.second.width()], dy.chunks(self.width()));
         for ((dy, first), second) in rows.zip(first.chunks_mut(widths[0])).zip(second.chunks_mut(widths[1])) {
             first.copy_from_slice(&dy[..widths[0]]);
@@ -308,17 +347,22 @@ impl<E: Element, A: Module<E>, B: Module<E, Input = A::Input>> Module<E> for Con
     }
 
     fn output<'a>(&self, rows: &'a Ragged, tape: &'a Self::Tape) -> (&'a Ragged, &'a [E]) {
+        assert_eq!(
+            tape.rows,
+            rows.rows(),
+            "the last forward pass had another number of rows: run forward on this batch first"
+        );
         (rows, &tape.y[..tape.rows * self.width()])
     }
 
     fn end(&self, rows: &Ragged, tape: &Self::Tape, state: &mut [StateArray<E>]) {
-        let (first, second) = state.split_at_mut(self.first.state_count());
+        let (first, second) = split_mut(state, self.first.state_count());
         self.first.end(rows, &tape.first, first);
         self.second.end(rows, &tape.second, second);
     }
 
     fn state_after(&self, rows: &Ragged, steps: usize, tape: &Self::Tape, state: &mut [StateArray<E>]) {
-        let (first, second) = state.split_at_mut(self.first.state_count());
+        let (first, second) = split_mut(state, self.first.state_count());
         self.first.state_after(rows, steps, &tape.first, first);
         self.second.state_after(rows, steps, &tape.second, second);
     }
@@ -327,13 +371,13 @@ impl<E: Element, A: Module<E>, B: Module<E, Input = A::Input>> Module<E> for Con
     fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape) {
         let count = self.first.state_count();
         let Gradients { dy, d_end, mut dx, d_start, parameters } = gradients;
-        let (d_end_first, d_end_second) = d_end.map(|d_end| d_end.split_at(count)).unzip();
-        let (d_start_first, d_start_second) = d_start.map(|d_start| d_start.split_at_mut(count)).unzip();
+        let (d_end_first, d_end_second) = d_end.map(|d_end| split(d_end, count)).unzip();
+        let (d_start_first, d_start_second) = d_start.map(|d_start| split_mut(d_start, count)).unzip();
         let [first, second] = &mut tape.d_outputs;
         let d_outputs = dy.map(|dy| {
             let first = first.at_least(tape.rows * self.first.width());
             let second = second.at_least(tape.rows * self.second.width());
-            self.part(dy, first, second);
+            self.split(dy, first, second);
             (first, second)
         });
         let (dy_first, dy_second) = d_outputs.unzip();
@@ -372,7 +416,7 @@ impl<E: Element, A: Module<E>, B: Module<E, Input = A::Input>> Module<E> for Con
         tape: &'a mut Self::Tape,
     ) -> Result<&'a [E]> {
         let Step { context, packed, x, begun } = step;
-        let (first, second) = state.split_at_mut(self.first.state_count());
+        let (first, second) = split_mut(state, self.first.state_count());
         let first = self.first.step(Step { context, packed: &packed.0, x, begun }, first, &mut tape.first)?;
         let second = self.second.step(Step { context, packed: &packed.1, x, begun }, second, &mut tape.second)?;
         let y = tape.y.at_least(begun.len() * self.width());

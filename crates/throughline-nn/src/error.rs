@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-/// Weights that cannot be used, where the caller knows the file and adds its name; or a step that cannot be.
+/// Weights that cannot be used, where the caller knows the file and adds its name; or a step that a module cannot take.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,7 +17,7 @@ pub enum Error {
         found: String,
     },
     /// A module that needs the whole sequence was asked for one step.
-    #[error("{module}: expected a module that goes step by step, found one that does not: {why}")]
+    #[error("the module `{module}` cannot go step by step: {why}")]
     NoSteps {
         /// The module's name.
         module: String,

@@ -14,6 +14,42 @@
 //! | [`state`] | what streams remember |
 //! | [`parameters`], [`initialise`], [`weights`] | parameters in one buffer, how they begin, their file |
 //! | [`decode`] | from logits to decisions |
+//!
+//! # A model of one's own
+//! Constructors take the [builder](parameters::Builder) of the model and the width of what they read:
+//!
+//! ```
+//! use throughline_kernels::cells::CellKind;
+//! use throughline_kernels::sequence::Ragged;
+//! use throughline_nn::heads::Softmax;
+//! use throughline_nn::initialise::Initialise;
+//! use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig};
+//! use throughline_nn::network::{Input, Wanted, Weights, Workspace};
+//! use throughline_nn::parameters::Builder;
+//! use throughline_nn::{Cpu, Layer, Pass};
+//!
+//! // Texts of 100 different words, of one of 3 classes.
+//! let b = &mut Builder::new();
+//! let embedding = Embedding::new(b, "embedding", 100, 8);
+//! let lstm = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, 8, 16) };
+//! let lstm = Recurrent::new(b, "rnn", lstm);
+//! let last = Pool::of(b, "pool", lstm, Pooling::LastStates);
+//! let linear = Linear::new(b, "linear", last.width(), 10);
+//! let head = Softmax::new(b, "head", 10, 3);
+//! let network = embedding.then(last).then(linear).ending_in(head, std::mem::take(b));
+//!
+//! let cpu = Cpu::new(1);
+//! let parameters = network.initialise(&Initialise::new(1));
+//! let packed = network.packed(&cpu, &parameters, true);
+//! let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
+//! // The texts "7 3" and "5", packed step by step, and their classes.
+//! let (rows, tokens, classes) = (Ragged::new(&[2, 1]), [7, 5, 3], [0, 2]);
+//! let (input, wanted) = (Input::new(&rows, &tokens[..]), Wanted::new(&classes[..]));
+//! let (mut gradients, mut workspace) = (network.layout().zeros(), Workspace::default());
+//! let loss = network.learn(weights, input, wanted, Pass::Traced, &mut gradients, &mut workspace);
+//! assert!(loss.mean() > 0.0 && gradients.iter().any(|&x| x != 0.0));
+//! assert_eq!(network.predict(weights, input, &mut workspace).len(), 2 * 3);
+//! ```
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 

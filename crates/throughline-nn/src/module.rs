@@ -106,7 +106,11 @@ impl<E> Copy for Start<'_, E> {}
 
 impl<'a, E> Start<'a, E> {
     /// The first `count` arrays, and the rest.
+    ///
+    /// # Panics
+    /// If there are fewer.
     pub fn split_at(self, count: usize) -> (Self, Self) {
+        assert!(count <= self.arrays.len(), "the start has {} arrays, the module {count} or more", self.arrays.len());
         let (first, rest) = self.arrays.split_at(count);
         (Self { arrays: first, ..self }, Self { arrays: rest, ..self })
     }
@@ -142,7 +146,8 @@ pub struct Gradients<'a, E> {
     pub d_end: Option<&'a [StateArray<E>]>,
     /// `[N, I]`: that of the input, where the input is numbers; `None` if unwanted.
     pub dx: Option<&'a mut [E]>,
-    /// Those of the state at the start; `None` if unwanted.
+    /// Those of the state at the start; `None` if unwanted. Of a sequence that had not begun they are 0, for its arrays do
+    /// not count; without a start they are those of the initial state, sequence by sequence.
     pub d_start: Option<&'a mut [StateArray<E>]>,
     /// Those of all parameters, in their layout.
     pub parameters: &'a mut [E],
@@ -177,7 +182,7 @@ pub enum TapeSetting {
     KeepStateAfter(usize),
     /// Keep the pre-activations of every gate. Off by default.
     PreActivations(bool),
-    /// Keep the gradients of every gate, and of the hidden and cell state, at every row. Off by default.
+    /// Keep the gradients of every gate's pre-activation, and of the hidden and cell state, at every row. Off by default.
     RowGradients(bool),
 }
 
@@ -197,12 +202,12 @@ pub trait Layer {
         StateShape::default()
     }
 
-    /// How many arrays that are.
+    /// How many arrays there are in [`state_shape`](Self::state_shape).
     fn state_count(&self) -> usize {
         0
     }
 
-    /// The recurrent stacks by name, with their cells: what shapes of parameters alone do not tell.
+    /// The recurrent stacks by name, with their cells, which the shapes of parameters alone do not tell apart.
     fn cells(&self) -> Vec<(String, CellKind)> {
         Vec::new()
     }
@@ -271,9 +276,15 @@ pub trait Module<E: Element>: Layer {
 
     /// What the last pass wrote: rows `[rows out, F]` and how they are packed, which is as they came in unless the module
     /// says otherwise (pooling has a row for each sequence, in the caller's order).
+    ///
+    /// # Panics
+    /// If the last call was no forward pass, or one over another number of rows.
     fn output<'a>(&self, rows: &'a Ragged, tape: &'a Self::Tape) -> (&'a Ragged, &'a [E]);
 
     /// The state after each sequence's last row, of the last pass.
+    ///
+    /// # Panics
+    /// If the last pass had another batch, or `state` has other arrays.
     fn end(&self, rows: &Ragged, tape: &Self::Tape, state: &mut [StateArray<E>]) {
         let _ = (rows, tape, state);
     }
@@ -281,8 +292,8 @@ pub trait Module<E: Element>: Layer {
     /// The state after `steps` steps, of the last pass with a tape: where the next window of truncated BPTT starts.
     ///
     /// # Panics
-    /// If the module reads backward, a sequence is shorter, or checkpointing has not kept that state
-    /// ([`TapeSetting::KeepStateAfter`]).
+    /// If the module reads backward, a sequence is shorter, the last pass had another batch or kept no tape, or
+    /// checkpointing has not kept that state ([`TapeSetting::KeepStateAfter`]).
     fn state_after(&self, rows: &Ragged, steps: usize, tape: &Self::Tape, state: &mut [StateArray<E>]) {
         let _ = (rows, steps, tape, state);
     }
@@ -290,14 +301,16 @@ pub trait Module<E: Element>: Layer {
     /// Goes back through the last [`forward`](Self::forward), which `call` must repeat.
     ///
     /// # Panics
-    /// If a length does not fit, or the pass kept no tape.
+    /// If a length does not fit, the pass kept no tape, or the last call was another: of another batch (other lengths, the
+    /// same ones in another order, other boundaries), another kind of pass, or other sequences that had begun.
     fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape);
 
     /// Reads one row of each stream and moves `state` one step on; the same bits as the step in a whole sequence. Allocates
-    /// nothing once the tape has grown.
+    /// nothing once the tape has grown. There is no way back from a step, nor from a pass before it.
     ///
     /// # Errors
-    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence.
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence; `state` may then have moved
+    /// partly.
     ///
     /// # Panics
     /// If a length does not fit.
@@ -322,6 +335,15 @@ pub(crate) struct Dropout {
 }
 
 impl Dropout {
+    /// With probability `rate`, at a site of its own.
+    ///
+    /// # Panics
+    /// If the rate is not at least 0 and below 1.
+    pub(crate) fn new(builder: &mut Builder, rate: f32) -> Self {
+        assert_is_rate(rate);
+        Self { rate, site: builder.site() }
+    }
+
     /// The masks of a pass, if it drops anything here.
     pub(crate) fn of(self, pass: Pass) -> Option<dropout::Dropout> {
         let Pass::Training(philox) = pass else { return None };
@@ -339,15 +361,119 @@ impl Dropout {
     ) {
         if let Some(dropout) = self.of(context.pass) {
             let Cpu { isa, threads } = context.cpu;
-            dropout.apply(*isa, threads, x, width, &|row| place_of(batch, first + row));
+            let row_id = |row| {
+                let (sequence, time) = batch.sequence_and_time(first + row);
+                (sequence as u32, time as u32)
+            };
+            dropout.apply(*isa, threads, x, width, &row_id);
         }
     }
 }
 
-/// (sequence, time) of a packed row: what a mask depends on.
-fn place_of(batch: &Ragged, row: usize) -> (u32, u32) {
-    let (t, column) = batch.place(row);
-    (batch.order()[column] as u32, t as u32)
+/// Panics unless activations can be dropped with probability `rate`.
+pub(crate) fn assert_is_rate(rate: f32) {
+    assert!((0.0..1.0).contains(&rate), "a dropout rate is at least 0 and below 1, not {rate}");
+}
+
+/// What the last forward pass was called with, so that nothing else is taken for it.
+#[derive(Debug, Default)]
+pub(crate) struct LastCall {
+    rows: usize,
+    lengths: Vec<usize>,
+    order: Vec<usize>,
+    /// For each packed row whether there was a boundary before it; empty where there was none at all.
+    boundaries: Vec<bool>,
+    /// `None` before the first pass, and where a panic has ended one half-way.
+    pass: Option<Pass>,
+    started: bool,
+    begun: Vec<bool>,
+}
+
+impl LastCall {
+    /// A forward pass begins, or a step, which leaves nothing to ask for.
+    pub(crate) fn forget(&mut self) {
+        self.pass = None;
+    }
+
+    /// A forward pass has ended. Allocates only where there never was as large a batch.
+    pub(crate) fn remember<E: Element, M: Module<E>>(&mut self, call: Call<'_, E, M>) {
+        let rows = call.rows;
+        self.rows = rows.rows();
+        self.lengths.clear();
+        self.lengths.extend_from_slice(rows.lengths());
+        self.order.clear();
+        self.order.extend_from_slice(rows.order());
+        self.boundaries.clear();
+        if rows.restarts() > 0 {
+            self.boundaries.extend((0..rows.rows()).map(|row| rows.reset_before(row)));
+        }
+        self.started = call.start.is_some();
+        self.begun.clear();
+        self.begun.extend(call.start.iter().flat_map(|start| start.begun));
+        self.pass = Some(call.context.pass);
+    }
+
+    /// The rows of the last pass, whose output is asked for as that of `rows`.
+    pub(crate) fn row_count(&self, rows: &Ragged) -> usize {
+        assert!(self.pass.is_some(), "there is no output of a forward pass here: run one first");
+        let expected = "the last forward pass had another number of rows: run forward on this batch first";
+        assert_eq!(self.rows, rows.rows(), "{expected}");
+        self.rows
+    }
+
+    /// Panics unless the last pass was over `rows`.
+    pub(crate) fn assert_was_over(&self, rows: &Ragged) {
+        assert!(self.pass.is_some(), "no forward pass has finished here: run forward on this batch first");
+        assert!(
+            self.lengths == rows.lengths() && self.order == rows.order(),
+            "the last forward pass had sequences of lengths {:?}, not {:?}: run forward on this batch first",
+            self.lengths,
+            rows.lengths()
+        );
+        let as_many = self.boundaries.is_empty() == (rows.restarts() == 0);
+        let mut boundaries = self.boundaries.iter().enumerate();
+        assert!(
+            as_many && boundaries.all(|(row, &boundary)| boundary == rows.reset_before(row)),
+            "the last forward pass had other boundaries: run forward on this batch first"
+        );
+    }
+
+    /// Panics unless the last pass was `call` and kept a tape.
+    pub(crate) fn assert_was<E: Element, M: Module<E>>(&self, call: Call<'_, E, M>) {
+        let taped = self.pass.is_some_and(Pass::keeps_tape);
+        assert!(taped, "no finished forward pass has kept a tape here: run forward on this batch first");
+        self.assert_was_over(call.rows);
+        let (forward, backward) = (self.pass.expect("there was a pass"), call.context.pass);
+        assert_eq!(forward, backward, "forward ran one kind of pass, backward is called with another");
+        let begun = call.start.map_or(&[][..], |start| start.begun);
+        assert!(
+            self.started == call.start.is_some() && self.begun == begun,
+            "forward and backward start from different states: the sequences that have begun are not the same"
+        );
+    }
+}
+
+/// A batch of one row for each of some sequences, as a step reads it and pooling writes it.
+#[derive(Debug, Default)]
+pub(crate) struct OneRowEach {
+    lengths: Vec<usize>,
+    rows: Ragged,
+}
+
+impl OneRowEach {
+    /// The batch of `sequences` sequences; allocates only where there never were as many.
+    pub(crate) fn of(&mut self, sequences: usize) -> &Ragged {
+        if self.rows.batch() != sequences || sequences == 0 {
+            self.lengths.resize(sequences, 1);
+            self.rows.set(&self.lengths);
+        }
+        &self.rows
+    }
+
+    /// The last batch.
+    pub(crate) fn rows(&self) -> &Ragged {
+        &self.rows
+    }
 }
 
 /// Memory for each thread; allocates only where there never was as much.

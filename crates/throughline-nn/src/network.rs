@@ -10,7 +10,7 @@ use throughline_kernels::sequence::Ragged;
 use crate::error::Result;
 use crate::heads::{Head, HeadCall, Loss};
 use crate::initialise::Initialise;
-use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting};
+use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, OneRowEach, Pass, Step, TapeSetting};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{State, StateShape};
 
@@ -55,13 +55,13 @@ pub struct Workspace<E: Element, B: Module<E>, H: Head<E>> {
     pub head: H::Tape,
     /// The gradient of what the body wrote.
     dy: Buffer<E>,
-    step_rows: Ragged,
+    step_rows: OneRowEach,
 }
 
 impl<E: Element, B: Module<E>, H: Head<E>> Default for Workspace<E, B, H> {
     fn default() -> Self {
         let (body, head) = Default::default();
-        Self { body, head, dy: Buffer::default(), step_rows: Ragged::default() }
+        Self { body, head, dy: Buffer::default(), step_rows: OneRowEach::default() }
     }
 }
 
@@ -89,7 +89,7 @@ impl<'a, E, X: ?Sized> Input<'a, E, X> {
     }
 }
 
-/// What a network is to say of its input.
+/// What a network's output is scored against.
 pub struct Wanted<'a, T: ?Sized> {
     /// The head's targets, one for each row that the body writes.
     pub target: &'a T,
@@ -172,12 +172,16 @@ impl<B: Layer, H> Network<B, H> {
         packed
     }
 
-    /// Packs changed `parameters` anew.
+    /// Packs `parameters` again after a change.
+    ///
+    /// # Panics
+    /// If they are not in the network's layout.
     pub fn pack<E: Element>(&self, cpu: &Cpu, parameters: &[E], packed: &mut PackedNetwork<E, B, H>)
     where
         B: Module<E>,
         H: Head<E>,
     {
+        assert_eq!(parameters.len(), self.layout.length(), "parameters lie in the network's layout");
         self.body.pack(cpu, &self.layout, parameters, &mut packed.body);
         self.head.pack(cpu, &self.layout, parameters, &mut packed.head);
     }
@@ -210,6 +214,7 @@ impl<B: Layer, H> Network<B, H> {
         H: Head<E>,
     {
         let Input { rows, x, start } = input;
+        start.into_iter().for_each(|state| state.assert_fits(self.body.state_count(), rows.batch()));
         let context = self.context(weights, pass);
         Call { context, packed: &weights.packed.body, rows, x, start: start.map(State::start) }
     }
@@ -217,7 +222,8 @@ impl<B: Layer, H> Network<B, H> {
     /// The loss of a batch, and the gradient of its mean: adds to `gradients`.
     ///
     /// # Panics
-    /// If a length does not fit, a token or target is out of range, or `weights` were packed for inference only.
+    /// If a length does not fit, a token or target is out of range, `pass` keeps no tape, or `weights` were packed for
+    /// inference only.
     pub fn learn<E: Element>(
         &self,
         weights: Weights<'_, E, B, H>,
@@ -231,6 +237,8 @@ impl<B: Layer, H> Network<B, H> {
         B: Module<E>,
         H: Head<E>,
     {
+        assert!(pass.keeps_tape(), "an inference pass keeps nothing to learn from: evaluate instead");
+        assert_eq!(gradients.len(), self.layout.length(), "gradients lie in the layout of the parameters");
         let Workspace { body: tape, head, dy, .. } = workspace;
         let call = self.call(weights, input, pass);
         self.body.forward(call, tape);
@@ -316,6 +324,7 @@ impl<B: Layer, H> Network<B, H> {
         B: Module<E>,
         H: Head<E>,
     {
+        state.assert_fits(self.body.state_count(), rows.batch());
         self.body.end(rows, &workspace.body, state.arrays_mut());
         state.begin();
     }
@@ -334,6 +343,7 @@ impl<B: Layer, H> Network<B, H> {
         B: Module<E>,
         H: Head<E>,
     {
+        state.assert_fits(self.body.state_count(), rows.batch());
         self.body.state_after(rows, steps, &workspace.body, state.arrays_mut());
         state.begin();
     }
@@ -357,14 +367,13 @@ impl<B: Layer, H> Network<B, H> {
         H: Head<E>,
     {
         let Workspace { body: tape, head, step_rows, .. } = workspace;
-        if step_rows.batch() != state.streams() || step_rows.steps() != 1 {
-            *step_rows = Ragged::even(1, state.streams());
-        }
+        state.assert_fits(self.body.state_count(), state.streams());
+        let step_rows = step_rows.of(state.streams());
         let context = self.context(weights, Pass::Inference);
         let (begun, arrays) = state.parts_mut();
         let x = self.body.step(Step { context, packed: &weights.packed.body, x, begun }, arrays, tape)?;
         let scored = 0..begun.len();
-        let call = HeadCall { context, packed: &weights.packed.head, rows: &*step_rows, x, scored };
+        let call = HeadCall { context, packed: &weights.packed.head, rows: step_rows, x, scored };
         let y = self.head.project(call, head);
         state.begin();
         Ok(y)

@@ -13,7 +13,7 @@ use throughline_kernels::sequence::{Ragged, Tape};
 use crate::error::Result;
 use crate::initialise::Initialise;
 use crate::layers::recurrent::{Recurrent, RecurrentConfig};
-use crate::module::{Call, Context, Cpu, Gradients, Module, Pass, TapeSetting};
+use crate::module::{Call, Context, Cpu, Gradients, Module, Pass, Step, TapeSetting};
 use crate::parameters::{Builder, Layout};
 use crate::state::State;
 use crate::weights;
@@ -50,7 +50,7 @@ pub struct Run<E> {
 pub struct InputGradients<E> {
     /// `[N, I]`; empty where the input is tokens.
     pub x: Vec<E>,
-    /// Of the state the run was given; of the initial state if it was given none.
+    /// Of the state the run was given, 0 for streams that had not begun; of the initial state if it was given none.
     pub start: State<E>,
 }
 
@@ -161,12 +161,14 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
     }
 
     fn call<'a>(
+        module: &M,
         context: Context<'a, E>,
         packed: &'a M::Packed,
         rows: &'a Ragged,
         x: &'a M::Input,
         start: Option<&'a State<E>>,
     ) -> Call<'a, E, M> {
+        start.into_iter().for_each(|state| state.assert_fits(module.state_count(), rows.batch()));
         Call { context, packed, rows, x, start: start.map(State::start) }
     }
 
@@ -177,7 +179,7 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
     pub fn run(&mut self, rows: &Ragged, x: &M::Input, start: Option<&State<E>>) -> Run<E> {
         let Self { module, layout, parameters, packed, cpu, tape, pass, .. } = self;
         let context = Context { cpu, layout, parameters, pass: *pass };
-        module.forward(Self::call(context, packed, rows, x, start), tape);
+        module.forward(Self::call(module, context, packed, rows, x, start), tape);
         let mut last = State::new(&module.state_shape(), rows.batch());
         module.end(rows, tape, last.arrays_mut());
         last.begin();
@@ -200,12 +202,13 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
     ) -> InputGradients<E> {
         let Self { module, layout, parameters, packed, cpu, tape, gradients, pass } = self;
         let context = Context { cpu, layout, parameters, pass: *pass };
+        d_last.into_iter().for_each(|state| state.assert_fits(module.state_count(), rows.batch()));
         let mut dy = dy.map(<[E]>::to_vec);
         let mut dx = alloc::vec![E::ZERO; module.input_length(x)];
         let mut d_start = State::new(&module.state_shape(), rows.batch());
         let has_dx = !dx.is_empty();
         module.backward(
-            Self::call(context, packed, rows, x, start),
+            Self::call(module, context, packed, rows, x, start),
             Gradients {
                 dy: dy.as_deref_mut(),
                 d_end: d_last.map(State::arrays),
@@ -216,6 +219,24 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
             tape,
         );
         InputGradients { x: dx, start: d_start }
+    }
+
+    /// Reads one row of each stream, moves `state` one step on and returns the output, `[B, F]`.
+    ///
+    /// # Errors
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence; `state` may then have moved
+    /// partly.
+    ///
+    /// # Panics
+    /// If a length does not fit.
+    pub fn step(&mut self, x: &M::Input, state: &mut State<E>) -> Result<&[E]> {
+        let Self { module, layout, parameters, packed, cpu, tape, .. } = self;
+        state.assert_fits(module.state_count(), state.streams());
+        let context = Context { cpu, layout, parameters, pass: Pass::Inference };
+        let (begun, arrays) = state.parts_mut();
+        let y = module.step(Step { context, packed, x, begun }, arrays, tape)?;
+        state.begin();
+        Ok(y)
     }
 
     /// One update of the parameters by `optimiser`, the gradient shortened to the norm `clip_norm` if it is longer (infinite
@@ -232,8 +253,12 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
 
     /// What tells this module from others whose parameters have the same names and shapes.
     fn kind(&self) -> String {
-        let cells: Vec<String> =
-            self.module.cells().iter().map(|(name, cell)| format!("{name:?}:{:?}", cell.name())).collect();
+        let cells: Vec<String> = self
+            .module
+            .cells()
+            .into_iter()
+            .map(|(name, cell)| format!("{}:{:?}", serde_json::Value::from(name), cell.name()))
+            .collect();
         format!("{{\"format_version\":1,\"cells\":{{{}}}}}", cells.join(","))
     }
 }

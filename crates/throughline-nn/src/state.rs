@@ -160,6 +160,16 @@ impl<E: Element> State<E> {
         Self { begun: streams.iter().map(|&stream| self.begun[stream]).collect(), arrays: arrays.collect() }
     }
 
+    /// Panics unless it has `arrays` arrays of `streams` streams.
+    pub(crate) fn assert_fits(&self, arrays: usize, streams: usize) {
+        assert_eq!(
+            self.arrays.len(),
+            arrays,
+            "the state has other arrays than the model: make it by its `state_shape`"
+        );
+        assert_eq!(self.streams(), streams, "the state has another number of streams than the batch has sequences");
+    }
+
     /// What a pass starts from.
     pub fn start(&self) -> Start<'_, E> {
         Start { begun: &self.begun, arrays: &self.arrays }

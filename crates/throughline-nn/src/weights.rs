@@ -16,7 +16,11 @@ const KEY: &str = "throughline";
 
 /// The bytes of a safetensors file with every tensor of `layout`. `kind` is JSON on one line that tells models apart whose
 /// weights have the same names and shapes, such as the two forms of a GRU.
+///
+/// # Panics
+/// If the parameters do not lie in that layout.
 pub fn save(kind: &str, layout: &Layout, parameters: &[f32]) -> Vec<u8> {
+    assert_eq!(parameters.len(), layout.length(), "parameters lie in their layout");
     let data: Vec<Vec<u8>> = layout
         .tensors()
         .iter()
@@ -34,8 +38,12 @@ pub fn save(kind: &str, layout: &Layout, parameters: &[f32]) -> Vec<u8> {
 ///
 /// # Errors
 /// If the file is damaged, was written for another kind of model, lacks a tensor, holds one too many, or has one with
-/// another shape, another type or a number that is not finite.
+/// another shape, another type or a number that is not finite. What `parameters` then hold is not to be used.
+///
+/// # Panics
+/// If the parameters do not lie in that layout.
 pub fn load(kind: &str, layout: &Layout, bytes: &[u8], parameters: &mut [f32]) -> Result<()> {
+    assert_eq!(parameters.len(), layout.length(), "parameters lie in their layout");
     let wrong = |place: &str, expected: &str, found: String| {
         Err(Error::Weights { place: place.to_string(), expected: expected.to_string(), found })
     };

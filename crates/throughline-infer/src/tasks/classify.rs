@@ -199,8 +199,7 @@ impl Serve for Classify {
         let embedding = Embedding::new(builder, "embedding", config.vocabulary, settings.input)
             .with_dropout(builder, dropouts.embedding);
         let recurrent = Recurrent::new(builder, "rnn", settings.config(dropouts.layers));
-        let pooled = Pool::of(builder, "pool", recurrent, config.pooling);
-        let pooled = pooled.map_second(|pool| pool.with_dropout(builder, dropouts.output));
+        let pooled = Pool::of(builder, "pool", recurrent, config.pooling).with_dropout(builder, dropouts.output);
         let head = Softmax::new(builder, "head", output, config.classes);
         embedding.then(pooled).ending_in(head, std::mem::take(builder))
     }

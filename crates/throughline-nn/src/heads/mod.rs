@@ -20,7 +20,7 @@ pub struct Loss {
     pub sum: f64,
     /// The weight of what it is the sum of: how many targets count.
     pub weight: f64,
-    /// The weight of the targets that were predicted rightly; 0 where there is no right or wrong.
+    /// The weight of the targets that were predicted correctly; 0 where there is no right or wrong.
     pub correct: f64,
 }
 
@@ -81,7 +81,7 @@ pub trait Head<E: Element>: Layer {
     /// `dx` `[N, F]` (0 in rows that do not count), those of the parameters are added to `gradients`.
     ///
     /// # Panics
-    /// If a length does not fit or a target is out of range.
+    /// If a length does not fit, a target is out of range, or the normaliser is negative or not finite.
     fn learn(
         &self,
         call: HeadCall<'_, E, Self>,

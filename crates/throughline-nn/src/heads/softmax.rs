@@ -58,6 +58,14 @@ impl Softmax {
         let bias = builder.add(alloc::format!("{name}.bias"), &[classes]);
         Self { ids: LinearIds { weight: embedding.table(), bias }, input, classes, tied: true }
     }
+
+    /// Panics unless a call's lengths fit.
+    fn check<E: Element>(&self, call: &HeadCall<'_, E, Self>, target: Option<&[u32]>) {
+        let (rows, scored) = (call.rows.rows(), &call.scored);
+        assert_eq!(call.x.len(), rows * self.input, "x is [N, {}], N = {rows}", self.input);
+        assert!(target.is_none_or(|target| target.len() == rows), "one target for each of {rows} rows");
+        assert!(scored.start <= scored.end && scored.end <= rows, "rows {scored:?} of {rows} are to be scored");
+    }
 }
 
 impl Layer for Softmax {
@@ -88,6 +96,11 @@ impl<E: Element> Head<E> for Softmax {
     }
 
     fn weight(&self, scored: Range<usize>, target: &[u32]) -> f64 {
+        let count = target.len();
+        assert!(
+            scored.start <= scored.end && scored.end <= count,
+            "rows {scored:?} are to be scored, with one target for each row; there are {count} targets"
+        );
         target[scored].iter().filter(|&&target| target != IGNORED).count() as f64
     }
 
@@ -100,13 +113,15 @@ impl<E: Element> Head<E> for Softmax {
         gradients: &mut [E],
         tape: &mut Self::Tape,
     ) -> Loss {
-        let HeadCall { context, packed, rows, x, scored } = call;
-        assert_eq!(target.len(), rows.rows(), "one target for each row");
+        self.check(&call, Some(target));
+        let HeadCall { context, packed, x, scored, .. } = call;
+        assert_eq!(dx.len(), x.len(), "dx is [N, {}], as x", self.input);
         let threads = &context.cpu.threads;
         let of_scored = scored.start * self.input..scored.end * self.input;
         dx[..of_scored.start].fill(E::ZERO);
         dx[of_scored.end..].fill(E::ZERO);
         let scratch = one_for_each_thread(&mut tape.scratch, threads);
+        assert!(normaliser >= 0.0 && normaliser.is_finite(), "a normaliser is a weight, not {normaliser}");
         let scale = if normaliser == 0.0 { 1.0 } else { 1.0 / normaliser };
         let inputs = HeadInputs { threads, linear: packed, x: &x[of_scored.clone()], targets: &target[scored] };
         let d_head = HeadGradients { dx: &mut dx[of_scored], linear: self.ids.gradients(context.layout, gradients) };
@@ -115,8 +130,8 @@ impl<E: Element> Head<E> for Softmax {
     }
 
     fn evaluate(&self, call: HeadCall<'_, E, Self>, target: &[u32], tape: &mut Self::Tape) -> Loss {
-        let HeadCall { context, packed, rows, x, scored } = call;
-        assert_eq!(target.len(), rows.rows(), "one target for each row");
+        self.check(&call, Some(target));
+        let HeadCall { context, packed, x, scored, .. } = call;
         let of_scored = scored.start * self.input..scored.end * self.input;
         let (x, targets) = (&x[of_scored], &target[scored]);
         tape.head.evaluate(HeadInputs { threads: &context.cpu.threads, linear: packed, x, targets }).into()
@@ -124,6 +139,7 @@ impl<E: Element> Head<E> for Softmax {
 
     /// The logits.
     fn project<'a>(&self, call: HeadCall<'_, E, Self>, tape: &'a mut Self::Tape) -> &'a [E] {
+        self.check(&call, None);
         let HeadCall { context, packed, x, scored, .. } = call;
         let logits = tape.logits.at_least(scored.len() * self.classes);
         packed.forward(&context.cpu.threads, &x[scored.start * self.input..scored.end * self.input], logits);

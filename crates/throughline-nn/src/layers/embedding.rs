@@ -10,7 +10,7 @@ use throughline_kernels::{Element, Isa};
 
 use crate::error::Result;
 use crate::initialise::{self, Initialise};
-use crate::module::{Call, Cpu, Dropout, Gradients, Layer, Module, Step};
+use crate::module::{Call, Cpu, Dropout, Gradients, LastCall, Layer, Module, Step};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::StateArray;
 
@@ -28,7 +28,7 @@ pub struct Embedding {
 #[derive(Debug, Default)]
 pub struct EmbeddingTape<E> {
     y: Buffer<E>,
-    rows: usize,
+    last: LastCall,
 }
 
 impl Embedding {
@@ -43,8 +43,11 @@ impl Embedding {
     }
 
     /// In training each number is dropped with probability `rate`.
+    ///
+    /// # Panics
+    /// If the rate is not at least 0 and below 1.
     pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
-        Self { dropout: Dropout { rate, site: builder.site() }, ..self }
+        Self { dropout: Dropout::new(builder, rate), ..self }
     }
 
     /// The table begins normal with deviation 1/sqrt(F), as one that is also the weight of a head needs it.
@@ -90,19 +93,21 @@ impl<E: Element> Module<E> for Embedding {
     fn forward(&self, call: Call<'_, E, Self>, tape: &mut Self::Tape) {
         let Call { context, rows, x, .. } = call;
         assert_eq!(x.len(), rows.rows(), "one token for each packed row");
+        tape.last.forget();
         let table = context.layout.view(context.parameters, self.table);
-        tape.rows = x.len();
         let y = tape.y.at_least(x.len() * self.width);
         embedding::gather(&context.cpu.threads, table, self.width, x, y);
         self.dropout.apply(context, rows, 0, self.width, y);
+        tape.last.remember(call);
     }
 
     fn output<'a>(&self, rows: &'a Ragged, tape: &'a Self::Tape) -> (&'a Ragged, &'a [E]) {
-        (rows, &tape.y[..tape.rows * self.width])
+        (rows, &tape.y[..tape.last.row_count(rows) * self.width])
     }
 
     /// `d_table[x[n]] += dy[n]`, in ascending n.
-    fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, _: &mut Self::Tape) {
+    fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape) {
+        tape.last.assert_was(call);
         let Call { context, rows, x, .. } = call;
         let Gradients { dy, dx, parameters, .. } = gradients;
         assert!(dx.is_none(), "tokens have no gradient");
@@ -117,6 +122,7 @@ impl<E: Element> Module<E> for Embedding {
     fn step<'a>(&self, step: Step<'_, E, Self>, _: &mut [StateArray<E>], tape: &'a mut Self::Tape) -> Result<&'a [E]> {
         let Step { context, x, begun, .. } = step;
         assert_eq!(x.len(), begun.len(), "one token for each stream");
+        tape.last.forget();
         let y = tape.y.at_least(x.len() * self.width);
         let table = context.layout.view(context.parameters, self.table);
         embedding::gather(&context.cpu.threads, table, self.width, x, y);

@@ -9,7 +9,7 @@ use throughline_kernels::{Element, Isa};
 
 use crate::error::Result;
 use crate::initialise::{self, Initialise};
-use crate::module::{Call, Cpu, Dropout, Gradients, Layer, Module, Step, one_for_each_thread};
+use crate::module::{Call, Cpu, Dropout, Gradients, LastCall, Layer, Module, Step, one_for_each_thread};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::StateArray;
 
@@ -57,7 +57,7 @@ pub struct Linear {
 #[derive(Debug, Default)]
 pub struct LinearTape<E> {
     y: Buffer<E>,
-    rows: usize,
+    last: LastCall,
     scratch: alloc::vec::Vec<Scratch<E>>,
 }
 
@@ -71,8 +71,11 @@ impl Linear {
     }
 
     /// In training each output is dropped with probability `rate`.
+    ///
+    /// # Panics
+    /// If the rate is not at least 0 and below 1.
     pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
-        Self { dropout: Dropout { rate, site: builder.site() }, ..self }
+        Self { dropout: Dropout::new(builder, rate), ..self }
     }
 }
 
@@ -106,24 +109,29 @@ impl<E: Element> Module<E> for Linear {
 
     fn forward(&self, call: Call<'_, E, Self>, tape: &mut Self::Tape) {
         let Call { context, packed, rows, x, .. } = call;
-        tape.rows = rows.rows();
-        let y = tape.y.at_least(tape.rows * self.output);
+        assert_eq!(x.len(), rows.rows() * self.input, "x is [N, {}], N = {}", self.input, rows.rows());
+        tape.last.forget();
+        let y = tape.y.at_least(rows.rows() * self.output);
         packed.forward(&context.cpu.threads, x, y);
         self.dropout.apply(context, rows, 0, self.output, y);
+        tape.last.remember(call);
     }
 
     fn output<'a>(&self, rows: &'a Ragged, tape: &'a Self::Tape) -> (&'a Ragged, &'a [E]) {
-        (rows, &tape.y[..tape.rows * self.output])
+        (rows, &tape.y[..tape.last.row_count(rows) * self.output])
     }
 
     /// `dx = dy W`, `dW += dy' x`, `db +=` the sum of the rows of dy.
     fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape) {
         let Call { context, packed, rows, x, .. } = call;
         let Gradients { dy, dx, parameters, .. } = gradients;
+        tape.last.assert_was(call);
+        assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "dx is [N, {}], as x", self.input);
         let Some(dy) = dy else {
             dx.into_iter().for_each(|dx| dx.fill(E::ZERO));
             return;
         };
+        assert_eq!(dy.len(), rows.rows() * self.output, "dy is [N, {}], N = {}", self.output, rows.rows());
         self.dropout.apply(context, rows, 0, self.output, dy);
         let threads = &context.cpu.threads;
         let scratch = one_for_each_thread(&mut tape.scratch, threads);
@@ -134,7 +142,10 @@ impl<E: Element> Module<E> for Linear {
     }
 
     fn step<'a>(&self, step: Step<'_, E, Self>, _: &mut [StateArray<E>], tape: &'a mut Self::Tape) -> Result<&'a [E]> {
-        let y = tape.y.at_least(step.begun.len() * self.output);
+        let streams = step.begun.len();
+        assert_eq!(step.x.len(), streams * self.input, "x is [B, {}], B = {streams}", self.input);
+        tape.last.forget();
+        let y = tape.y.at_least(streams * self.output);
         step.packed.forward(&step.context.cpu.threads, step.x, y);
         Ok(y)
     }

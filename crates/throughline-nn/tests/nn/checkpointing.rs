@@ -1,26 +1,21 @@
 //! Checkpointing in time: the same outputs and gradients as without, but for rounding in those of parameters, and memory that grows with the square root of T.
 
-use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use crate::common::{Model, Numbers, classifier, language_model};
+use crate::allocation::{allocations, bytes_held};
+use crate::common::{Batch, Dropouts, Flat, Model, Numbers, classifier, language_model, panic_of, training};
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
-use throughline_kernels::random::{Philox, Purpose};
-use throughline_kernels::sequence::Ragged;
-use throughline_kernels::threads::Threads;
-use throughline_kernels::{Element, Isa, for_each_cell};
+use throughline_kernels::sequence::{LayerShape, PackedLayer, Ragged};
+use throughline_kernels::{Element, for_each_cell};
 use throughline_nn::checkpointing::Checkpointing;
-use throughline_nn::classifier::Sequences;
-use throughline_nn::language_model::Window;
-use throughline_nn::network::Dropouts;
-use throughline_nn::parameters::Layout;
-use throughline_nn::recurrent::{
-    Context, InitialState, PackedRecurrent, Pass, Recurrent, RecurrentConfig, RecurrentWorkspace, States,
-};
-use throughline_nn::stack::Stack;
+use throughline_nn::heads::Softmax;
+use throughline_nn::layers::recurrent::{InitialState, PackedRecurrent, RecurrentTape};
+use throughline_nn::layers::{Pooling, Recurrent, RecurrentConfig};
+use throughline_nn::module::{Call, Gradients, TapeSetting};
+use throughline_nn::parameters::{Builder, Layout};
+use throughline_nn::standalone::Stack;
+use throughline_nn::{Context, Cpu, Layer, Module, Network, Pass, State};
 use throughline_testkit::gradient::Bits;
 use throughline_testkit::{assert_close, assert_same_bits};
 
@@ -37,83 +32,93 @@ struct Problem<E> {
     layout: Layout,
     parameters: Buffer<E>,
     packed: PackedRecurrent<E>,
-    threads: Threads,
+    cpu: Cpu,
     batch: Ragged,
     x: Vec<E>,
-    given: Option<States<E>>,
+    start: Option<State<E>>,
     dy: Option<Vec<E>>,
-    d_last: Option<States<E>>,
+    d_end: Option<State<E>>,
     pass: Pass,
 }
 
 /// All that a training step yields.
 struct Solution<E> {
     output: Vec<E>,
-    last: States<E>,
+    end: Flat<E>,
     dx: Vec<E>,
-    d_given: States<E>,
+    d_start: Flat<E>,
     gradients: Buffer<E>,
 }
 
 impl<E: Element> Problem<E> {
     fn new(config: RecurrentConfig, batch: Ragged, threads: usize) -> Self {
         let mut numbers = Numbers::new(7);
-        let (mut layout, threads) = (Layout::new(), Threads::new(threads));
-        let recurrent = Recurrent::new(config, &mut layout, "");
-        let mut parameters = layout.zeros();
-        for tensor in layout.tensors() {
-            parameters[tensor.range()].copy_from_slice(&numbers.draw::<E>(tensor.count(), 0.7));
-        }
-        let mut packed = recurrent.packed(Isa::detect(), true);
-        recurrent.pack(&threads, &layout, &parameters, &mut packed);
-        let zeros = States::<E>::zeros(&config, batch.batch());
-        let mut states = || States { h: numbers.draw(zeros.h.len(), 1.0), c: numbers.draw(zeros.c.len(), 1.0) };
-        let (given, d_last) = (Some(states()), Some(states()));
+        let (mut builder, cpu) = (Builder::new(), Cpu::new(threads));
+        let recurrent = Recurrent::new(&mut builder, "", config);
+        let layout = builder.into_layout();
+        let parameters = numbers.parameters(&layout, 0.7);
+        let mut packed = recurrent.packed(cpu.isa, true);
+        recurrent.pack(&cpu, &layout, &parameters, &mut packed);
+        let mut state = || Some(numbers.state(&recurrent.state_shape(), batch.batch(), 1.0));
+        let (start, d_end) = (state(), state());
         let x = numbers.draw(batch.rows() * config.input, 1.5);
         let dy = Some(numbers.draw(batch.rows() * config.output(), 1.0));
-        let pass = Pass::Training(Philox::new(3, Purpose::Dropout, 4));
-        Self { recurrent, layout, parameters, packed, threads, batch, x, given, dy, d_last, pass }
+        Self { recurrent, layout, parameters, packed, cpu, batch, x, start, dy, d_end, pass: training(4) }
     }
 
-    fn context(&self) -> Context<'_, E> {
-        let Self { threads, packed, parameters, layout, .. } = self;
-        Context { threads, packed, parameters, layout }
+    fn call<'a>(&'a self, x: &'a [E], packed: &'a PackedRecurrent<E>) -> Call<'a, E, Recurrent> {
+        let Self { cpu, layout, parameters, batch, start, pass, .. } = self;
+        let context = Context { cpu, layout, parameters, pass: *pass };
+        Call { context, packed, rows: batch, x, start: start.as_ref().map(State::start) }
     }
 
-    fn forward(&self, workspace: &mut RecurrentWorkspace<E>) {
-        self.recurrent.forward(self.context(), &self.batch, &self.x, self.given.as_ref(), self.pass, workspace);
+    fn forward(&self, tape: &mut RecurrentTape<E>) {
+        self.recurrent.forward(self.call(&self.x, &self.packed), tape);
     }
 
-    fn backward(&self, dx: &mut [E], gradients: &mut [E], workspace: &mut RecurrentWorkspace<E>) {
-        self.recurrent.backward(
-            self.context(),
-            &self.batch,
-            &self.x,
-            self.given.is_some(),
-            self.pass,
-            self.dy.as_deref(),
-            self.d_last.as_ref(),
-            Some(dx),
-            gradients,
-            workspace,
-        );
+    /// `dy` is memory for the gradient of the output, which the stack may change.
+    fn backward(
+        &self,
+        dy: Option<&mut [E]>,
+        dx: &mut [E],
+        d_start: Option<&mut State<E>>,
+        gradients: &mut [E],
+        tape: &mut RecurrentTape<E>,
+    ) {
+        let gradients = Gradients {
+            dy,
+            d_end: self.d_end.as_ref().map(State::arrays),
+            dx: Some(dx),
+            d_start: d_start.map(State::arrays_mut),
+            parameters: gradients,
+        };
+        self.recurrent.backward(self.call(&self.x, &self.packed), gradients, tape);
     }
 
-    fn solve(&self, workspace: &mut RecurrentWorkspace<E>) -> Solution<E> {
-        self.forward(workspace);
-        let output = workspace.output(self.batch.rows(), self.recurrent.config().output()).to_vec();
+    fn new_state(&self) -> State<E> {
+        State::new(&self.recurrent.state_shape(), self.batch.batch())
+    }
+
+    fn solve(&self, tape: &mut RecurrentTape<E>) -> Solution<E> {
+        let (config, batch) = (self.recurrent.config(), &self.batch);
+        self.forward(tape);
+        let output = self.recurrent.output(batch, tape).1.to_vec();
         let (mut dx, mut gradients) = (vec![E::from_f64(f64::NAN); self.x.len()], self.layout.zeros());
-        self.backward(&mut dx, &mut gradients, workspace);
-        let (mut last, mut d_given) = (States::default(), States::default());
-        self.recurrent.last_states(&self.batch, workspace, &mut last);
-        self.recurrent.state_gradients(&self.batch, workspace, &mut d_given);
-        Solution { output, last, dx, d_given, gradients }
+        let (mut end, mut d_start) = (self.new_state(), self.new_state());
+        self.recurrent.end(batch, tape, end.arrays_mut());
+        self.backward(self.dy.clone().as_deref_mut(), &mut dx, Some(&mut d_start), &mut gradients, tape);
+        let (end, d_start) = (Flat::of(config, &end), Flat::of(config, &d_start));
+        Solution { output, end, dx, d_start, gradients }
     }
 
-    fn workspace(&self, checkpointing: Checkpointing) -> RecurrentWorkspace<E> {
-        let mut workspace = self.recurrent.workspace(&self.threads);
-        workspace.set_checkpointing(checkpointing);
-        workspace
+    fn tape(&self, checkpointing: Checkpointing) -> RecurrentTape<E> {
+        let mut tape = RecurrentTape::default();
+        self.recurrent.set(&mut tape, TapeSetting::Checkpointing(checkpointing));
+        tape
+    }
+
+    fn keep_state_after(&self, steps: usize, tape: &mut RecurrentTape<E>) {
+        self.recurrent.set(tape, TapeSetting::KeepStateAfter(steps));
     }
 }
 
@@ -126,11 +131,11 @@ fn assert_same_solution<E: Element + Bits + Into<f64>>(
 ) {
     for (name, got, want) in [
         ("output", &got.output, &want.output),
-        ("h_n", &got.last.h, &want.last.h),
-        ("c_n", &got.last.c, &want.last.c),
+        ("h_n", &got.end.h, &want.end.h),
+        ("c_n", &got.end.c, &want.end.c),
         ("dx", &got.dx, &want.dx),
-        ("dh0", &got.d_given.h, &want.d_given.h),
-        ("dc0", &got.d_given.c, &want.d_given.c),
+        ("dh0", &got.d_start.h, &want.d_start.h),
+        ("dc0", &got.d_start.c, &want.d_start.c),
     ] {
         assert_same_bits(&format!("{what}: {name}"), got, want);
     }
@@ -160,23 +165,23 @@ fn check_against_whole<E: Element + Bits + Into<f64>>(cell: CellKind, tolerance:
         };
         let mut problem = Problem::<E>::new(config, batch, 1 + bits as usize % 2);
         if !given {
-            problem.given = None;
+            problem.start = None;
         }
         match bits % 3 {
             0 => problem.dy = None,
-            1 => problem.d_last = None,
+            1 => problem.d_end = None,
             _ => {}
         }
-        let want = problem.solve(&mut problem.workspace(Checkpointing::Off));
-        let mut one_for_all = problem.workspace(Checkpointing::Off);
+        let want = problem.solve(&mut problem.tape(Checkpointing::Off));
+        let mut one_for_all = problem.tape(Checkpointing::Off);
         for checkpointing in
             [every(4), every(6), every(1), Checkpointing::Auto, every(11), every(100), every(2), Checkpointing::Off]
         {
-            let what = format!("{checkpointing:?} of {config:?}, resets {resets}, given states {given}");
-            let got = problem.solve(&mut problem.workspace(checkpointing));
+            let what = format!("{checkpointing:?} of {config:?}, resets {resets}, from a state {given}");
+            let got = problem.solve(&mut problem.tape(checkpointing));
             assert_same_solution(&what, &problem.layout, &got, &want, tolerance);
-            one_for_all.set_checkpointing(checkpointing);
-            one_for_all.keep_states_after(5);
+            problem.recurrent.set(&mut one_for_all, TapeSetting::Checkpointing(checkpointing));
+            problem.keep_state_after(5, &mut one_for_all);
             let got = problem.solve(&mut one_for_all);
             assert_same_solution(&format!("{what}, with an extra cut"), &problem.layout, &got, &want, tolerance);
         }
@@ -187,11 +192,12 @@ fn check_nothing_to_read(cell: CellKind) {
     for lengths in [&[][..], &[0, 0]] {
         let config = RecurrentConfig { layers: 2, ..RecurrentConfig::new(cell, INPUT, HIDDEN) };
         let problem = Problem::<f32>::new(config, Ragged::new(lengths), 1);
-        let want = problem.solve(&mut problem.workspace(Checkpointing::Off));
-        assert_same_bits("h_n", &want.last.h, &problem.given.as_ref().unwrap().h);
-        assert_same_bits("dh0", &want.d_given.h, &problem.d_last.as_ref().unwrap().h);
+        let want = problem.solve(&mut problem.tape(Checkpointing::Off));
+        let given = |state: &Option<State<f32>>| Flat::of(&config, state.as_ref().expect("one is given"));
+        assert_same_bits("h_n", &want.end.h, &given(&problem.start).h);
+        assert_same_bits("dh0", &want.d_start.h, &given(&problem.d_end).h);
         for checkpointing in [Checkpointing::every(1), Checkpointing::Auto] {
-            let got = problem.solve(&mut problem.workspace(checkpointing));
+            let got = problem.solve(&mut problem.tape(checkpointing));
             assert_same_solution("nothing to read", &problem.layout, &got, &want, 0.0);
         }
     }
@@ -201,21 +207,23 @@ fn check_nothing_to_read(cell: CellKind) {
 fn check_states_in_mid_sequence(cell: CellKind) {
     let config = RecurrentConfig { layers: 2, dropout: 0.3, ..RecurrentConfig::new(cell, INPUT, HIDDEN) };
     let problem = Problem::<f32>::new(config, Ragged::new(&[9, 12, 9]), 1);
-    let mut whole = problem.workspace(Checkpointing::Off);
+    let mut whole = problem.tape(Checkpointing::Off);
     problem.forward(&mut whole);
-    let mut workspace = problem.workspace(Checkpointing::every(4));
-    let states_after = |steps: usize, workspace: &RecurrentWorkspace<f32>| {
-        let mut states = States::default();
-        problem.recurrent.states_after(&problem.batch, steps, workspace, &mut states);
-        states
+    let mut tape = problem.tape(Checkpointing::every(4));
+    let state_after = |steps: usize, tape: &RecurrentTape<f32>| {
+        let mut state = problem.new_state();
+        problem.recurrent.state_after(&problem.batch, steps, tape, state.arrays_mut());
+        state
     };
     for steps in 0..=9 {
-        workspace.keep_states_after(steps);
-        problem.forward(&mut workspace);
-        let want = states_after(steps, &whole);
-        assert_eq!(states_after(steps, &workspace), want, "after {steps} steps");
-        problem.backward(&mut vec![0.0; problem.x.len()], &mut problem.layout.zeros(), &mut workspace);
-        assert_eq!(states_after(steps, &workspace), want, "after {steps} steps and the backward pass");
+        problem.keep_state_after(steps, &mut tape);
+        problem.forward(&mut tape);
+        let want = state_after(steps, &whole);
+        assert_eq!(state_after(steps, &tape), want, "after {steps} steps");
+        let mut dy = problem.dy.clone();
+        let (dx, gradients) = (&mut vec![0.0; problem.x.len()], &mut problem.layout.zeros());
+        problem.backward(dy.as_deref_mut(), dx, None, gradients, &mut tape);
+        assert_eq!(state_after(steps, &tape), want, "after {steps} steps and the backward pass");
     }
 }
 
@@ -248,7 +256,7 @@ for_each_cell!(stamp);
 #[should_panic(expected = "has no checkpointing")]
 fn a_stack_that_reads_both_ways_refuses() {
     let config = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN) };
-    Stack::<f32>::new(config, 1).set_checkpointing(Checkpointing::Auto);
+    Stack::<f32>::new(config, 1).set(TapeSetting::Checkpointing(Checkpointing::Auto));
 }
 
 #[test]
@@ -256,9 +264,9 @@ fn a_stack_that_reads_both_ways_refuses() {
 fn states_that_were_not_asked_for_are_refused() {
     let config = RecurrentConfig::new(CellKind::GruAfter, INPUT, HIDDEN);
     let problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
-    let mut workspace = problem.workspace(Checkpointing::every(3));
-    problem.forward(&mut workspace);
-    problem.recurrent.states_after(&problem.batch, 5, &workspace, &mut States::default());
+    let mut tape = problem.tape(Checkpointing::every(3));
+    problem.forward(&mut tape);
+    problem.recurrent.state_after(&problem.batch, 5, &tape, problem.new_state().arrays_mut());
 }
 
 #[test]
@@ -266,10 +274,10 @@ fn states_that_were_not_asked_for_are_refused() {
 fn an_inference_pass_leaves_nothing_to_go_back_through() {
     let config = RecurrentConfig::new(CellKind::GruAfter, INPUT, HIDDEN);
     let mut problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
-    let mut workspace = problem.workspace(Checkpointing::every(3));
-    problem.solve(&mut workspace);
+    let mut tape = problem.tape(Checkpointing::every(3));
+    problem.solve(&mut tape);
     problem.pass = Pass::Inference;
-    problem.solve(&mut workspace);
+    problem.solve(&mut tape);
 }
 
 /// Whoever catches a panic of forward finds nothing to go back through, not what an earlier pass or a part of this one left;
@@ -278,99 +286,55 @@ fn an_inference_pass_leaves_nothing_to_go_back_through() {
 fn a_forward_pass_that_panics_leaves_nothing_to_go_back_through() {
     let config = RecurrentConfig { layers: 2, ..RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN) };
     let problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
+    // The weights of the second layer are of another size, so that the first has run before the second finds out.
+    let mut wrong = problem.recurrent.packed(problem.cpu.isa, true);
+    problem.recurrent.pack(&problem.cpu, &problem.layout, &problem.parameters, &mut wrong);
+    let shape = LayerShape { cell: config.cell, input: HIDDEN, extra: 0, hidden: HIDDEN + 1, directions: 1 };
+    wrong.layers_mut()[1] = PackedLayer::new(shape, problem.cpu.isa, true);
     for checkpointing in [Checkpointing::Off, Checkpointing::every(4)] {
-        let mut workspace = problem.workspace(checkpointing);
-        let want = problem.solve(&mut workspace);
-        // The first four steps' rows alone.
-        let caught = catch_unwind(AssertUnwindSafe(|| {
-            let x = &problem.x[..4 * 2 * INPUT];
-            problem.recurrent.forward(problem.context(), &problem.batch, x, None, problem.pass, &mut workspace);
-        }));
-        assert!(caught.is_err(), "x is too short");
-        let (mut dx, mut gradients) = (vec![0.0; problem.x.len()], problem.layout.zeros());
-        let caught = catch_unwind(AssertUnwindSafe(|| problem.backward(&mut dx, &mut gradients, &mut workspace)));
-        let message = *caught.expect_err("there is no tape").downcast::<&str>().expect("a message");
-        assert!(message.contains("no finished forward pass has kept a tape"), "{message}");
-        assert!(gradients.iter().all(|&x| x == 0.0));
-        let got = problem.solve(&mut workspace);
-        assert_same_solution(&format!("{checkpointing:?}"), &problem.layout, &got, &want, 0.0);
+        let mut tape = problem.tape(checkpointing);
+        let want = problem.solve(&mut tape);
+        let too_short = &problem.x[..4 * 2 * INPUT];
+        for call in [problem.call(too_short, &problem.packed), problem.call(&problem.x, &wrong)] {
+            panic_of(|| problem.recurrent.forward(call, &mut tape));
+            let (mut dx, mut gradients) = (vec![0.0; problem.x.len()], problem.layout.zeros());
+            let mut dy = problem.dy.clone();
+            let message = panic_of(|| {
+                problem.backward(dy.as_deref_mut(), &mut dx, None, &mut gradients, &mut tape);
+            });
+            assert!(message.contains("no finished forward pass has kept a tape"), "{message}");
+            assert!(gradients.iter().all(|&x| x == 0.0));
+            let got = problem.solve(&mut tape);
+            assert_same_solution(&format!("{checkpointing:?}"), &problem.layout, &got, &want, 0.0);
+        }
     }
 }
 
 /// Whole models with every kind of dropout learn the same, whatever the checkpointing.
 #[test]
 fn networks() {
-    let stack = RecurrentConfig { layers: 2, dropout: 0.2, ..RecurrentConfig::new(CellKind::Lstm, INPUT + 2, HIDDEN) };
-    let dropouts = Dropouts { embedding: 0.3, output: 0.4 };
-    let pass = Pass::Training(Philox::new(3, Purpose::Dropout, 4));
-    let (steps, streams, vocabulary) = (13, 3, 6);
-    let tokens = Numbers::new(1).tokens((steps + 1) * streams, vocabulary);
-    let batch = Ragged::even(steps, streams);
-    let (inputs, targets) = (&tokens[..steps * streams], &tokens[streams..]);
-    let window = Window { batch: &batch, inputs, targets, first_scored: 5 };
-    let mut sequences = Sequences::default();
-    sequences.set([&tokens[..11], &tokens[3..5], &[], &tokens[8..16]].into_iter());
-
-    let learn = |checkpointing: Checkpointing, classify: bool| {
-        let config = match classify {
-            true => classifier(stack, vocabulary, 3),
-            false => language_model(stack, vocabulary, false),
+    fn check<B: Module<f32, Input = [u32]>>(network: impl Fn() -> Network<B, Softmax>, batch: &Batch<f32>) {
+        let learn = |checkpointing: Checkpointing| {
+            let mut model = Model::<f32, _>::new(network(), 1, 1, 0.5);
+            model.network.set(&mut model.workspace, TapeSetting::Checkpointing(checkpointing));
+            let mut gradients = model.network.layout().zeros();
+            let loss = batch.learn(&mut model, training(4), &mut gradients);
+            (loss, gradients)
         };
-        let mut model = Model::<f32>::new(config, dropouts, 1, 1, 0.5);
-        model.workspace.recurrent_mut().set_checkpointing(checkpointing);
-        let mut gradients = model.network.layout().zeros();
-        let (network, weights, workspace) = model.parts();
-        let learnt = match classify {
-            true => network.train_classifier(weights, &sequences, &[0, 2, 1, 1], pass, &mut gradients, workspace),
-            false => network.train_language_model(weights, &window, None, pass, &mut gradients, workspace),
-        };
-        (learnt, gradients)
-    };
-    for classify in [false, true] {
-        let want = learn(Checkpointing::Off, classify);
+        let want = learn(Checkpointing::Off);
         for checkpointing in [Checkpointing::every(3), Checkpointing::Auto, Checkpointing::every(50)] {
-            let got = learn(checkpointing, classify);
+            let got = learn(checkpointing);
             assert_eq!(got.0, want.0, "the loss with {checkpointing:?}");
             assert_close("gradients", &got.1, &want.1, SUM_TOLERANCE_F32);
         }
     }
-}
-
-/// The system's allocator, counting the bytes that the calling thread holds and how often it asks.
-struct Counting;
-
-thread_local! {
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count(bytes: isize, allocations: usize) {
-    HELD.set(HELD.get() + bytes);
-    ALLOCATIONS.set(ALLOCATIONS.get() + allocations);
-}
-
-// SAFETY: every request goes to the system's allocator unchanged; counting touches thread-local numbers that need neither
-// initialisation nor destruction.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: MemoryLayout) -> *mut u8 {
-        count(layout.size() as isize, 1);
-        // SAFETY: the caller's promise about `layout` is passed on.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, at: *mut u8, layout: MemoryLayout) {
-        count(-(layout.size() as isize), 0);
-        // SAFETY: the caller's promise about `at` and `layout` is passed on; `at` came from the system's allocator.
-        unsafe { System.dealloc(at, layout) }
-    }
-    unsafe fn realloc(&self, at: *mut u8, layout: MemoryLayout, size: usize) -> *mut u8 {
-        count(size as isize - layout.size() as isize, 1);
-        // SAFETY: as for `dealloc`.
-        unsafe { System.realloc(at, layout, size) }
+    let stack = RecurrentConfig { layers: 2, dropout: 0.2, ..RecurrentConfig::new(CellKind::Lstm, INPUT + 2, HIDDEN) };
+    let dropouts = Dropouts { embedding: 0.3, output: 0.4 };
+    check(|| language_model(stack, 6, false, dropouts), &Batch::window(6, 13, 3, 5));
+    for pooling in Pooling::ALL {
+        check(|| classifier(stack, 6, 3, pooling, dropouts), &Batch::texts(6, 3, &[11, 2, 0, 8]));
     }
 }
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// What the documentation of [`throughline_nn::checkpointing`] says a stack holds for `batch` sequences of `steps` steps, in
 /// bytes of f32, with k steps in a segment.
@@ -399,23 +363,25 @@ fn memory_is_what_the_documentation_says() {
             let mut problem = Problem::<f32>::new(config, Ragged::even(steps, batch), 1);
             problem.dy = None;
             let (mut dx, mut gradients) = (vec![0.0; problem.x.len()], problem.layout.zeros());
+            let mut d_start = problem.new_state();
             for (checkpointing, k) in
                 [(Checkpointing::Off, steps), (Checkpointing::Auto, 50), (Checkpointing::every(200), 200)]
             {
-                let mut workspace = problem.workspace(checkpointing);
-                let before = HELD.get();
-                problem.forward(&mut workspace);
-                problem.backward(&mut dx, &mut gradients, &mut workspace);
-                let held = (HELD.get() - before) as usize;
+                let mut tape = problem.tape(checkpointing);
+                let before = bytes_held();
+                problem.forward(&mut tape);
+                problem.backward(None, &mut dx, Some(&mut d_start), &mut gradients, &mut tape);
+                let held = (bytes_held() - before) as usize;
                 let documented = documented(&config, steps, batch, k);
                 let most = documented + documented / 50 + incidental(&config, batch, k);
                 let what = format!("{checkpointing:?} of {config:?}: {held} bytes, documented {documented}");
                 assert!(held >= documented && held <= most, "{what}, at most {most}");
 
-                let before = ALLOCATIONS.get();
-                problem.forward(&mut workspace);
-                problem.backward(&mut dx, &mut gradients, &mut workspace);
-                assert_eq!(ALLOCATIONS.get() - before, 0, "allocations of a second pass of {what}");
+                let again = allocations(|| {
+                    problem.forward(&mut tape);
+                    problem.backward(None, &mut dx, Some(&mut d_start), &mut gradients, &mut tape);
+                });
+                assert_eq!(again, 0, "allocations of a second pass of {what}");
             }
         }
     }
@@ -432,16 +398,17 @@ fn a_long_sequence() {
         let config = RecurrentConfig { layers, ..RecurrentConfig::new(CellKind::Lstm, 64, 128) };
         let problem = Problem::<f32>::new(config, Ragged::even(STEPS, 4), 1);
         let (mut dx, mut gradients) = (vec![0.0; problem.x.len()], problem.layout.zeros());
-        let mut ways = [Checkpointing::Off, Checkpointing::Auto].map(|way| problem.workspace(way));
+        let mut ways = [Checkpointing::Off, Checkpointing::Auto].map(|way| problem.tape(way));
+        let mut dy = problem.dy.clone();
         let (mut held, mut ratios) = (Vec::new(), Vec::new());
         let mut least = [f64::INFINITY; 2];
         for round in 0..=ROUNDS {
             let seconds: [f64; 2] = std::array::from_fn(|way| {
-                let (before, begun) = (HELD.get(), Instant::now());
+                let (before, begun) = (bytes_held(), Instant::now());
                 problem.forward(&mut ways[way]);
-                problem.backward(&mut dx, &mut gradients, &mut ways[way]);
+                problem.backward(dy.as_deref_mut(), &mut dx, None, &mut gradients, &mut ways[way]);
                 if round == 0 {
-                    held.push((HELD.get() - before) as f64);
+                    held.push((bytes_held() - before) as f64);
                 }
                 begun.elapsed().as_secs_f64()
             });

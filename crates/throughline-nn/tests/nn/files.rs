@@ -1,60 +1,64 @@
-//! `config.json` and `model.safetensors`: what is written is read, and nothing else is.
+//! `model.safetensors`: what is written is read, and nothing else is.
 
-use crate::common::{Numbers, classifier, language_model};
+use crate::common::{Dropouts, Numbers, classifier, language_model};
 use proptest::prelude::*;
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
-use throughline_nn::config::ModelConfig;
-use throughline_nn::network::{Dropouts, Network};
-use throughline_nn::recurrent::{InitialState, RecurrentConfig};
+use throughline_nn::layers::recurrent::InitialState;
+use throughline_nn::layers::{Pooling, RecurrentConfig};
+use throughline_nn::parameters::Layout;
 use throughline_nn::{Error, weights};
 use throughline_testkit::assert_same_bits;
 
-fn configs() -> Vec<ModelConfig> {
-    let mut configs = Vec::new();
+/// A model, as far as its file goes.
+#[derive(Clone, Debug, PartialEq)]
+struct Saved {
+    kind: String,
+    layout: Layout,
+}
+
+impl Saved {
+    fn language_model(stack: RecurrentConfig, tied: bool) -> Self {
+        let layout = language_model(stack, 5, tied, Dropouts::default()).layout().clone();
+        Self { kind: serde_json::json!({ "task": "lm", "cell": stack.cell.name() }).to_string(), layout }
+    }
+
+    fn classifier(stack: RecurrentConfig, pooling: Pooling) -> Self {
+        let layout = classifier(stack, 5, 2, pooling, Dropouts::default()).layout().clone();
+        let kind = serde_json::json!({ "task": "classify", "cell": stack.cell.name(), "pooling": pooling });
+        Self { kind: kind.to_string(), layout }
+    }
+}
+
+fn models() -> Vec<Saved> {
+    let mut models = Vec::new();
     for &cell in CellKind::ALL {
         for (layers, bidirectional) in [(1, false), (2, true)] {
             let initial_state = if layers == 1 { InitialState::Zero } else { InitialState::Learned };
             let bias = layers == 1;
             let stack =
                 RecurrentConfig { layers, bidirectional, initial_state, bias, ..RecurrentConfig::new(cell, 3, 3) };
-            configs.push(classifier(stack, 5, 2));
+            models.extend(Pooling::ALL.map(|pooling| Saved::classifier(stack, pooling)));
             for tied in [false, true] {
-                configs.push(language_model(RecurrentConfig { bidirectional: false, ..stack }, 5, tied));
+                models.push(Saved::language_model(RecurrentConfig { bidirectional: false, ..stack }, tied));
             }
         }
     }
-    configs
+    models
 }
 
-fn network(config: &ModelConfig) -> Network {
-    Network::new(config.clone(), Dropouts::default()).expect("a possible model")
+fn saved(model: &Saved) -> Vec<u8> {
+    weights::save(&model.kind, &model.layout, &Numbers::new(2).parameters(&model.layout, 3.0))
 }
 
-/// Random parameters.
-fn parameters(network: &Network) -> Buffer<f32> {
-    let mut parameters = network.layout().zeros();
-    let mut numbers = Numbers::new(2);
-    for tensor in network.layout().tensors() {
-        parameters[tensor.range()].copy_from_slice(&numbers.draw::<f32>(tensor.count(), 3.0));
-    }
-    parameters
-}
-
-fn saved(config: &ModelConfig) -> Vec<u8> {
-    let network = network(config);
-    weights::save(config, network.layout(), &parameters(&network))
-}
-
-fn load(config: &ModelConfig, bytes: &[u8]) -> Result<Buffer<f32>, Error> {
-    let network = network(config);
-    let mut parameters = network.layout().zeros();
-    weights::load(config, network.layout(), bytes, &mut parameters).map(|()| parameters)
+fn load(model: &Saved, bytes: &[u8]) -> Result<Buffer<f32>, Error> {
+    let mut parameters = model.layout.zeros();
+    weights::load(&model.kind, &model.layout, bytes, &mut parameters).map(|()| parameters)
 }
 
 /// The place, expectation and finding of an error of the weights.
-fn weights_error(config: &ModelConfig, bytes: &[u8]) -> (String, String, String) {
-    match load(config, bytes) {
+fn weights_error(model: &Saved, bytes: &[u8]) -> (String, String, String) {
+    match load(model, bytes) {
         Err(Error::Weights { place, expected, found }) => (place, expected, found),
         other => panic!("expected an error, got {other:?}"),
     }
@@ -71,25 +75,23 @@ fn joined(header: &serde_json::Value, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), data].concat()
 }
 
-fn sample() -> ModelConfig {
-    classifier(RecurrentConfig::new(CellKind::Lstm, 3, 2), 5, 2)
+fn sample() -> Saved {
+    Saved::classifier(RecurrentConfig::new(CellKind::Lstm, 3, 2), Pooling::LastStates)
 }
 
 #[test]
-fn every_model_survives_its_files() {
-    for config in configs() {
-        assert_eq!(ModelConfig::from_json(&config.to_json()).unwrap(), config);
-        let network = network(&config);
-        let bytes = saved(&config);
-        assert_same_bits("parameters", &load(&config, &bytes).unwrap(), &parameters(&network));
-        assert_eq!(bytes, saved(&config), "the same model gives the same bytes");
+fn every_model_survives_its_file() {
+    for model in models() {
+        let (bytes, want) = (saved(&model), Numbers::new(2).parameters::<f32>(&model.layout, 3.0));
+        assert_same_bits("parameters", &load(&model, &bytes).unwrap(), &want);
+        assert_eq!(bytes, saved(&model), "the same model gives the same bytes");
     }
 }
 
 #[test]
 fn names_and_shapes_are_pytorchs() {
-    let config = classifier(RecurrentConfig { bidirectional: true, ..sample().recurrent }, 5, 2);
-    let (header, _) = parts(&saved(&config));
+    let stack = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, 3, 2) };
+    let (header, _) = parts(&saved(&Saved::classifier(stack, Pooling::LastStates)));
     let shape = |name: &str| header[name]["shape"].to_string();
     assert_eq!(shape("embedding.weight"), "[5,3]");
     assert_eq!(shape("rnn.weight_ih_l0_reverse"), "[8,3]");
@@ -98,15 +100,15 @@ fn names_and_shapes_are_pytorchs() {
     assert_eq!(header.as_object().unwrap().len(), 1 + 1 + 8 + 2);
 }
 
-/// Every other model's file is refused, of the same shapes or not: reset before and after, tanh and relu.
+/// Every other model's file is refused, of the same shapes or not: reset before and after, tanh and relu, other poolings.
 #[test]
 fn no_model_takes_the_weights_of_another() {
-    let configs = configs();
-    for (i, config) in configs.iter().enumerate() {
-        let bytes = saved(config);
-        for (j, other) in configs.iter().enumerate() {
+    let models = models();
+    for (i, model) in models.iter().enumerate() {
+        let bytes = saved(model);
+        for (j, other) in models.iter().enumerate() {
             let refused = matches!(load(other, &bytes), Err(Error::Weights { .. }));
-            assert_eq!(refused, i != j, "{other:?} with the weights of {config:?}");
+            assert_eq!(refused, i != j, "{other:?} with the weights of {model:?}");
         }
     }
 }
@@ -141,12 +143,12 @@ fn another_shape_or_type_is_named() {
 
 #[test]
 fn numbers_that_are_not_finite_are_named() {
-    let network = network(&sample());
+    let Saved { kind, layout } = sample();
     for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-        for tensor in network.layout().tensors() {
-            let mut parameters = parameters(&network);
+        for tensor in layout.tensors() {
+            let mut parameters = Numbers::new(2).parameters::<f32>(&layout, 3.0);
             parameters[tensor.range().end - 1] = number;
-            let bytes = weights::save(&sample(), network.layout(), &parameters);
+            let bytes = weights::save(&kind, &layout, &parameters);
             assert_eq!(weights_error(&sample(), &bytes).0, tensor.name());
         }
     }
@@ -181,71 +183,6 @@ fn hostile_weights_are_errors() {
     for (index, bytes) in hostile.iter().enumerate() {
         assert!(matches!(load(&sample(), bytes), Err(Error::Weights { .. })), "file {index}");
     }
-}
-
-/// Replaces the value of `key`, or takes the key away.
-fn json_with(key: &str, value: Option<serde_json::Value>) -> String {
-    let mut json: serde_json::Value = serde_json::from_str(&sample().to_json()).unwrap();
-    match value {
-        Some(value) => json[key] = value,
-        None => drop(json.as_object_mut().unwrap().remove(key)),
-    }
-    json.to_string()
-}
-
-fn config_error(json: &str) -> String {
-    match ModelConfig::from_json(json) {
-        Err(error @ Error::Config { .. }) => error.to_string(),
-        other => panic!("{json}: expected an error, got {other:?}"),
-    }
-}
-
-#[test]
-fn an_impossible_model_names_its_key() {
-    let absurd = [serde_json::json!(0), serde_json::json!(1u64 << 25), serde_json::json!(u64::MAX)];
-    for key in ["input", "hidden", "layers", "vocabulary", "classes"] {
-        for value in &absurd {
-            let error = config_error(&json_with(key, Some(value.clone())));
-            assert!(error.contains(key) && error.contains(&value.to_string()), "{error}");
-        }
-        for value in [serde_json::json!(-1), serde_json::json!(1.5), serde_json::json!("2"), serde_json::json!([])] {
-            config_error(&json_with(key, Some(value)));
-        }
-    }
-    // Each size is possible, their product is not.
-    let mut json: serde_json::Value = serde_json::from_str(&sample().to_json()).unwrap();
-    (json["hidden"], json["layers"]) = ((1 << 24).into(), 1024.into());
-    assert!(config_error(&json.to_string()).contains("parameters"));
-    for (key, value) in [
-        ("format_version", 2.into()),
-        ("format_version", 0.into()),
-        ("task", "lm".into()),
-        ("task", "regress".into()),
-        ("cell", "gru".into()),
-        ("cell", "transformer".into()),
-        ("reset", "after".into()),
-        ("activation", "tanh".into()),
-        ("initial_state", "random".into()),
-        ("tied", true.into()),
-        ("tied", 1.into()),
-        ("classes", serde_json::Value::Null),
-        ("dropout", 0.5.into()),
-    ] {
-        config_error(&json_with(key, Some(value)));
-    }
-    for key in ["format_version", "task", "cell", "input", "hidden", "layers", "bidirectional", "bias", "vocabulary"] {
-        let error = config_error(&json_with(key, None));
-        assert!(error.contains(key), "{error}");
-    }
-    for json in ["", "null", "[]", "{}", "{\"format_version\":1}", &"[".repeat(100_000), &"{\"a\":".repeat(100_000)] {
-        config_error(json);
-    }
-    let version = config_error(&json_with("format_version", Some(7.into())));
-    assert!(version.contains("format_version") && version.contains('7'), "{version}");
-    let mut causal = language_model(sample().recurrent, 5, true);
-    assert!(matches!(causal.check(), Err(Error::Config { place, .. }) if place == "tied"), "3 and 2 cannot be tied");
-    (causal.tied, causal.recurrent.bidirectional) = (false, true);
-    assert!(matches!(causal.check(), Err(Error::Config { place, .. }) if place == "bidirectional"));
 }
 
 /// One change of a file: a byte set, removed or put in, or the rest cut off.
@@ -286,16 +223,6 @@ fn mutated(bytes: &[u8], mutations: &[Mutation]) -> Vec<u8> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// What is still read describes a possible model, and describes it again.
-    #[test]
-    fn changed_descriptions_never_panic(mutations in prop::collection::vec(mutation(), 1..4), which in 0..5usize) {
-        let bytes = mutated(configs()[which].to_json().as_bytes(), &mutations);
-        if let Ok(config) = ModelConfig::from_json(&String::from_utf8_lossy(&bytes)) {
-            prop_assert!(config.check().is_ok());
-            prop_assert_eq!(&ModelConfig::from_json(&config.to_json()).unwrap(), &config);
-        }
-    }
-
     /// A changed header is refused or changes nothing; changed numbers are read as they stand, if they are finite.
     #[test]
     fn changed_weights_never_panic(mutations in prop::collection::vec(mutation(), 1..4)) {
@@ -304,7 +231,7 @@ proptest! {
         let bytes = mutated(&original, &mutations);
         if let Ok(loaded) = load(&sample(), &bytes) {
             prop_assert!(loaded.iter().all(|x| x.is_finite()));
-            let again = weights::save(&sample(), network(&sample()).layout(), &loaded);
+            let again = weights::save(&sample().kind, &sample().layout, &loaded);
             let data = again.len() - header;
             prop_assert_eq!(&again[..header], &original[..header]);
             prop_assert_eq!(&again[header..], &bytes[bytes.len() - data..]);
@@ -314,6 +241,5 @@ proptest! {
     #[test]
     fn noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(load(&sample(), &bytes).is_err());
-        prop_assert!(ModelConfig::from_json(&String::from_utf8_lossy(&bytes)).is_err());
     }
 }

@@ -1,10 +1,19 @@
-//! Networks against PyTorch, oracles and hostile files. One binary: the generic driver is compiled once.
+//! Modules and networks against PyTorch, oracles, derivatives and hostile files. One binary: the generic driver is compiled
+//! once.
 
+mod allocation;
 mod checkpointing;
 mod common;
+mod encoder_decoder;
 mod files;
+mod misuse;
+mod modules;
 mod network_gradient;
+mod pooling;
 mod pytorch_vectors;
 mod stack_oracle;
+mod standalone;
 mod torch_loads;
+mod traces;
 mod training_steps;
+mod truncated_bptt;

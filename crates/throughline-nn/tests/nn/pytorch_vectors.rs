@@ -1,17 +1,19 @@
 //! Every registered cell in f32 against what PyTorch computed: stacks, two directions, ragged batches, given states.
 
+use crate::common::Flat;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::for_each_cell;
 use throughline_kernels::sequence::Ragged;
-use throughline_nn::recurrent::{RecurrentConfig, States};
-use throughline_nn::stack::Stack;
+use throughline_nn::Layer;
+use throughline_nn::layers::RecurrentConfig;
+use throughline_nn::standalone::Stack;
 use throughline_testkit::assert_close;
 use throughline_testkit::vectors::{self, CellCase, Tensor};
 
 const TOLERANCE: f64 = 1e-5;
 
-fn states(h: &Tensor, c: Option<&Tensor>) -> States<f32> {
-    States { h: h.data.clone(), c: c.map_or(Vec::new(), |c| c.data.clone()) }
+fn states(h: &Tensor, c: Option<&Tensor>) -> Flat<f32> {
+    Flat { h: h.data.clone(), c: c.map_or(Vec::new(), |c| c.data.clone()) }
 }
 
 fn check(cell: CellKind, case: &CellCase) {
@@ -41,17 +43,20 @@ fn check(cell: CellKind, case: &CellCase) {
     };
 
     let x = packed(&case.x);
-    let given = case.h0.as_ref().map(|h0| states(h0, case.c0.as_ref()));
-    let run = stack.run(&batch, &x, given.as_ref());
+    let shape = stack.module().state_shape();
+    let start = case.h0.as_ref().map(|h0| states(h0, case.c0.as_ref()).state(&shape, case.batch()));
+    let run = stack.run(&batch, &x, start.as_ref());
+    let last = Flat::of(stack.config(), &run.last);
     assert_close(&name("outputs"), &padded(&run.output, features), &case.outputs.data, TOLERANCE);
-    assert_close(&name("h_n"), &run.last.h, &case.h_n.data, TOLERANCE);
-    assert_close(&name("c_n"), &run.last.c, case.c_n.as_ref().map_or(&[][..], |c| &c.data), TOLERANCE);
+    assert_close(&name("h_n"), &last.h, &case.h_n.data, TOLERANCE);
+    assert_close(&name("c_n"), &last.c, case.c_n.as_ref().map_or(&[][..], |c| &c.data), TOLERANCE);
 
     let (weights, want) = (&case.loss_weights, &case.gradients);
-    let d_last = states(&weights.h_n, weights.c_n.as_ref());
-    let got = stack.backward(&batch, &x, given.as_ref(), Some(&packed(&weights.outputs)), Some(&d_last));
+    let d_last = states(&weights.h_n, weights.c_n.as_ref()).state(&shape, case.batch());
+    let got = stack.backward(&batch, &x, start.as_ref(), Some(&packed(&weights.outputs)), Some(&d_last));
+    let d_start = Flat::of(stack.config(), &got.start);
     assert_close(&name("gradient of x"), &padded(&got.x, case.input), &want.x.data, TOLERANCE);
-    for (what, got, want) in [("h0", &got.states.h, &want.h0), ("c0", &got.states.c, &want.c0)] {
+    for (what, got, want) in [("h0", &d_start.h, &want.h0), ("c0", &d_start.c, &want.c0)] {
         if let Some(want) = want {
             assert_close(&name(&format!("gradient of {what}")), got, &want.data, TOLERANCE);
         }

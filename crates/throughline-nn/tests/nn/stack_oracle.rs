@@ -1,18 +1,16 @@
 //! Stacks in f64 against the oracle: values, states and exact derivatives of everything; then dropout between layers.
 
-use crate::common::{Numbers, assert_close_tensors, oracle_cell};
-use throughline_kernels::Isa;
-use throughline_kernels::buffer::Buffer;
+use crate::common::{Flat, Numbers, assert_close_tensors, oracle_cell};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::for_each_cell;
 use throughline_kernels::random::{Philox, Purpose};
 use throughline_kernels::sequence::Ragged;
-use throughline_kernels::threads::Threads;
-use throughline_nn::parameters::Layout;
-use throughline_nn::recurrent::{
-    Context, InitialState, PackedRecurrent, Pass, Recurrent, RecurrentConfig, RecurrentWorkspace, States,
-};
-use throughline_nn::stack::Stack;
+use throughline_nn::layers::recurrent::InitialState;
+use throughline_nn::layers::{Recurrent, RecurrentConfig};
+use throughline_nn::parameters::Builder;
+use throughline_nn::standalone::Stack;
+use throughline_nn::state::StateShape;
+use throughline_nn::{Layer, Module, Pass};
 use throughline_testkit::{
     BatchInput, BatchRun, Network, Number, OracleConfig, State, assert_close, assert_same_bits, central_difference,
     exact_gradient,
@@ -42,29 +40,31 @@ struct Problem {
     resets: Option<Vec<bool>>,
     /// `[T, B, I]`
     x: Vec<f64>,
-    given: Option<States<f64>>,
+    given: Option<Flat<f64>>,
+    shape: StateShape,
     /// In the order of the layout.
     parameters: Vec<Vec<f64>>,
     /// The weight in the loss of each number of the outputs `[T, B, D·H]` and of the last states.
     d_outputs: Vec<f64>,
-    d_last: States<f64>,
+    d_last: Flat<f64>,
 }
 
 impl Problem {
     fn new(config: RecurrentConfig, lengths: &[usize], resets: bool, given: bool, seed: u64) -> Self {
         let mut numbers = Numbers::new(seed);
         let cells = STEPS * lengths.len();
-        let zeros = States::<f64>::zeros(&config, lengths.len());
-        let mut states = || States { h: numbers.draw(zeros.h.len(), 1.0), c: numbers.draw(zeros.c.len(), 1.0) };
+        let mut builder = Builder::new();
+        let shape = Recurrent::new(&mut builder, "", config).state_shape();
+        let mut states = || Flat::of(&config, &numbers.state(&shape, lengths.len(), 1.0));
         let (given, d_last) = (given.then(&mut states), states());
-        let mut layout = Layout::new();
-        Recurrent::new(config, &mut layout, "");
+        let layout = builder.into_layout();
         Self {
             config,
             lengths: lengths.to_vec(),
             resets: resets.then(|| numbers.tokens(cells, 3).into_iter().map(|token| token == 0).collect()),
             x: numbers.draw(cells * INPUT, 1.5),
             given,
+            shape,
             parameters: layout.tensors().iter().map(|tensor| numbers.draw(tensor.count(), 0.9)).collect(),
             d_outputs: numbers.draw(cells * config.output(), 1.0),
             d_last,
@@ -77,6 +77,21 @@ impl Problem {
             batch.set_resets(|sequence, t| resets[t * self.lengths.len() + sequence]);
         }
         batch
+    }
+
+    /// The stack with the parameters of the problem.
+    fn stack(&self) -> Stack<f64> {
+        let mut stack = Stack::new(self.config, 1);
+        stack.set_parameters(|layout, parameters| {
+            for (tensor, values) in layout.tensors().iter().zip(&self.parameters) {
+                parameters[tensor.range()].copy_from_slice(values);
+            }
+        });
+        stack
+    }
+
+    fn start(&self) -> Option<throughline_nn::State<f64>> {
+        self.given.as_ref().map(|given| given.state(&self.shape, self.lengths.len()))
     }
 
     fn rows(&self, batch: &Ragged, padded: &[f64], features: usize) -> Vec<f64> {
@@ -132,24 +147,22 @@ impl Problem {
 
     fn check(&self, name: &str) {
         let (batch, features) = (self.batch(), self.config.output());
-        let mut stack = Stack::<f64>::new(self.config, 1);
-        stack.set_parameters(|layout, parameters| {
-            for (tensor, values) in layout.tensors().iter().zip(&self.parameters) {
-                parameters[tensor.range()].copy_from_slice(values);
-            }
-        });
+        let (mut stack, start) = (self.stack(), self.start());
         let x = self.rows(&batch, &self.x, INPUT);
-        let run = stack.run(&batch, &x, self.given.as_ref());
+        let run = stack.run(&batch, &x, start.as_ref());
+        let last = Flat::of(&self.config, &run.last);
         let leaves = self.leaves();
         let want = self.oracle(&leaves);
         let name = |what: &str| format!("{what} of {name}");
         let outputs = self.padded(&batch, &run.output, features);
         assert_close(&name("outputs"), &outputs, &want.outputs, ORACLE_TOLERANCE);
-        assert_close(&name("h_n"), &run.last.h, &want.h_n, ORACLE_TOLERANCE);
-        assert_close(&name("c_n"), &run.last.c, &want.c_n, ORACLE_TOLERANCE);
+        assert_close(&name("h_n"), &last.h, &want.h_n, ORACLE_TOLERANCE);
+        assert_close(&name("c_n"), &last.c, &want.c_n, ORACLE_TOLERANCE);
 
         let dy = self.rows(&batch, &self.d_outputs, features);
-        let got = stack.backward(&batch, &x, self.given.as_ref(), Some(&dy), Some(&self.d_last));
+        let d_last = self.d_last.state(&self.shape, self.lengths.len());
+        let got = stack.backward(&batch, &x, start.as_ref(), Some(&dy), Some(&d_last));
+        let d_start = Flat::of(&self.config, &got.start);
         let loss = |leaves: &[_]| self.oracle(leaves).weighted_sum(&self.d_outputs, &self.d_last.h, &self.d_last.c);
         let want = exact_gradient(loss, &leaves);
         let mut rest = want.as_slice();
@@ -163,8 +176,8 @@ impl Problem {
         }
         check("x", &self.padded(&batch, &got.x, INPUT));
         if self.given.is_some() {
-            check("h0", &got.states.h);
-            check("c0", &got.states.c);
+            check("h0", &d_start.h);
+            check("c0", &d_start.c);
         }
         assert!(rest.is_empty());
     }
@@ -184,50 +197,6 @@ fn check_stacks(cell: CellKind) {
     }
 }
 
-/// A stack without a [`Stack`] around it.
-struct Bare {
-    recurrent: Recurrent,
-    layout: Layout,
-    parameters: Buffer<f64>,
-    packed: PackedRecurrent<f64>,
-    workspace: RecurrentWorkspace<f64>,
-}
-
-impl Bare {
-    fn new(problem: &Problem) -> Self {
-        let mut layout = Layout::new();
-        let recurrent = Recurrent::new(problem.config, &mut layout, "");
-        let mut parameters = layout.zeros();
-        for (tensor, values) in layout.tensors().iter().zip(&problem.parameters) {
-            parameters[tensor.range()].copy_from_slice(values);
-        }
-        let mut packed = recurrent.packed(Isa::detect(), true);
-        recurrent.pack(Threads::ONE, &layout, &parameters, &mut packed);
-        let workspace = recurrent.workspace(Threads::ONE);
-        Self { recurrent, layout, parameters, packed, workspace }
-    }
-
-    fn set(&mut self, parameters: &[f64]) {
-        self.parameters.copy_from_slice(parameters);
-        self.recurrent.pack(Threads::ONE, &self.layout, &self.parameters, &mut self.packed);
-    }
-
-    fn forward(&mut self, batch: &Ragged, x: &[f64], given: Option<&States<f64>>, pass: Pass) -> Vec<f64> {
-        let Self { recurrent, layout, parameters, packed, workspace } = self;
-        let context = Context { threads: Threads::ONE, packed, parameters, layout };
-        recurrent.forward(context, batch, x, given, pass, workspace);
-        workspace.output(batch.rows(), recurrent.config().output()).to_vec()
-    }
-
-    fn backward(&mut self, batch: &Ragged, x: &[f64], pass: Pass, dy: &[f64]) -> (Vec<f64>, Buffer<f64>) {
-        let Self { recurrent, layout, parameters, packed, workspace } = self;
-        let context = Context { threads: Threads::ONE, packed, parameters, layout };
-        let (mut dx, mut gradients) = (vec![f64::NAN; x.len()], layout.zeros());
-        recurrent.backward(context, batch, x, false, pass, Some(dy), None, Some(&mut dx), &mut gradients, workspace);
-        (dx, gradients)
-    }
-}
-
 /// The states in mid-sequence are those of the sequences cut there.
 fn check_states_after(cell: CellKind) {
     for bits in 0..8u32 {
@@ -235,12 +204,13 @@ fn check_states_after(cell: CellKind) {
         let initial_state = if learned { InitialState::Learned } else { InitialState::Zero };
         let config = RecurrentConfig { initial_state, ..config(cell, 2, false) };
         let mut problem = Problem::new(config, &[3, 4, 2], resets, given, 20 + u64::from(bits));
-        let (batch, mut bare) = (problem.batch(), Bare::new(&problem));
+        let (batch, mut stack) = (problem.batch(), problem.stack());
         let x = problem.rows(&batch, &problem.x, INPUT);
-        bare.forward(&batch, &x, problem.given.as_ref(), Pass::Traced);
+        stack.run(&batch, &x, problem.start().as_ref());
         for steps in 0..=2 {
-            let mut got = States::default();
-            bare.recurrent.states_after(&batch, steps, &bare.workspace, &mut got);
+            let mut got = stack.new_state(3);
+            stack.module().state_after(&batch, steps, stack.module_tape(), got.arrays_mut());
+            let got = Flat::of(&config, &got);
             problem.lengths = vec![steps; 3];
             let want = problem.oracle(&problem.leaves());
             let name = |what: &str| format!("{what} after {steps} steps of {config:?}");
@@ -255,40 +225,40 @@ fn check_dropout(cell: CellKind) {
     let plain = RecurrentConfig { initial_state: InitialState::Learned, ..config(cell, 3, true) };
     let dropping = RecurrentConfig { dropout: 0.4, ..plain };
     let problem = Problem::new(dropping, &LENGTHS, true, false, 40);
-    let (batch, mut bare) = (problem.batch(), Bare::new(&problem));
+    let (batch, mut stack) = (problem.batch(), problem.stack());
     let x = problem.rows(&batch, &problem.x, INPUT);
     let pass = Pass::Training(Philox::new(5, Purpose::Dropout, 6));
 
-    let without = Bare::new(&Problem { config: plain, ..Problem::new(plain, &LENGTHS, true, false, 40) }).forward(
-        &batch,
-        &x,
-        None,
-        Pass::Traced,
-    );
+    let run = |stack: &mut Stack<f64>, batch: &Ragged, x: &[f64], pass: Pass| {
+        stack.set_pass(pass);
+        stack.run(batch, x, None).output
+    };
+    let plain = Problem { config: plain, ..Problem::new(plain, &LENGTHS, true, false, 40) };
+    let without = run(&mut plain.stack(), &batch, &x, Pass::Traced);
     for pass in [Pass::Traced, Pass::Inference] {
-        assert_same_bits("outputs without masks", &bare.forward(&batch, &x, None, pass), &without);
+        assert_same_bits("outputs without masks", &run(&mut stack, &batch, &x, pass), &without);
     }
-    let with = bare.forward(&batch, &x, None, pass);
+    let with = run(&mut stack, &batch, &x, pass);
     assert!(with != without, "training drops something");
     let other = Pass::Training(Philox::new(5, Purpose::Dropout, 7));
-    assert!(bare.forward(&batch, &x, None, other) != with, "every update has its own masks");
+    assert!(run(&mut stack, &batch, &x, other) != with, "every update has its own masks");
 
     let dy = problem.rows(&batch, &problem.d_outputs, dropping.output());
-    bare.forward(&batch, &x, None, pass);
-    let (dx, gradients) = bare.backward(&batch, &x, pass, &dy);
+    run(&mut stack, &batch, &x, pass);
+    let dx = stack.backward(&batch, &x, None, Some(&dy), None).x;
     let loss = |y: Vec<f64>| -> f64 { y.iter().zip(&dy).map(|(y, weight)| y * weight).sum() };
-    let parameters = bare.parameters.to_vec();
+    let (parameters, gradients) = (stack.parameters().to_vec(), stack.gradients().to_vec());
     let want = central_difference(
         |parameters| {
-            bare.set(parameters);
-            loss(bare.forward(&batch, &x, None, pass))
+            stack.set_parameters(|_, buffer| buffer.copy_from_slice(parameters));
+            loss(run(&mut stack, &batch, &x, pass))
         },
         &mut parameters.clone(),
         DIFFERENCE_STEP,
     );
-    assert_close_tensors("gradient", &bare.layout, &gradients, &want, DIFFERENCE_TOLERANCE);
-    bare.set(&parameters);
-    let want = central_difference(|x| loss(bare.forward(&batch, x, None, pass)), &mut x.clone(), DIFFERENCE_STEP);
+    assert_close_tensors("gradient", stack.layout(), &gradients, &want, DIFFERENCE_TOLERANCE);
+    stack.set_parameters(|_, buffer| buffer.copy_from_slice(&parameters));
+    let want = central_difference(|x| loss(run(&mut stack, &batch, x, pass)), &mut x.clone(), DIFFERENCE_STEP);
     assert_close("gradient of x", &dx, &want, DIFFERENCE_TOLERANCE);
 
     let alone = Ragged::new(&LENGTHS[..1]);
@@ -298,8 +268,8 @@ fn check_dropout(cell: CellKind) {
     };
     let mut unbroken = batch.clone();
     unbroken.set_resets(|_, _| false);
-    let with = bare.forward(&unbroken, &x, None, pass);
-    let without_others = bare.forward(&alone, &first(&x, INPUT), None, pass);
+    let with = run(&mut stack, &unbroken, &x, pass);
+    let without_others = run(&mut stack, &alone, &first(&x, INPUT), pass);
     assert_same_bits("sequence 0 alone", &without_others, &first(&with, dropping.output()));
 }
 

@@ -5,16 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::common::{Model, Numbers, classifier, language_model};
+use crate::common::{Batch, Dropouts, Model, Numbers, StreamReader, TextReader, classifier, language_model};
 use throughline_kernels::cells::CellKind;
-use throughline_nn::classifier::Sequences;
-use throughline_nn::config::{ModelConfig, Task};
-use throughline_nn::network::Dropouts;
-use throughline_nn::recurrent::{Pass, RecurrentConfig};
-use throughline_nn::weights;
+use throughline_nn::heads::Softmax;
+use throughline_nn::layers::{Pooling, RecurrentConfig};
+use throughline_nn::{Network, weights};
 use throughline_testkit::assert_close;
 
 const TOLERANCE: f64 = 1e-5;
+const VOCABULARY: usize = 11;
 
 fn reference() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../reference")
@@ -46,22 +45,63 @@ impl Drop for Folder {
     }
 }
 
-/// Our logits, one after another: `[T][V]` of each sequence for a language model, `[classes]` for a classifier.
-fn logits(model: &mut Model<f32>, sequences: &[Vec<u32>]) -> Vec<f32> {
-    let (network, weights, workspace) = model.parts();
-    if network.config().task == Task::Classify {
-        let mut batch = Sequences::default();
-        batch.set(sequences.iter().map(|sequence| &sequence[..]));
-        return network.classify(weights, &batch, Pass::Inference, workspace).to_vec();
+/// A model that PyTorch is to load.
+enum Loaded {
+    LanguageModel(Network<StreamReader, Softmax>),
+    Classifier(Network<TextReader, Softmax>),
+}
+
+impl Loaded {
+    fn language_model(stack: RecurrentConfig, tied: bool) -> (Self, serde_json::Value) {
+        let network = language_model(stack, VOCABULARY, tied, Dropouts::default());
+        (Self::LanguageModel(network), description("lm", stack, None, tied))
     }
-    let mut logits = Vec::new();
-    for sequence in sequences {
-        let mut states = None;
-        for &token in sequence {
-            logits.extend_from_slice(network.step_language_model(weights, &[token], &mut states, workspace));
+
+    fn classifier(stack: RecurrentConfig, classes: usize) -> (Self, serde_json::Value) {
+        let network = classifier(stack, VOCABULARY, classes, Pooling::LastStates, Dropouts::default());
+        (Self::Classifier(network), description("classify", stack, Some(classes), false))
+    }
+
+    /// The weights' file, and our logits, one after another: `[T][V]` of each sequence for a language model, `[classes]`
+    /// for a classifier.
+    fn run(self, sequences: &[Vec<u32>]) -> (Vec<u8>, Vec<f32>) {
+        match self {
+            Self::Classifier(network) => {
+                let mut model = Model::<f32, _>::new(network, 1, 7, 0.6);
+                let logits = Batch::of_texts(sequences, &[]).logits(&mut model);
+                (weights::save("{}", model.network.layout(), &model.parameters), logits)
+            }
+            Self::LanguageModel(network) => {
+                let mut model = Model::<f32, _>::new(network, 1, 7, 0.6);
+                let mut logits = Vec::new();
+                for sequence in sequences {
+                    let mut state = model.state(1);
+                    let (network, weights, workspace) = model.parts();
+                    for token in sequence.chunks(1) {
+                        logits.extend_from_slice(network.step(weights, token, &mut state, workspace).expect("steps"));
+                    }
+                }
+                (weights::save("{}", model.network.layout(), &model.parameters), logits)
+            }
         }
     }
-    logits
+}
+
+/// `config.json` as PyTorch's side reads it.
+fn description(task: &str, stack: RecurrentConfig, classes: Option<usize>, tied: bool) -> serde_json::Value {
+    let (cell, reset, activation) = match stack.cell {
+        CellKind::Lstm => ("lstm", None, None),
+        CellKind::GruAfter => ("gru", Some("after"), None),
+        CellKind::GruBefore => ("gru", Some("before"), None),
+        CellKind::RnnTanh => ("rnn", None, Some("tanh")),
+        CellKind::RnnRelu => ("rnn", None, Some("relu")),
+    };
+    let RecurrentConfig { input, hidden, layers, bidirectional, bias, .. } = stack;
+    serde_json::json!({
+        "format_version": 1, "task": task, "cell": cell, "reset": reset, "activation": activation, "input": input,
+        "hidden": hidden, "layers": layers, "bidirectional": bidirectional, "bias": bias, "initial_state": "zero",
+        "vocabulary": VOCABULARY, "classes": classes, "tied": tied,
+    })
 }
 
 /// All numbers in nested lists.
@@ -81,14 +121,14 @@ struct Check {
 }
 
 impl Check {
-    fn start(python: &Path, name: &str, config: ModelConfig) -> Self {
-        let sequences: Vec<Vec<u32>> = [5, 1, 9].map(|length| Numbers::new(length).tokens(length as usize, 11)).into();
-        let mut model = Model::<f32>::new(config, Dropouts::default(), 1, 7, 0.6);
+    fn start(python: &Path, name: &str, (model, config): (Loaded, serde_json::Value)) -> Self {
+        let tokens = |length: u64| Numbers::new(length).tokens(length as usize, VOCABULARY);
+        let sequences: Vec<Vec<u32>> = [5, 1, 9].map(tokens).into();
+        let (weights, want) = model.run(&sequences);
         let folder = Folder::new(name);
         let write = |file: &str, bytes: &[u8]| std::fs::write(folder.0.join(file), bytes).expect("a file");
-        let (network, parameters) = (&model.network, &model.parameters);
-        write("config.json", network.config().to_json().as_bytes());
-        write("model.safetensors", &weights::save(network.config(), network.layout(), parameters));
+        write("config.json", config.to_string().as_bytes());
+        write("model.safetensors", &weights);
         write("tokens.json", serde_json::json!({ "sequences": sequences }).to_string().as_bytes());
         let process = Command::new(python)
             .arg(reference().join("check_torch_loads.py"))
@@ -97,7 +137,7 @@ impl Check {
             .stderr(Stdio::piped())
             .spawn()
             .expect("Python starts");
-        Self { name: name.to_owned(), _folder: folder, process, want: logits(&mut model, &sequences) }
+        Self { name: name.to_owned(), _folder: folder, process, want }
     }
 
     /// What PyTorch prints, or why it refuses.
@@ -119,15 +159,15 @@ fn logits_are_the_same() {
     let both = |cell, layers| RecurrentConfig { bidirectional: true, ..stack(cell, layers) };
     let unbiased = |cell, layers| RecurrentConfig { bias: false, ..stack(cell, layers) };
     let checks = [
-        ("lm-lstm-tied", language_model(stack(CellKind::Lstm, 2), 11, true)),
-        ("lm-gru", language_model(stack(CellKind::GruAfter, 2), 11, false)),
-        ("lm-rnn", language_model(unbiased(CellKind::RnnTanh, 1), 11, false)),
-        ("classify-lstm", classifier(both(CellKind::Lstm, 2), 11, 4)),
-        ("classify-rnn-relu", classifier(both(CellKind::RnnRelu, 1), 11, 2)),
-        ("lm-gru-before", language_model(stack(CellKind::GruBefore, 1), 11, false)),
+        ("lm-lstm-tied", Loaded::language_model(stack(CellKind::Lstm, 2), true)),
+        ("lm-gru", Loaded::language_model(stack(CellKind::GruAfter, 2), false)),
+        ("lm-rnn", Loaded::language_model(unbiased(CellKind::RnnTanh, 1), false)),
+        ("classify-lstm", Loaded::classifier(both(CellKind::Lstm, 2), 4)),
+        ("classify-rnn-relu", Loaded::classifier(both(CellKind::RnnRelu, 1), 2)),
+        ("lm-gru-before", Loaded::language_model(stack(CellKind::GruBefore, 1), false)),
     ];
     // Importing torch takes far longer than the rest: all at once.
-    let checks = checks.map(|(name, config)| Check::start(&python, name, config));
+    let checks = checks.map(|(name, model)| Check::start(&python, name, model));
     for (name, want, printed) in checks.map(Check::end) {
         match printed {
             Err(reason) => {

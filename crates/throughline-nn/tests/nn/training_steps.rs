@@ -1,17 +1,14 @@
 //! Ten updates of whole models against PyTorch's, loss by loss.
 
-use crate::common::Model;
+use crate::common::{Batch, Dropouts, Model, classifier, language_model};
 use throughline_kernels::Isa;
 use throughline_kernels::cells::CellKind;
-use throughline_kernels::ops::cross_entropy::Classified;
 use throughline_kernels::ops::reduce;
 use throughline_kernels::optim::{Adam, Method, Optimiser, RmsProp, Sgd, clipping_factor};
 use throughline_kernels::sequence::Ragged;
-use throughline_nn::classifier::Sequences;
-use throughline_nn::config::ModelConfig;
-use throughline_nn::language_model::Window;
-use throughline_nn::network::Dropouts;
-use throughline_nn::recurrent::{Pass, RecurrentConfig, States};
+use throughline_nn::heads::Softmax;
+use throughline_nn::layers::{Pooling, RecurrentConfig};
+use throughline_nn::{Loss, Module, Network, Pass};
 use throughline_testkit::vectors::{self, Tensors};
 
 /// Of each loss and each gradient norm, relative.
@@ -37,26 +34,26 @@ fn method(optimiser: vectors::Optimiser) -> (f64, Method) {
 }
 
 /// A model in training, next to what PyTorch recorded of it.
-struct Training<'a> {
+struct Training<'a, B: Module<f32>> {
     name: &'a str,
     losses: &'a [f32],
     norms: &'a [f32],
-    model: Model<f32>,
+    model: Model<f32, B>,
     optimiser: Optimiser<f32>,
     learning_rate: f64,
     /// Infinite for none.
     clip_norm: f64,
 }
 
-impl<'a> Training<'a> {
+impl<'a, B: Module<f32>> Training<'a, B> {
     fn new(
         (name, losses, norms): (&'a str, &'a [f32], &'a [f32]),
-        config: ModelConfig,
+        network: Network<B, Softmax>,
         parameters: &Tensors,
         optimiser: vectors::Optimiser,
         clip_norm: f64,
     ) -> Self {
-        let mut model = Model::new(config, Dropouts::default(), 1, 1, 1.0);
+        let mut model = Model::new(network, 1, 1, 1.0);
         model.set(|layout, buffer| crate::common::fill(layout, "", parameters, buffer));
         let (learning_rate, method) = method(optimiser);
         let optimiser = Optimiser::new(method, model.network.layout().length());
@@ -64,19 +61,18 @@ impl<'a> Training<'a> {
     }
 
     /// One update by what `learn` adds to the gradients.
-    fn update(&mut self, step: usize, learn: impl FnOnce(&mut Model<f32>, &mut [f32]) -> Classified) {
+    fn update(&mut self, step: usize, learn: impl FnOnce(&mut Model<f32, B>, &mut [f32]) -> Loss) {
         let (isa, model) = (Isa::detect(), &mut self.model);
         let mut gradients = model.network.layout().zeros();
-        let learnt = learn(model, &mut gradients);
-        let norm = reduce::sum_of_squares(isa, &model.threads, &gradients).sqrt();
-        let loss = learnt.loss.sum / learnt.loss.count as f64;
+        let loss = learn(model, &mut gradients).mean();
+        let norm = reduce::sum_of_squares(isa, &model.cpu.threads, &gradients).sqrt();
         for (what, got, want) in [("loss", loss, self.losses[step]), ("gradient norm", norm, self.norms[step])] {
             let want = f64::from(want);
             let name = self.name;
             assert!((got - want).abs() <= TOLERANCE * want, "{name}: {what} of step {step}: got {got}, want {want}");
         }
         let factor = clipping_factor(norm, self.clip_norm);
-        let (rate, threads) = (self.learning_rate, &model.threads);
+        let (rate, threads) = (self.learning_rate, &model.cpu.threads);
         self.optimiser.step(isa, threads, rate, factor, &mut model.parameters, &gradients);
         model.set(|_, _| ());
     }
@@ -89,26 +85,22 @@ fn language_models() {
             layers: run.layers,
             ..RecurrentConfig::new(cell_named(&run.cell), run.embedding, run.hidden)
         };
-        let config = crate::common::language_model(stack, run.vocabulary, false);
+        let network = language_model(stack, run.vocabulary, false, Dropouts::default());
         let recorded = (&run.name[..], &run.losses[..], &run.gradient_norms[..]);
-        let mut training = Training::new(recorded, config, &run.parameters, run.optimiser, run.clip_norm);
-        let batch = Ragged::even(run.stride, run.tokens.len());
-        let mut carried: Option<States<f32>> = None;
+        let mut training = Training::new(recorded, network, &run.parameters, run.optimiser, run.clip_norm);
+        let rows = Ragged::even(run.stride, run.tokens.len());
+        let mut state = training.model.state(run.tokens.len());
         for step in 0..run.losses.len() {
-            let piece = |offset: usize| -> Vec<u32> {
+            let window = |offset: usize| -> Vec<u32> {
                 let times = step * run.stride + offset..(step + 1) * run.stride + offset;
                 times.flat_map(|t| run.tokens.iter().map(move |tokens| tokens[t] as u32)).collect()
             };
-            let (inputs, targets) = (piece(0), piece(1));
-            let window = Window { batch: &batch, inputs: &inputs, targets: &targets, first_scored: 0 };
+            let (tokens, targets, start) = (window(0), window(1), Some(state.clone()));
+            let window = Batch { rows: rows.clone(), tokens, targets, scored: None, start, normaliser: None };
             training.update(step, |model, gradients| {
-                let (network, weights, workspace) = model.parts();
-                let given = carried.as_ref();
-                let learnt = network.train_language_model(weights, &window, given, Pass::Traced, gradients, workspace);
-                let mut after = States::default();
-                network.recurrent().states_after(&batch, run.stride, workspace.recurrent(), &mut after);
-                carried = Some(after);
-                learnt
+                let loss = window.learn(model, Pass::Traced, gradients);
+                model.network.state_after(&rows, run.stride, &model.workspace, &mut state);
+                loss
             });
         }
     }
@@ -122,19 +114,14 @@ fn classifiers() {
             bidirectional: true,
             ..RecurrentConfig::new(cell_named(&run.cell), run.embedding, run.hidden)
         };
-        let config = crate::common::classifier(stack, run.vocabulary, run.classes);
+        let network = classifier(stack, run.vocabulary, run.classes, Pooling::LastStates, Dropouts::default());
         let recorded = (&run.name[..], &run.losses[..], &run.gradient_norms[..]);
-        let mut training = Training::new(recorded, config, &run.parameters, run.optimiser, f64::INFINITY);
-        let mut sequences = Sequences::default();
+        let mut training = Training::new(recorded, network, &run.parameters, run.optimiser, f64::INFINITY);
         for (step, batch) in run.batches.iter().enumerate() {
             let tokens = |sequence: &Vec<usize>| -> Vec<u32> { sequence.iter().map(|&token| token as u32).collect() };
             let texts: Vec<Vec<u32>> = batch.sequences.iter().map(tokens).collect();
-            sequences.set(texts.iter().map(|text| &text[..]));
-            let targets = tokens(&batch.labels);
-            training.update(step, |model, gradients| {
-                let (network, weights, workspace) = model.parts();
-                network.train_classifier(weights, &sequences, &targets, Pass::Traced, gradients, workspace)
-            });
+            let batch = Batch::of_texts(&texts, &tokens(&batch.labels));
+            training.update(step, |model, gradients| batch.learn(model, Pass::Traced, gradients));
         }
     }
 }

@@ -19,10 +19,12 @@ impl Recurrent {
         let Gradients { mut dy, d_end, mut dx, d_start, parameters } = gradients;
         let (batch, output) = (call.rows, self.config.output());
         let rows = batch.rows();
-        let taped = tape.taped.is_some();
-        assert!(taped, "no finished forward pass has kept a tape here: run forward on this batch first");
-        let steps = tape.segments.steps();
-        assert_eq!(steps, batch.steps(), "the last forward pass had other steps: run forward on this batch first");
+        tape.last.assert_was(call);
+        // A panic may have ended the repetition of a segment.
+        assert!(tape.taped.is_some(), "there is no whole tape here: run forward on this batch first");
+        for (what, arrays) in [("the gradient of the end", d_end), ("the gradient of the start", d_start.as_deref())] {
+            arrays.into_iter().for_each(|arrays| self.assert_fits(what, arrays, batch.batch()));
+        }
         assert!(dx.as_ref().is_none_or(|dx| dx.len() == rows * self.config.input), "dx is [N, I]");
         self.leave(batch, d_end, &mut tape.layers);
         match self.readout {
@@ -35,7 +37,7 @@ impl Recurrent {
             Readout::LastStates => {
                 if let Some(d_features) = dy.take() {
                     assert_eq!(d_features.len(), batch.batch() * output, "dy is [B, D·H]");
-                    self.output_dropout.apply(call.context, &tape.pooled_rows, 0, output, d_features);
+                    self.output_dropout.apply(call.context, tape.pooled_rows.rows(), 0, output, d_features);
                     self.receive_last_states_gradient(batch, d_features, d_end.is_some(), &mut tape.layers);
                 }
             }
@@ -50,7 +52,7 @@ impl Recurrent {
             self.back_through_segment(call, segment, gradients, tape);
         }
         if let Some(d_start) = d_start {
-            self.start_gradients(batch, tape, d_start);
+            self.start_gradients(batch, call.start, tape, d_start);
         }
     }
 

@@ -13,6 +13,13 @@ impl Recurrent {
     /// Runs the stack over packed rows `x` `[N, I]` of a batch.
     pub(super) fn run<E: Element>(&self, call: Call<'_, E, Self>, tape: &mut RecurrentTape<E>) {
         let (rows, output) = (call.rows, self.config.output());
+        assert_eq!(
+            call.x.len(),
+            rows.rows() * self.config.input,
+            "x is [N, {}], N = {}",
+            self.config.input,
+            rows.rows()
+        );
         let keeps_tape = call.context.pass.keeps_tape();
         tape.taped = None;
         tape.prepare(self.config.layers);

@@ -28,7 +28,9 @@ use throughline_kernels::{Element, Isa};
 
 use crate::error::{Error, Result};
 use crate::initialise::{self, Initialisation, Initialise};
-use crate::module::{Call, Context, Cpu, Dropout, Gradients, Layer, Module, Pass, Start, Step, TapeSetting, Visit};
+use crate::module::{
+    Call, Context, Cpu, Dropout, Gradients, Layer, Module, Pass, Start, Step, TapeSetting, Visit, assert_is_rate,
+};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{StateArray, StateShape};
 
@@ -92,9 +94,10 @@ impl Recurrent {
     /// `{name}.initial_c_l0`. Without a name there is no dot either.
     ///
     /// # Panics
-    /// If a size is 0.
+    /// If a size is 0, or the rate of dropout is not at least 0 and below 1.
     pub fn new(builder: &mut Builder, name: &str, config: RecurrentConfig) -> Self {
         assert!(config.input > 0 && config.hidden > 0 && config.layers > 0, "I, H and L are at least 1: {config:?}");
+        assert_is_rate(config.dropout);
         let rows = config.cell.gates() * config.hidden;
         let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
         let first_site = builder.stack_sites(config.layers);
@@ -120,8 +123,11 @@ impl Recurrent {
 
     /// In training each number that the stack hands on is dropped with probability `rate`, besides the dropout between its
     /// layers.
+    ///
+    /// # Panics
+    /// If the rate is not at least 0 and below 1.
     pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
-        Self { output_dropout: Dropout { rate, site: builder.site() }, ..self }
+        Self { output_dropout: Dropout::new(builder, rate), ..self }
     }
 
     /// Hands on what `readout` says.
@@ -243,8 +249,8 @@ impl<E: Element> Module<E> for Recurrent {
     }
 
     /// # Panics
-    /// If the stack reads in both directions and is to have checkpointing, or checkpointing and row gradients are asked for
-    /// together.
+    /// If the stack reads in both directions and is to have checkpointing, or checkpointing is asked for together with
+    /// pre-activations or row gradients.
     fn set(&self, tape: &mut Self::Tape, setting: TapeSetting) {
         tape.set(&self.config, setting);
     }
@@ -254,28 +260,38 @@ impl<E: Element> Module<E> for Recurrent {
     }
 
     fn forward(&self, call: Call<'_, E, Self>, tape: &mut Self::Tape) {
+        tape.last.forget();
         self.run(call, tape);
         if self.readout == Readout::LastStates {
             self.read_last_states(call.rows, tape);
             let RecurrentTape { pooled_rows, features, .. } = tape;
-            let features = features.at_least(pooled_rows.batch() * self.config.output());
-            self.output_dropout.apply(call.context, pooled_rows, 0, self.config.output(), features);
+            let rows = pooled_rows.rows();
+            let features = features.at_least(rows.batch() * self.config.output());
+            self.output_dropout.apply(call.context, rows, 0, self.config.output(), features);
         }
+        tape.last.remember(call);
     }
 
     fn output<'a>(&self, rows: &'a Ragged, tape: &'a Self::Tape) -> (&'a Ragged, &'a [E]) {
-        let output = self.config.output();
+        let (count, output) = (tape.last.row_count(rows), self.config.output());
         match self.readout {
-            Readout::Rows => (rows, tape.output(rows.rows() * output)),
-            Readout::LastStates => (&tape.pooled_rows, &tape.features[..tape.pooled_rows.batch() * output]),
+            Readout::Rows => (rows, tape.output(count * output)),
+            Readout::LastStates => {
+                let rows = tape.pooled_rows.rows();
+                (rows, &tape.features[..rows.batch() * output])
+            }
         }
     }
 
     fn end(&self, rows: &Ragged, tape: &Self::Tape, state: &mut [StateArray<E>]) {
+        tape.last.assert_was_over(rows);
+        self.assert_fits("the state at the end", state, rows.batch());
         self.kept_states(rows, tape.segments.count(), tape, state);
     }
 
     fn state_after(&self, rows: &Ragged, steps: usize, tape: &Self::Tape, state: &mut [StateArray<E>]) {
+        tape.last.assert_was_over(rows);
+        self.assert_fits("the state in mid-sequence", state, rows.batch());
         self.states_in_sequence(rows, steps, tape, state);
     }
 
@@ -296,15 +312,14 @@ impl<E: Element> Module<E> for Recurrent {
             });
         }
         let Step { context, packed, x, begun } = step;
-        let mut rows = core::mem::take(&mut tape.step_rows);
-        if rows.batch() != begun.len() || rows.steps() != 1 {
-            rows = Ragged::even(1, begun.len());
-        }
+        tape.last.forget();
+        let mut step_rows = core::mem::take(&mut tape.step_rows);
+        let rows = step_rows.of(begun.len());
         let context = Context { pass: Pass::Inference, ..context };
         let start = Some(Start { begun, arrays: state });
-        self.run(Call { context, packed, rows: &rows, x, start }, tape);
-        self.end(&rows, tape, state);
-        tape.step_rows = rows;
+        self.run(Call { context, packed, rows, x, start }, tape);
+        self.kept_states(rows, tape.segments.count(), tape, state);
+        tape.step_rows = step_rows;
         Ok(tape.output(begun.len() * self.config.output()))
     }
 

@@ -6,7 +6,7 @@ use throughline_kernels::sequence::Ragged;
 
 use super::tape::{LayerMemory, RecurrentTape};
 use super::{Recurrent, RecurrentConfig};
-use crate::module::{Call, Context, Start};
+use crate::module::{Call, Context, Layer, Start};
 use crate::parameters::{Layout, TensorId};
 use crate::state::StateArray;
 
@@ -24,6 +24,16 @@ impl Recurrent {
         [states, if self.config.cell.has_cell_state() { states } else { 0 }]
     }
 
+    /// Panics unless `arrays` are those of this stack for `sequences` sequences.
+    pub(super) fn assert_fits<E: Element>(&self, what: &str, arrays: &[StateArray<E>], sequences: usize) {
+        let (name, hidden) = (&self.name, self.config.hidden);
+        assert_eq!(arrays.len(), self.state_count(), "{what} has other arrays than the stack `{name}`");
+        for array in arrays {
+            let found = (array.values().len() / array.width().max(1), array.width());
+            assert_eq!(found, (sequences, hidden), "{what} of the stack `{name}`: {} is [B, H]", array.name());
+        }
+    }
+
     /// The arrays of one layer, a direction each.
     fn arrays_of(&self, layer: usize, kind: Kind) -> core::ops::Range<usize> {
         let RecurrentConfig { layers, .. } = self.config;
@@ -39,6 +49,10 @@ impl Recurrent {
     /// Fills the states that the layers start from, given or initial, and makes room for those after each of `segments`.
     pub(super) fn enter<E: Element>(&self, call: Call<'_, E, Self>, segments: usize, layers: &mut [LayerMemory<E>]) {
         let [states, _] = self.state_lengths(call.rows);
+        if let Some(start) = call.start {
+            assert_eq!(start.begun.len(), call.rows.batch(), "a state for each sequence");
+            self.assert_fits("the state at the start", start.arrays, call.rows.batch());
+        }
         for (layer, memory) in layers.iter_mut().enumerate() {
             for &kind in self.kinds() {
                 let (states_of, restart) = match kind {
@@ -68,9 +82,6 @@ impl Recurrent {
     /// `[D, B, H]` in column order: the given state of a sequence that has begun, else the initial one.
     fn fill_entries<E: Element>(&self, batch: &Ragged, start: Option<Start<'_, E>>, initial: &[E], columns: &mut [E]) {
         let hidden = self.config.hidden;
-        if let Some(start) = &start {
-            assert_eq!(start.begun.len(), batch.batch(), "a state for each sequence");
-        }
         for direction in 0..self.config.directions() {
             for (column, &sequence) in batch.order().iter().enumerate() {
                 let from = match &start {
@@ -106,7 +117,6 @@ impl Recurrent {
     fn columns_from<E: Element>(&self, batch: &Ragged, arrays: &[StateArray<E>], columns: &mut [E]) {
         let hidden = self.config.hidden;
         for (array, columns) in arrays.iter().zip(columns.chunks_mut((batch.batch() * hidden).max(1))) {
-            assert_eq!(array.values().len(), columns.len(), "{} is [B, H]", array.name());
             for (column, &sequence) in batch.order().iter().enumerate() {
                 columns[column * hidden..][..hidden].copy_from_slice(array.of(sequence));
             }
@@ -117,7 +127,6 @@ impl Recurrent {
     fn columns_to<E: Element>(&self, batch: &Ragged, columns: &[E], arrays: &mut [StateArray<E>]) {
         let hidden = self.config.hidden;
         for (direction, array) in arrays.iter_mut().enumerate() {
-            assert_eq!(array.values().len(), batch.batch() * hidden, "{} is [B, H]", array.name());
             let columns = &columns[direction * batch.batch() * hidden..];
             for (column, &sequence) in batch.order().iter().enumerate() {
                 array.values_mut()[sequence * hidden..][..hidden]
@@ -152,7 +161,9 @@ impl Recurrent {
         state: &mut [StateArray<E>],
     ) {
         assert!(!self.config.bidirectional, "a stack that reads backward has no state in mid-sequence");
-        assert!(steps == 0 || batch.batch_sizes()[steps - 1] == batch.batch(), "every sequence reaches step {steps}");
+        assert!(tape.taped.is_some(), "the last pass kept no tape, and so no state in mid-sequence");
+        let read = if steps == 0 { Some(batch.batch()) } else { batch.batch_sizes().get(steps - 1).copied() };
+        assert_eq!(read, Some(batch.batch()), "not every sequence has {steps} steps");
         if let Some(segment) = tape.segments.beginning_at(steps) {
             self.kept_states(batch, segment, tape, state);
             return;
@@ -176,9 +187,7 @@ impl Recurrent {
     pub(super) fn read_last_states<E: Element>(&self, batch: &Ragged, tape: &mut RecurrentTape<E>) {
         let ([states, _], output) = (self.state_lengths(batch), self.config.output());
         let RecurrentTape { layers, segments, pooled_rows, features, .. } = tape;
-        if pooled_rows.batch() != batch.batch() || pooled_rows.steps() != 1 {
-            *pooled_rows = Ragged::even(1, batch.batch());
-        }
+        pooled_rows.of(batch.batch());
         let top = layers.last().expect("a stack has layers");
         let h = &top.h[segments.count() * states..];
         let features = features.at_least(batch.batch() * output);
@@ -218,10 +227,11 @@ impl Recurrent {
         }
     }
 
-    /// The gradients of the states that the last backward pass started from.
+    /// The gradients of the states that the last backward pass started from; 0 where the given ones did not count.
     pub(super) fn start_gradients<E: Element>(
         &self,
         batch: &Ragged,
+        start: Option<Start<'_, E>>,
         tape: &RecurrentTape<E>,
         d_start: &mut [StateArray<E>],
     ) {
@@ -230,6 +240,11 @@ impl Recurrent {
                 let d = if kind == Kind::Hidden { &memory.dh } else { &memory.dc };
                 self.columns_to(batch, d, &mut d_start[self.arrays_of(layer, kind)]);
             }
+        }
+        let Some(start) = start else { return };
+        for array in d_start {
+            let rows = array.values_mut().chunks_mut(self.config.hidden);
+            rows.zip(start.begun).filter(|(_, begun)| !**begun).for_each(|(d, _)| d.fill(E::ZERO));
         }
     }
 

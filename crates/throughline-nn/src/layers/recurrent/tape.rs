@@ -4,27 +4,28 @@ use alloc::vec::Vec;
 
 use throughline_kernels::Element;
 use throughline_kernels::buffer::Buffer;
-use throughline_kernels::sequence::{Ragged, RowGradients, Scratch, Tape};
+use throughline_kernels::sequence::{RowGradients, Scratch, Tape};
 
 use super::checkpointing::{Checkpointing, Segments};
 use super::config::RecurrentConfig;
-use crate::module::TapeSetting;
+use crate::module::{LastCall, OneRowEach, TapeSetting};
 
 /// Memory of a stack for one caller: outputs, tapes, states. Grows to what the largest batch needed; how much that is stands
 /// in [`checkpointing`](super::checkpointing).
 #[derive(Debug)]
 pub struct RecurrentTape<E> {
+    pub(super) last: LastCall,
     pub(super) layers: Vec<LayerMemory<E>>,
     pub(super) segments: Segments,
     /// The segment that the tapes are of. `None` where there is nothing to go back through: before a forward pass that
     /// keeps a tape, and where a panic has ended one, or its repetition, half-way.
     pub(super) taped: Option<usize>,
-    /// Whether the top layer's output has been dropped from, so that what is handed on is `dropped`.
+    /// Whether the last pass dropped some of the top layer's output: the output is then `dropped`, not `y`.
     pub(super) output_dropped: bool,
     /// The last states of every sequence, where the stack hands those on, as a batch of one step.
-    pub(super) pooled_rows: Ragged,
+    pub(super) pooled_rows: OneRowEach,
     pub(super) features: Buffer<E>,
-    pub(super) step_rows: Ragged,
+    pub(super) step_rows: OneRowEach,
     /// Gradients of the outputs of two neighbouring layers.
     pub(super) d_outputs: [Buffer<E>; 2],
     /// Memory for the gradients of a chunk of rows, unless every layer keeps those of its own.
@@ -37,13 +38,14 @@ pub struct RecurrentTape<E> {
 impl<E: Element> Default for RecurrentTape<E> {
     fn default() -> Self {
         Self {
+            last: LastCall::default(),
             layers: Vec::new(),
             segments: Segments::default(),
             taped: None,
             output_dropped: false,
-            pooled_rows: Ragged::default(),
+            pooled_rows: OneRowEach::default(),
             features: Buffer::default(),
-            step_rows: Ragged::default(),
+            step_rows: OneRowEach::default(),
             d_outputs: Default::default(),
             row_gradients: RowGradients::default(),
             keep_row_gradients: false,
@@ -122,10 +124,11 @@ impl<E: Element> RecurrentTape<E> {
         }
     }
 
-    /// The layers' memory is made anew by the next pass, which is the first that there may be a way back through.
+    /// The next pass makes the layers' memory anew; until then there is nothing to go back through.
     fn forget(&mut self) {
         self.layers.clear();
         self.taped = None;
+        self.last.forget();
     }
 
     /// The tape of a layer, of the last pass that kept one: every gate of every row. With [`Checkpointing`] it is of the
@@ -133,12 +136,13 @@ impl<E: Element> RecurrentTape<E> {
     ///
     /// # Panics
     /// If there is no such layer, or no pass has run.
+    #[track_caller]
     pub fn layer(&self, layer: usize) -> &Tape<E> {
         &self.layers[layer].tape
     }
 
-    /// The gradients of every row of a layer, of the last backward pass, where
-    /// [`TapeSetting::RowGradients`] has had them kept.
+    /// The gradients of every gate's pre-activation at every row of a layer, of the last backward pass, if
+    /// [`TapeSetting::RowGradients`] is on.
     ///
     /// # Panics
     /// If there is no such layer, or no pass has run.

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
+use throughline_kernels::cells::CellKind;
 
 /// Times the engine of Throughline on this machine, with random data.
 ///
@@ -11,9 +13,9 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "throughline-bench", version, after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The cell: gru resets after the product (as PyTorch does), gru-before resets before it, rnn is tanh.
-    #[arg(long, value_enum, default_value_t = CellChoice::Lstm)]
-    pub cell: CellChoice,
+    /// The cell of every layer.
+    #[arg(long, default_value = "lstm", value_parser = cells())]
+    pub cell: CellKind,
     /// forward: inference, with the weights packed outside the timing. train: pack, forward, full backward. step: one
     /// streaming step on one thread, reported beside the bandwidth of a plain reading loop.
     #[arg(long, value_enum, default_value_t = Mode::Train, conflicts_with = "model")]
@@ -101,19 +103,6 @@ const NOT_WITH_MATHS: [&str; 13] = [
     "write",
 ];
 
-/// A cell to time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CellChoice {
-    /// LSTM
-    Lstm,
-    /// GRU, reset after
-    Gru,
-    /// GRU, reset before
-    GruBefore,
-    /// vanilla RNN, tanh
-    Rnn,
-}
-
 /// What to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
@@ -145,6 +134,13 @@ pub enum Lengths {
     Between(usize, usize),
     /// One for each sequence, in order.
     Listed(Vec<usize>),
+}
+
+/// Every registered cell, by the name that it has in recipes.
+fn cells() -> impl TypedValueParser<Value = CellKind> {
+    let names = CellKind::ALL.iter().map(|cell| cell.names());
+    let parser = PossibleValuesParser::new(names.map(|names| PossibleValue::new(names.recipe).help(names.title)));
+    parser.map(|name| CellKind::from_recipe_name(&name).expect("only names of cells are possible"))
 }
 
 fn size(text: &str) -> Result<usize, String> {

@@ -48,14 +48,14 @@ fn judge(share: f64) -> Result<()> {
 }
 
 fn explain(layer: &Layer) -> String {
-    let (batch, threads) = (&layer.batch, &layer.machine.threads);
+    let (batch, threads) = (&layer.batch, &layer.cpu.threads);
     let mut text = format!(
         "{} sequences, {} steps, {} rows, {} threads, {}\n",
         batch.batch(),
         batch.steps(),
         batch.rows(),
         threads.count(),
-        layer.machine.isa.name().as_str()
+        layer.cpu.isa.name().as_str()
     );
     for (index, packed) in layer.packed.layers().iter().enumerate() {
         let shape = packed.shape();
@@ -83,7 +83,7 @@ fn explain(layer: &Layer) -> String {
 /// Measures every plan on all layers by turns, round after round; and what the layers choose, where they do not agree. In
 /// words, and the chosen plan's share of the best one's time.
 fn compare(layer: &mut Layer, rounds: usize) -> (String, f64) {
-    let (batch, threads) = (&layer.batch, &layer.machine.threads);
+    let (batch, threads) = (&layer.batch, &layer.cpu.threads);
     let chosen: Vec<Plan> = layer.packed.layers().iter().map(|packed| packed.plan(batch, threads)).collect();
     let mut plans: Vec<Option<Plan>> = layer.packed.layers()[0].plans(batch, threads).into_iter().map(Some).collect();
     if !chosen.iter().all(|plan| same(plan, &chosen[0])) {

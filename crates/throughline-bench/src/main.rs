@@ -2,7 +2,7 @@
 //!
 //! - [`layer`]: a recurrent stack over a whole batch;
 //! - [`step`]: one streaming step;
-//! - [`training`]: a whole training step of a model, the models being in [`workload`];
+//! - [`training`]: a whole training step of a model, the models being in [`workload`], their data in [`data`];
 //! - [`maths`]: the elementwise functions;
 //! - [`explain`]: how a stack's work is split across threads, and whether another plan would be faster;
 //! - [`timing`]: how everything is timed;
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod data;
 mod explain;
 mod layer;
 mod maths;

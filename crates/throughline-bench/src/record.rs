@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use safetensors::{Dtype, View};
 use throughline_nn::parameters::Layout;
-use throughline_nn::recurrent::States;
 use throughline_train::write_atomically;
 
 /// The tensors of a safetensors file and its metadata.
@@ -58,7 +57,7 @@ impl<'a> Record<'a> {
     }
 
     /// States `[L·D, B, H]` under the names `h_n` and, where there are cell states, `c_n`.
-    pub fn last_states(&mut self, shape: [usize; 3], States { h, c }: States<f32>) {
+    pub fn last_states(&mut self, shape: [usize; 3], [h, c]: [Vec<f32>; 2]) {
         self.numbers("h_n", &shape, h);
         if !c.is_empty() {
             self.numbers("c_n", &shape, c);

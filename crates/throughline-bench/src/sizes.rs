@@ -1,17 +1,14 @@
 //! The sizes of a stack and its batch, and the operations they take.
 
 use anyhow::{Result, bail};
-use clap::ValueEnum;
-use throughline_kernels::cells::CellKind;
 use throughline_kernels::random::{Philox, Purpose};
-use throughline_nn::recurrent::RecurrentConfig;
+use throughline_nn::layers::RecurrentConfig;
 
-use crate::arguments::{Arguments, CellChoice, Lengths};
+use crate::arguments::{Arguments, Lengths};
 use crate::record::Record;
 
 /// The sizes of a stack and its batch.
 pub struct Sizes {
-    cell: CellChoice,
     pub config: RecurrentConfig,
     pub lengths: Vec<usize>,
 }
@@ -35,17 +32,11 @@ impl Sizes {
     }
 
     pub fn new(arguments: &Arguments, defaults: Defaults) -> Result<Self> {
-        let cell = match arguments.cell {
-            CellChoice::Lstm => CellKind::Lstm,
-            CellChoice::Gru => CellKind::GruAfter,
-            CellChoice::GruBefore => CellKind::GruBefore,
-            CellChoice::Rnn => CellKind::RnnTanh,
-        };
         let (input, hidden) = (arguments.input.unwrap_or(defaults.input), arguments.hidden.unwrap_or(defaults.hidden));
         let config = RecurrentConfig {
             layers: arguments.layers.unwrap_or(defaults.layers),
             bidirectional: defaults.bidirectional,
-            ..RecurrentConfig::new(cell, input, hidden)
+            ..RecurrentConfig::new(arguments.cell, input, hidden)
         };
         let lengths = match (&arguments.lengths, arguments.time) {
             (Some(lengths), _) => lengths,
@@ -67,7 +58,7 @@ impl Sizes {
                 _ => listed.clone(),
             },
         };
-        Ok(Self { cell: arguments.cell, config, lengths })
+        Ok(Self { config, lengths })
     }
 
     /// The same with one step of every sequence.
@@ -82,9 +73,8 @@ impl Sizes {
 
     /// Notes in a file what was run.
     pub fn describe(&self, record: &mut Record<'_>, what: &str) {
-        let cell = self.cell.to_possible_value().expect("every cell has a name");
         record.note("what", what);
-        record.note("cell", cell.get_name());
+        record.note("cell", self.config.cell.names().recipe);
         record.note("input", self.config.input);
         record.note("hidden", self.config.hidden);
         record.note("layers", self.config.layers);

@@ -8,26 +8,28 @@ use serde_json::{Value, json};
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::peak::Reader;
 use throughline_kernels::random::{Philox, Purpose};
-use throughline_kernels::sequence::{DirectionWeights, LayerShape, PackedLayer, Ragged, Scratch, Step, step};
-use throughline_nn::initialise::Initialisation;
-use throughline_nn::parameters::Layout;
-use throughline_nn::recurrent::{Recurrent, RecurrentConfig, States};
+use throughline_kernels::sequence::{Ragged, Scratch, Step, step};
+use throughline_nn::initialise::Initialise;
+use throughline_nn::layers::Recurrent;
+use throughline_nn::layers::recurrent::{PackedRecurrent, RecurrentConfig};
+use throughline_nn::parameters::{Builder, Layout};
+use throughline_nn::{Cpu, Layer, Module};
 
 use crate::arguments::Arguments;
 use crate::memory::{self, Needs};
 use crate::record::Record;
 use crate::sizes::{Sizes, products};
-use crate::timing::{BURST, Figures, Machine, Subject, measure, median};
+use crate::timing::{BURST, Figures, Subject, cpu, measure, median, peak};
 
 /// Different inputs, taken by turns, and the steps that are written.
 const INPUTS: usize = 8;
 
 /// A stack with its streams.
 struct Streams {
-    machine: Machine,
+    cpu: Cpu,
     layout: Layout,
     parameters: Vec<f32>,
-    layers: Vec<PackedLayer<f32>>,
+    packed: PackedRecurrent<f32>,
     memory: Vec<Memory>,
     scratch: Scratch<f32>,
     batch: Ragged,
@@ -67,10 +69,10 @@ pub fn report(arguments: &Arguments) -> Result<String> {
     let bandwidth = median(&mut timed.iter().map(|timed| timed.limits[1]).collect::<Vec<_>>());
     let share = bytes as f64 / figures.median_s / bandwidth;
     if !arguments.json {
-        let figures = figures.text(&streams.machine);
+        let figures = figures.text(&streams.cpu);
         return Ok(format!("{figures}; {:.0} % of the bandwidth of a plain reading loop", share * 100.0));
     }
-    let mut object = figures.json(&streams.machine);
+    let mut object = figures.json(&streams.cpu);
     object.insert("rows".to_owned(), json!(streams.batch.batch()));
     object.insert("steps_per_run".to_owned(), json!(steps_per_run));
     object.insert("bytes".to_owned(), json!(bytes));
@@ -91,22 +93,24 @@ impl Streams {
         // What is read to measure the bandwidth is as large as the weights.
         let inputs = INPUTS * sizes.rows() * sizes.config.input;
         memory::check(sizes, &Needs { copies: 2, others: inputs, ..Needs::default() }, arguments)?;
-        let (machine, config) = (Machine::new(arguments)?, sizes.config);
+        let (cpu, config) = (cpu(arguments)?, sizes.config);
         let batch = Ragged::new(&sizes.lengths);
         let mut random = Philox::new(1, Purpose::Benchmark, 1).stream();
         let mut x = Buffer::zeros(INPUTS * batch.batch() * config.input);
         x.iter_mut().for_each(|x| *x = random.uniform() as f32 - 0.5);
-        let mut layout = Layout::new();
-        let recurrent = Recurrent::new(config, &mut layout, "");
+        let mut builder = Builder::new();
+        let recurrent = Recurrent::new(&mut builder, "", config);
+        let layout = builder.into_layout();
         let mut parameters = vec![0.0; layout.length()];
-        recurrent.initialise(&layout, 1, Initialisation::Uniform, &mut parameters);
-        let layers = (0..config.layers).map(|layer| pack(&machine, &config, &layout, &parameters, layer)).collect();
+        recurrent.initialise(&Initialise::new(1), &layout, &mut parameters);
+        let mut packed = recurrent.packed(cpu.isa, false);
+        recurrent.pack(&cpu, &layout, &parameters, &mut packed);
         let memory = (0..config.layers).map(|_| Memory::new(&config, batch.batch())).collect();
         Ok(Self {
-            machine,
+            cpu,
             layout,
             parameters,
-            layers,
+            packed,
             memory,
             scratch: Scratch::default(),
             batch,
@@ -117,10 +121,10 @@ impl Streams {
     }
 
     fn step(&mut self) {
-        let Self { layers, memory, scratch, batch, x, taken, .. } = self;
+        let Self { packed, memory, scratch, batch, x, taken, .. } = self;
         let width = x.len() / INPUTS;
         let x = &x[*taken % INPUTS * width..][..width];
-        for (index, layer) in layers.iter().enumerate() {
+        for (index, layer) in packed.layers().iter().enumerate() {
             let (below, this) = memory.split_at_mut(index);
             let Memory { y, before, after } = &mut this[0];
             let input = below.last().map_or(x, |below| &below.y);
@@ -140,11 +144,7 @@ impl Streams {
             self.step();
             y.extend_from_slice(&self.memory[layers - 1].y);
         }
-        let mut last = States::default();
-        for Memory { before: [h, c], .. } in &self.memory {
-            last.h.extend_from_slice(h);
-            last.c.extend_from_slice(c);
-        }
+        let last = [0, 1].map(|kind| self.memory.iter().flat_map(|memory| &memory.before[kind][..]).copied().collect());
         let mut record = Record::default();
         sizes.describe(&mut record, "step");
         record.parameters("", &self.layout, &self.parameters);
@@ -163,30 +163,6 @@ impl Memory {
     }
 }
 
-fn pack(
-    machine: &Machine,
-    config: &RecurrentConfig,
-    layout: &Layout,
-    parameters: &[f32],
-    layer: usize,
-) -> PackedLayer<f32> {
-    let input = if layer == 0 { config.input } else { config.hidden };
-    let shape = LayerShape { cell: config.cell, input, extra: 0, hidden: config.hidden, directions: 1 };
-    let parameter = |name: &str| {
-        let id = layout.find(&format!("{name}_l{layer}")).expect("every layer has its weights and biases");
-        layout.view(parameters, id)
-    };
-    let mut packed = PackedLayer::new(shape, machine.isa, false);
-    let weights = DirectionWeights {
-        weight_ih: parameter("weight_ih"),
-        weight_hh: parameter("weight_hh"),
-        bias_ih: parameter("bias_ih"),
-        bias_hh: parameter("bias_hh"),
-    };
-    packed.pack(&machine.threads, &[weights]);
-    packed
-}
-
 impl Subject<2> for Streams {
     fn run(&mut self, times: usize) -> f64 {
         let begun = Instant::now();
@@ -198,6 +174,6 @@ impl Subject<2> for Streams {
 
     /// The peak, and the bytes a second of a plain reading loop over as much memory as the weights are.
     fn limits(&mut self) -> [f64; 2] {
-        [self.machine.peak(), self.reader.measure(self.machine.isa, BURST)]
+        [peak(&self.cpu), self.reader.measure(self.cpu.isa, BURST)]
     }
 }

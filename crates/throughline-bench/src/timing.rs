@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use throughline_kernels::Isa;
 use throughline_kernels::peak;
 use throughline_kernels::threads::Threads;
+use throughline_nn::Cpu;
 
 use crate::arguments::Arguments;
 use crate::memory::bytes_of;
@@ -26,23 +26,16 @@ const LOOKS: usize = 5;
 pub const BURST: Duration = Duration::from_millis(5);
 
 /// What is computed with.
-pub struct Machine {
-    pub isa: Isa,
-    pub threads: Threads,
+pub fn cpu(arguments: &Arguments) -> anyhow::Result<Cpu> {
+    Ok(Cpu::of(Threads::try_new(usize::from(arguments.threads))?))
 }
 
-impl Machine {
-    pub fn new(arguments: &Arguments) -> anyhow::Result<Self> {
-        Ok(Self { isa: Isa::detect(), threads: Threads::try_new(usize::from(arguments.threads))? })
-    }
-
-    /// The peak of all threads together, in operations a second.
-    pub fn peak(&self) -> f64 {
-        let mut rates = vec![0.0; self.threads.count()];
-        let isa = self.isa;
-        self.threads.for_each_mut(&mut rates, |rate| *rate = peak::measure(isa, BURST));
-        rates.iter().sum()
-    }
+/// The peak of all threads together, in operations a second.
+pub fn peak(cpu: &Cpu) -> f64 {
+    let mut rates = vec![0.0; cpu.threads.count()];
+    let isa = cpu.isa;
+    cpu.threads.for_each_mut(&mut rates, |rate| *rate = peak::measure(isa, BURST));
+    rates.iter().sum()
 }
 
 /// Something to time beside `K` measures of the machine.
@@ -121,7 +114,7 @@ impl Figures {
     }
 
     /// As JSON, with what was computed with.
-    pub fn json(&self, machine: &Machine) -> Map<String, Value> {
+    pub fn json(&self, cpu: &Cpu) -> Map<String, Value> {
         let Self { median_s, p90_s, runs, repeats, gflops, peak_share } = self;
         let object = json!({
             "median_s": median_s,
@@ -131,16 +124,16 @@ impl Figures {
             "gflops": gflops,
             "peak_share": peak_share,
             "peak_rss_mib": peak_rss_mib(),
-            "isa": machine.isa.name().as_str(),
-            "threads": machine.threads.count(),
+            "isa": cpu.isa.name().as_str(),
+            "threads": cpu.threads.count(),
         });
         let Value::Object(object) = object else { unreachable!("it is written as an object") };
         object
     }
 
     /// For people.
-    pub fn text(&self, machine: &Machine) -> String {
-        let (isa, threads) = (machine.isa.name().as_str(), machine.threads.count());
+    pub fn text(&self, cpu: &Cpu) -> String {
+        let (isa, threads) = (cpu.isa.name().as_str(), cpu.threads.count());
         format!(
             "median {}, 90 % below {}, {} runs{}; {:.1} GFLOP/s, {:.0} % of the peak; {isa}, {threads} threads",
             time(self.median_s),

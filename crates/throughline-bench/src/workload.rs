@@ -1,50 +1,21 @@
-//! The models whose training step is timed, one file each, and the sizes and optimiser of each.
-
-mod classifier;
-mod language_model;
-mod packed_model;
-mod tagger;
+//! The models whose training step is timed, with the sizes and the optimiser of each.
 
 use anyhow::Result;
 use clap::ValueEnum;
-use throughline_kernels::buffer::Buffer;
 use throughline_kernels::optim::{Adam, Method, Sgd};
-use throughline_kernels::random::Stream;
-use throughline_kernels::threads::Threads;
-use throughline_nn::parameters::Layout;
+use throughline_nn::chain::Chain;
+use throughline_nn::heads::Softmax;
+use throughline_nn::layers::{Embedding, Pool, Pooling, Recurrent};
+use throughline_nn::parameters::Builder;
+use throughline_nn::{Layer, Network};
 
 use crate::arguments::{Arguments, Lengths, ModelChoice};
 use crate::memory::{self, Needs};
-use crate::record::Record;
 use crate::sizes::{Defaults, Sizes, products};
-use crate::timing::Machine;
-use classifier::Classifier;
-use language_model::LanguageModel;
-use tagger::Tagger;
-
-/// A model and its data: all of a training step but the optimiser.
-pub trait Workload: Send {
-    fn layout(&self) -> &Layout;
-
-    /// New parameters.
-    fn initialise(&self) -> Buffer<f32>;
-
-    /// Packs changed parameters.
-    fn pack(&mut self, threads: &Threads, parameters: &[f32]);
-
-    /// New tokens and targets.
-    fn draw(&mut self, random: &mut Stream);
-
-    /// The mean loss; adds its gradient to `gradients`.
-    fn learn(&mut self, threads: &Threads, parameters: &[f32], gradients: &mut [f32]) -> f64;
-
-    /// Adds tokens and targets, in the order of the sequences: `tokens` `[B, T]`, 0 where there are none.
-    fn describe(&self, record: &mut Record<'_>);
-}
 
 /// The sizes of a model and how it is optimised.
 pub struct Setup {
-    model: ModelChoice,
+    pub model: ModelChoice,
     pub sizes: Sizes,
     pub vocabulary: usize,
     /// Rows of the head.
@@ -93,22 +64,27 @@ impl Setup {
         3.0 * (products(config, self.sizes.rows()) + head)
     }
 
-    /// The model with room for its data.
-    pub fn workload(&self, machine: &Machine) -> Result<Box<dyn Workload>> {
-        Ok(match self.model {
-            ModelChoice::WordLm | ModelChoice::CharLm => Box::new(LanguageModel::new(machine, self)?),
-            ModelChoice::Tagger => Box::new(Tagger::new(machine, self)),
-            ModelChoice::Classifier => Box::new(Classifier::new(machine, self)?),
-        })
+    /// A language model or a tagger: a softmax at every row.
+    pub fn of_rows(&self) -> Network<Chain<Embedding, Recurrent>, Softmax> {
+        let (builder, config) = (&mut Builder::new(), self.sizes.config);
+        let embedding = Embedding::new(builder, "embedding", self.vocabulary, config.input);
+        let recurrent = Recurrent::new(builder, "rnn", config);
+        let head = Softmax::new(builder, "head", config.output(), self.outputs);
+        embedding.then(recurrent).ending_in(head, std::mem::take(builder))
+    }
+
+    /// A classifier: a softmax over the last states.
+    pub fn of_last_states(&self) -> Network<Chain<Embedding, Chain<Recurrent, Pool>>, Softmax> {
+        let (builder, config) = (&mut Builder::new(), self.sizes.config);
+        let embedding = Embedding::new(builder, "embedding", self.vocabulary, config.input);
+        let recurrent = Recurrent::new(builder, "rnn", config);
+        let pooled = Pool::of(builder, "pool", recurrent, Pooling::LastStates);
+        let head = Softmax::new(builder, "head", config.output(), self.outputs);
+        embedding.then(pooled).ending_in(head, std::mem::take(builder))
     }
 
     /// The name in arguments and files.
     pub fn name(&self) -> String {
         self.model.to_possible_value().expect("every model has a name").get_name().to_owned()
     }
-}
-
-/// Whole numbers below `bound`.
-fn draw(random: &mut Stream, bound: usize, numbers: &mut [u32]) {
-    numbers.iter_mut().for_each(|number| *number = random.below(bound) as u32);
 }

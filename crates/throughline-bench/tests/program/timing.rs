@@ -1,6 +1,7 @@
 //! Timing, at sizes too small to say anything about speed; and what the timed work computes.
 
 use serde_json::Value;
+use throughline_kernels::cells::CellKind;
 
 use crate::folder::{Folder, json_lines, with};
 use crate::written::Written;
@@ -43,7 +44,7 @@ fn bench(options: &[&str]) -> Value {
 
 #[test]
 fn every_cell_and_mode() {
-    for cell in ["lstm", "gru", "gru-before", "rnn"] {
+    for cell in CellKind::ALL.iter().map(|cell| cell.names().recipe) {
         for mode in ["forward", "train"] {
             let row = bench(&["--cell", cell, "--mode", mode, "--runs", "7"]);
             assert_eq!((&row["runs"], &row["rows"], &row["threads"]), (&7.into(), &12.into(), &1.into()));
@@ -107,7 +108,7 @@ fn what_a_stack_computed_is_written() {
 
 #[test]
 fn one_step_after_the_other() {
-    for cell in ["lstm", "gru", "gru-before", "rnn"] {
+    for cell in CellKind::ALL.iter().map(|cell| cell.names().recipe) {
         let folder = Folder::new();
         let options = ["--cell", cell, "--layers", "2", "--write", "steps"];
         let row = bench_in(&folder, &with(&with(STEP, &options), SHORT));

@@ -78,9 +78,7 @@ pub mod train {
 /// Trained models in use.
 pub mod infer {
     pub use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
-    pub use throughline_infer::{
-        Error, Evaluation, Info, Model, Result, Runner, Serve, Served, TextEncoder, tasks,
-    };
+    pub use throughline_infer::{Error, Evaluation, Info, Model, Result, Runner, Serve, Served, TextEncoder, tasks};
 }
 
 /// What most programs need.

@@ -1,8 +1,8 @@
 //! `throughline recipe`
 
 use anyhow::Result;
-use throughline::train::recipe::commented;
 use throughline::train::TASKS;
+use throughline::train::recipe::commented;
 
 use crate::arguments::RecipeArguments;
 use crate::output::say;

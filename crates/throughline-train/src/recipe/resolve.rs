@@ -117,9 +117,10 @@ fn read_set(set: &str) -> Result<Assignment> {
     Ok(Assignment { key: key.to_owned(), value, origin: Origin::Set })
 }
 
-/// Whether `key` takes a string; if so, then in every task that has it.
+/// Whether `key` takes any string; if so, then in every task that has it. The default "auto" may stand for a number.
 fn takes_string(key: &str) -> bool {
-    TASKS.iter().any(|task| matches!(value_at(&defaults(*task), key), Some(Value::String(_))))
+    let any_string = |value: &Value| value.as_str().is_some_and(|default| default != "auto");
+    TASKS.iter().any(|task| value_at(&defaults(*task), key).is_some_and(any_string))
 }
 
 /// Every key of a recipe for `task` with its default.

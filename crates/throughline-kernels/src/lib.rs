@@ -19,6 +19,7 @@ extern crate alloc;
 pub mod buffer;
 pub mod cells;
 mod disjoint;
+mod element;
 pub mod gemm;
 mod list;
 pub mod ops;
@@ -27,6 +28,7 @@ pub mod random;
 pub mod sequence;
 pub mod threads;
 
+pub use element::{Compiled, Element};
 #[cfg(feature = "std")]
 pub use throughline_simd::peak;
-pub use throughline_simd::{Element, Isa, IsaName, NoSuchIsa};
+pub use throughline_simd::{Isa, IsaName, NoSuchIsa};

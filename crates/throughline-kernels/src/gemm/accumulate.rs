@@ -6,6 +6,7 @@ use throughline_simd::{Element, Isa, Kernel, Lane};
 
 use super::panels::Panels;
 use super::tile::{Tile, row_tile};
+use crate::Compiled;
 use crate::list::List;
 
 /// Rows that share one pass over the panels.
@@ -62,7 +63,22 @@ impl<E: Element> RowGroup<E> {
 /// Every `a` is valid for reading `k.len()` elements, every `out` for reading and writing up to the last column of the
 /// panels; no `out` row overlaps another or any `a` (beyond the columns that the panels do not write), and nobody else
 /// touches those columns of the `out` rows meanwhile.
-pub unsafe fn accumulate<E: Element>(
+pub unsafe fn accumulate<E: Compiled>(
+    isa: Isa,
+    panels: &Panels<E>,
+    which: Range<usize>,
+    k: Range<usize>,
+    group: &RowGroup<E>,
+) {
+    // SAFETY: the caller has discharged the same obligations.
+    unsafe { E::accumulate(isa, panels, which, k, group) };
+}
+
+/// See [`accumulate`].
+///
+/// # Safety
+/// As there.
+pub(crate) unsafe fn accumulate_rows<E: Element>(
     isa: Isa,
     panels: &Panels<E>,
     which: Range<usize>,

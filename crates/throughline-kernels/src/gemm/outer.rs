@@ -6,6 +6,7 @@ use core::ops::Range;
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
 use super::tile::{MOST_VECTORS as VECTORS, Tile, row_tile};
+use crate::Compiled;
 use crate::buffer::Buffer;
 
 /// Rows of the batch that are taken together: 256 rows by 4 vectors of 64 bytes are 64 KiB.
@@ -54,7 +55,16 @@ pub struct OuterProducts<'a, E> {
 ///
 /// # Safety
 /// The memory is as [`OuterProducts`] says.
-pub unsafe fn add_outer_products<E: Element>(isa: Isa, products: OuterProducts<'_, E>, scratch: &mut Buffer<E>) {
+pub unsafe fn add_outer_products<E: Compiled>(isa: Isa, products: OuterProducts<'_, E>, scratch: &mut Buffer<E>) {
+    // SAFETY: the caller has discharged the same obligations.
+    unsafe { E::add_up(isa, products, scratch) };
+}
+
+/// See [`add_outer_products`].
+///
+/// # Safety
+/// As there.
+pub(crate) unsafe fn add_up<E: Element>(isa: Isa, products: OuterProducts<'_, E>, scratch: &mut Buffer<E>) {
     E::dispatch(isa, AddUp { products, scratch });
 }
 

@@ -5,7 +5,9 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use throughline_simd::{Element, Isa};
+use throughline_simd::Isa;
+
+use crate::Element;
 
 use super::pieces::for_each_task;
 use crate::disjoint::Disjoint;

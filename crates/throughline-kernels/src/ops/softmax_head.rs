@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use throughline_simd::Element;
+use crate::Element;
 
 use super::cross_entropy::{Classified, RowLoss, cross_entropy, softmax_cross_entropy};
 use super::linear::{Linear, LinearGradients};

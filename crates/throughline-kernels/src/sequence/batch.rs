@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use throughline_simd::Element;
+use crate::Element;
 
 /// Which way a recurrent layer reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

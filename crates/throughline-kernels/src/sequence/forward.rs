@@ -9,7 +9,9 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use throughline_simd::{Element, Kernel, Lane};
+use throughline_simd::{Kernel, Lane};
+
+use crate::Element;
 
 use super::batch::{Direction, Previous, Ragged};
 use super::layer::{LayerShape, PackedDirection, PackedLayer, Scratch};
@@ -122,8 +124,12 @@ pub enum Record<'a, E> {
 ///
 /// # Panics
 /// If a length does not fit, or the layer has extra columns and no step input, or the reverse.
-#[inline(never)]
 pub fn forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
+    E::go_forward(inputs, pass, scratch);
+}
+
+/// See [`forward`].
+pub(crate) fn go_forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
     let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
     let ForwardPass { y, h_n, c_n, record } = pass;
     let shape = layer.shape;

@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use throughline_simd::{Element, Isa};
+use throughline_simd::Isa;
+
+use crate::Element;
 
 use super::batch::Ragged;
 use super::plan::{Plan, Split};

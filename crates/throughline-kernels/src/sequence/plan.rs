@@ -7,7 +7,9 @@
 //! takes the lesser; it depends on shape, instruction set and number of threads, never on measurements, and no choice changes
 //! a bit of any result.
 
-use throughline_simd::{Element, Isa};
+use throughline_simd::Isa;
+
+use crate::Element;
 
 use super::layer::LayerShape;
 use crate::gemm::panels::Width;

@@ -1,6 +1,6 @@
 //! Gradients inside a layer, row by row: memory of the backward pass, open to inspection where it is asked to keep them.
 
-use throughline_simd::Element;
+use crate::Element;
 
 use super::layer::LayerShape;
 use crate::buffer::Buffer;

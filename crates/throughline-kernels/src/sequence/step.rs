@@ -1,7 +1,7 @@
 //! One time step, for streaming: the driver over a batch of sequences of length one. Allocates nothing once its scratch
 //! has grown, and gives the same bits as the same step inside a longer run.
 
-use throughline_simd::Element;
+use crate::Element;
 
 use super::batch::Ragged;
 use super::forward::{ForwardPass, InitialStates, Inputs, Record, forward};

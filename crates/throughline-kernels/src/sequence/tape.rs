@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use throughline_simd::Element;
+use crate::Element;
 
 use super::batch::Ragged;
 use super::layer::LayerShape;

@@ -108,7 +108,7 @@ fn check_tiny_states(cell: CellKind) {
         assert_eq!(tensor.iter().position(|x| x.is_subnormal()), None, "{name} holds a subnormal number");
     }
     for (name, tensor) in [("y", &got.outcome.y), ("c", &got.c)] {
-        assert!(tensor.iter().all(|&x| x == 0.0 || x.abs().to_f64() >= TINY_STATE), "{name} holds a tiny number");
+        assert!(tensor.iter().all(|&x| x == 0.0 || f64::from(x.abs()) >= TINY_STATE), "{name} holds a tiny number");
     }
     assert!(got.outcome.y[9 * HIDDEN..10 * HIDDEN].iter().any(|&x| x != 0.0), "the input fades away, but not at once");
     assert_eq!(got.outcome.h_n, [0.0; HIDDEN], "every trace of the input is gone");

@@ -13,7 +13,7 @@ mod time;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use throughline_simd::Element;
+use crate::Element;
 
 use self::products::{GradientMemory, Products};
 use self::time::ThroughTime;
@@ -85,8 +85,12 @@ pub struct BackwardPass<'a, E> {
 ///
 /// # Panics
 /// If a length does not fit, the tape is of another batch, or the layer was packed without its transposes.
-#[inline(never)]
 pub fn backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
+    E::go_back(inputs, pass, scratch);
+}
+
+/// See [`backward`].
+pub(crate) fn go_back<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
     let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
     let BackwardPass { y, tape, dy, states, dx, gradients, row_gradients } = pass;
     let shape = layer.shape;

@@ -6,7 +6,7 @@
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 
-use throughline_simd::Element;
+use crate::Element;
 
 use super::super::layer::{LayerShape, Scratch};
 use super::{LayerGradients, Pass};

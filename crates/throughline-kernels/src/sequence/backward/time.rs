@@ -6,7 +6,9 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use throughline_simd::{Element, Kernel, Lane};
+use throughline_simd::{Kernel, Lane};
+
+use crate::Element;
 
 use super::super::batch::{Direction, Previous};
 use super::super::layer::{LayerShape, PackedDirection, Scratch};

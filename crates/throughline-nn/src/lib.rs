@@ -61,6 +61,7 @@ mod error;
 pub mod heads;
 pub mod initialise;
 pub mod layers;
+mod memory;
 pub mod module;
 pub mod network;
 pub mod parameters;

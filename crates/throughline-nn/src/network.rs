@@ -10,7 +10,8 @@ use throughline_kernels::sequence::Ragged;
 use crate::error::Result;
 use crate::heads::{Head, HeadCall, Loss};
 use crate::initialise::Initialise;
-use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, OneRowEach, Pass, Step, TapeSetting};
+use crate::memory::OneRowEach;
+use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{State, StateShape};
 

@@ -15,7 +15,8 @@ use super::{Head, HeadCall, Loss};
 use crate::initialise::Initialise;
 use crate::layers::embedding::Embedding;
 use crate::layers::linear::LinearIds;
-use crate::module::{Cpu, Layer, one_for_each_thread};
+use crate::memory::one_for_each_thread;
+use crate::module::{Cpu, Layer};
 use crate::parameters::{Builder, Layout};
 
 /// A softmax over K classes.

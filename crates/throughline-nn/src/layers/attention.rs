@@ -20,7 +20,8 @@ use throughline_kernels::{Element, Isa};
 
 use super::linear::LinearIds;
 use crate::initialise::{self, Initialise};
-use crate::module::{Context, Cpu, one_for_each_thread};
+use crate::memory::one_for_each_thread;
+use crate::module::{Context, Cpu};
 use crate::parameters::{Builder, Layout, TensorId};
 
 /// The parameters of an attention over F features.

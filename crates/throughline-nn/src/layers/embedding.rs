@@ -10,7 +10,8 @@ use throughline_kernels::{Element, Isa};
 
 use crate::error::Result;
 use crate::initialise::{self, Initialise};
-use crate::module::{Call, Cpu, Dropout, Gradients, LastCall, Layer, Module, Step};
+use crate::memory::{Dropout, LastCall};
+use crate::module::{Call, Cpu, Gradients, Layer, Module, Step};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::StateArray;
 

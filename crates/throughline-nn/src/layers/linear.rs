@@ -9,7 +9,8 @@ use throughline_kernels::{Element, Isa};
 
 use crate::error::Result;
 use crate::initialise::{self, Initialise};
-use crate::module::{Call, Cpu, Dropout, Gradients, LastCall, Layer, Module, Step, one_for_each_thread};
+use crate::memory::{Dropout, LastCall, one_for_each_thread};
+use crate::module::{Call, Cpu, Gradients, Layer, Module, Step};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::StateArray;
 

@@ -12,7 +12,8 @@ use super::recurrent::{Readout, Recurrent};
 use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::initialise::Initialise;
-use crate::module::{Call, Cpu, Dropout, Gradients, LastCall, Layer, Module, OneRowEach, Start, Step};
+use crate::memory::{Dropout, LastCall, OneRowEach};
+use crate::module::{Call, Cpu, Gradients, Layer, Module, Start, Step};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{StateArray, StateShape};
 

@@ -7,7 +7,8 @@ use throughline_kernels::sequence::{self, ForwardPass, InitialStates, Inputs, Re
 
 use super::Recurrent;
 use super::tape::{LayerMemory, RecurrentTape};
-use crate::module::{Call, one_for_each_thread};
+use crate::memory::one_for_each_thread;
+use crate::module::Call;
 
 impl Recurrent {
     /// Runs the stack over packed rows `x` `[N, I]` of a batch.

@@ -28,9 +28,8 @@ use throughline_kernels::{Element, Isa};
 
 use crate::error::{Error, Result};
 use crate::initialise::{self, Initialisation, Initialise};
-use crate::module::{
-    Call, Context, Cpu, Dropout, Gradients, Layer, Module, Pass, Start, Step, TapeSetting, Visit, assert_is_rate,
-};
+use crate::memory::{Dropout, assert_is_rate};
+use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Start, Step, TapeSetting, Visit};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{StateArray, StateShape};
 

@@ -8,7 +8,8 @@ use throughline_kernels::sequence::{RowGradients, Scratch, Tape};
 
 use super::checkpointing::{Checkpointing, Segments};
 use super::config::RecurrentConfig;
-use crate::module::{LastCall, OneRowEach, TapeSetting};
+use crate::memory::{LastCall, OneRowEach};
+use crate::module::TapeSetting;
 
 /// Memory of a stack for one caller: outputs, tapes, states. Grows to what the largest batch needed; how much that is stands
 /// in [`checkpointing`](super::checkpointing).

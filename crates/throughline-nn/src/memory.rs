@@ -1,0 +1,171 @@
+//! What modules share inside: dropout, what the last pass was, batches of one row each, scratch of threads.
+
+use alloc::vec::Vec;
+
+use throughline_kernels::Element;
+use throughline_kernels::ops::dropout;
+use throughline_kernels::sequence::{Ragged, Scratch};
+use throughline_kernels::threads::Threads;
+
+use crate::module::{Call, Context, Cpu, Module, Pass};
+use crate::parameters::Builder;
+
+/// The dropout after a module (Srivastava et al. 2014): each of its outputs is 0 in training with probability `rate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Dropout {
+    pub(crate) rate: f32,
+    pub(crate) site: u32,
+}
+
+impl Dropout {
+    /// With probability `rate`, at a site of its own.
+    ///
+    /// # Panics
+    /// If the rate is not at least 0 and below 1.
+    pub(crate) fn new(builder: &mut Builder, rate: f32) -> Self {
+        assert_is_rate(rate);
+        Self { rate, site: builder.site() }
+    }
+
+    /// The masks of a pass, if it drops anything here.
+    pub(crate) fn of(self, pass: Pass) -> Option<dropout::Dropout> {
+        let Pass::Training(philox) = pass else { return None };
+        (self.rate > 0.0).then_some(dropout::Dropout { philox, rate: self.rate, place: self.site })
+    }
+
+    /// Applies the masks of a pass to rows `[N, width]`: in forward to the output, in backward to its gradient.
+    pub(crate) fn apply<E: Element>(
+        self,
+        context: Context<'_, E>,
+        batch: &Ragged,
+        first: usize,
+        width: usize,
+        x: &mut [E],
+    ) {
+        if let Some(dropout) = self.of(context.pass) {
+            let Cpu { isa, threads } = context.cpu;
+            let row_id = |row| {
+                let (sequence, time) = batch.sequence_and_time(first + row);
+                (sequence as u32, time as u32)
+            };
+            dropout.apply(*isa, threads, x, width, &row_id);
+        }
+    }
+}
+
+/// Panics unless activations can be dropped with probability `rate`.
+pub(crate) fn assert_is_rate(rate: f32) {
+    assert!((0.0..1.0).contains(&rate), "a dropout rate is at least 0 and below 1, not {rate}");
+}
+
+/// What the last forward pass was called with, so that nothing else is taken for it.
+#[derive(Debug, Default)]
+pub(crate) struct LastCall {
+    rows: usize,
+    lengths: Vec<usize>,
+    order: Vec<usize>,
+    /// For each packed row whether there was a boundary before it; empty where there was none at all.
+    boundaries: Vec<bool>,
+    /// `None` before the first pass, and where a panic has ended one half-way.
+    pass: Option<Pass>,
+    started: bool,
+    begun: Vec<bool>,
+}
+
+impl LastCall {
+    /// A forward pass begins, or a step, which leaves nothing to ask for.
+    pub(crate) fn forget(&mut self) {
+        self.pass = None;
+    }
+
+    /// A forward pass has ended. Allocates only where there never was as large a batch.
+    pub(crate) fn remember<E: Element, M: Module<E>>(&mut self, call: Call<'_, E, M>) {
+        let rows = call.rows;
+        self.rows = rows.rows();
+        self.lengths.clear();
+        self.lengths.extend_from_slice(rows.lengths());
+        self.order.clear();
+        self.order.extend_from_slice(rows.order());
+        self.boundaries.clear();
+        if rows.restarts() > 0 {
+            self.boundaries.extend((0..rows.rows()).map(|row| rows.reset_before(row)));
+        }
+        self.started = call.start.is_some();
+        self.begun.clear();
+        self.begun.extend(call.start.iter().flat_map(|start| start.begun));
+        self.pass = Some(call.context.pass);
+    }
+
+    /// The rows of the last pass, whose output is asked for as that of `rows`.
+    pub(crate) fn row_count(&self, rows: &Ragged) -> usize {
+        assert!(self.pass.is_some(), "there is no output of a forward pass here: run one first");
+        let expected = "the last forward pass had another number of rows: run forward on this batch first";
+        assert_eq!(self.rows, rows.rows(), "{expected}");
+        self.rows
+    }
+
+    /// Panics unless the last pass was over `rows`.
+    pub(crate) fn assert_was_over(&self, rows: &Ragged) {
+        assert!(self.pass.is_some(), "no forward pass has finished here: run forward on this batch first");
+        assert!(
+            self.lengths == rows.lengths() && self.order == rows.order(),
+            "the last forward pass had sequences of lengths {:?}, not {:?}: run forward on this batch first",
+            self.lengths,
+            rows.lengths()
+        );
+        let as_many = self.boundaries.is_empty() == (rows.restarts() == 0);
+        let mut boundaries = self.boundaries.iter().enumerate();
+        assert!(
+            as_many && boundaries.all(|(row, &boundary)| boundary == rows.reset_before(row)),
+            "the last forward pass had other boundaries: run forward on this batch first"
+        );
+    }
+
+    /// Panics unless the last pass was `call` and kept a tape.
+    pub(crate) fn assert_was<E: Element, M: Module<E>>(&self, call: Call<'_, E, M>) {
+        let taped = self.pass.is_some_and(Pass::keeps_tape);
+        assert!(taped, "no finished forward pass has kept a tape here: run forward on this batch first");
+        self.assert_was_over(call.rows);
+        let (forward, backward) = (self.pass.expect("there was a pass"), call.context.pass);
+        assert_eq!(forward, backward, "forward ran one kind of pass, backward is called with another");
+        let begun = call.start.map_or(&[][..], |start| start.begun);
+        assert!(
+            self.started == call.start.is_some() && self.begun == begun,
+            "forward and backward start from different states: the sequences that have begun are not the same"
+        );
+    }
+}
+
+/// A batch of one row for each of some sequences, as a step reads it and pooling writes it.
+#[derive(Debug, Default)]
+pub(crate) struct OneRowEach {
+    lengths: Vec<usize>,
+    rows: Ragged,
+}
+
+impl OneRowEach {
+    /// The batch of `sequences` sequences; allocates only where there never were as many.
+    pub(crate) fn of(&mut self, sequences: usize) -> &Ragged {
+        if self.rows.batch() != sequences || sequences == 0 {
+            self.lengths.resize(sequences, 1);
+            self.rows.set(&self.lengths);
+        }
+        &self.rows
+    }
+
+    /// The last batch.
+    pub(crate) fn rows(&self) -> &Ragged {
+        &self.rows
+    }
+}
+
+/// Memory for each thread; allocates only where there never was as much.
+pub(crate) fn one_for_each_thread<'a, E: Element>(
+    scratch: &'a mut Vec<Scratch<E>>,
+    threads: &Threads,
+) -> &'a mut [Scratch<E>] {
+    if scratch.len() < threads.count() {
+        scratch.resize_with(threads.count(), Scratch::default);
+    }
+    &mut scratch[..threads.count()]
+}

@@ -4,15 +4,20 @@
 //! Each function says whether it accepted the input. The test `hostile_input` of the crate `throughline` includes this
 //! file and runs the same functions, briefly, on seeded mutations of the same seeds.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fs, process};
 
-use throughline_data::{Format, LabelledReader, Vocabulary};
-use throughline_nn::config::ModelConfig;
-use throughline_nn::network::{Dropouts, Network};
-use throughline_nn::parameters::Layout;
+use throughline_data::{Format, LabelledReader, TextRules, Vocabulary};
+use throughline_infer::tasks::lm::Continuation;
+use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
+use throughline_infer::{Dropouts, Model, RecurrentSettings, Serve, Served, TextEncoder, config_json, kind_json};
+use throughline_kernels::cells::CellKind;
+use throughline_nn::decode::Sampling;
+use throughline_nn::layers::Pooling;
+use throughline_nn::layers::recurrent::InitialState;
 use throughline_nn::weights;
 use throughline_train::Recipe;
 
@@ -33,9 +38,6 @@ pub const TARGETS: [Target; 4] = [
     Target { name: "recipes", run: recipes, seeds: recipe_seeds },
     Target { name: "vocabulary", run: vocabulary, seeds: vocabulary_seeds },
 ];
-
-/// Numbers of the largest model that is given memory. Larger ones are the business of whoever opens a file.
-const MOST_PARAMETERS: usize = 1 << 16;
 
 /// Reads a CSV, TSV or label-first file. The first byte chooses the format, and of a table whether it has a header.
 pub fn tables(input: &[u8]) -> bool {
@@ -77,52 +79,101 @@ fn table_seeds() -> Vec<Vec<u8>> {
     seeds.map(<[u8]>::to_vec).to_vec()
 }
 
-/// Reads a `config.json` and, after a zero byte, a `model.safetensors`.
+/// Opens a model from its files, as [`join_files`] puts them together, and asks it a few questions. Written anew it answers
+/// the same.
 pub fn model_files(input: &[u8]) -> bool {
-    let Some(end) = input.iter().position(|&byte| byte == 0) else { return false };
-    let (text, bytes) = (&input[..end], &input[end + 1..]);
-    let Ok(text) = str::from_utf8(text) else { return false };
-    let Some(config) = accepted(ModelConfig::from_json(text)) else { return false };
-    assert_eq!(accepted(ModelConfig::from_json(&config.to_json())).as_ref(), Some(&config), "written and read again");
-    let Some(network) = accepted(Network::new(config.clone(), Dropouts::default())) else { return false };
-    let layout = network.layout();
-    if layout.length() > MOST_PARAMETERS {
-        return false;
+    let mut contents = input.splitn(FILES.len(), |&byte| byte == 0);
+    let files: Files = FILES.iter().map_while(|&name| Some((name, contents.next()?.to_vec()))).collect();
+    let Some(model) = accepted(Model::from_bytes(files.clone(), Some(1))) else { return false };
+    let again = match (model.get::<LanguageModel>(), model.get::<Classify>()) {
+        (Some(lm), _) => written_anew(lm, &files),
+        (_, Some(classifier)) => written_anew(classifier, &files),
+        _ => panic!("no target knows the task of {model:?}"),
+    };
+    let again = Model::from_bytes(again, Some(1)).expect("it has just been written");
+    let answers = |model: &Model| model.predict_lines(&LINES).into_iter().map(accepted).collect::<Vec<_>>();
+    assert_eq!(answers(&again), answers(&model));
+    if let Some(lm) = model.get::<LanguageModel>() {
+        let continuation = Continuation { prompt: LINES[0], length: 4, sampling: Sampling::default() };
+        let written: Result<(), Infallible> = lm.generate(continuation, 1, &mut |_| Ok(()));
+        let Ok(()) = written;
     }
-    let Some(parameters) = load(&config, layout, bytes) else { return false };
-    let again = load(&config, layout, &weights::save(&config, layout, &parameters)).expect("it has just been written");
-    let bits = |parameters: &[f32]| parameters.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&again), bits(&parameters));
     true
 }
 
-fn load(config: &ModelConfig, layout: &Layout, bytes: &[u8]) -> Option<Vec<f32>> {
-    let mut parameters = vec![0.0; layout.length()];
-    accepted(weights::load(config, layout, bytes, &mut parameters))?;
-    assert!(parameters.iter().all(|x| x.is_finite()));
-    Some(parameters)
+/// The files of a model.
+const FILES: [&str; 4] = ["config.json", "vocabulary.json", "labels.json", "model.safetensors"];
+
+type Files = Vec<(&'static str, Vec<u8>)>;
+
+/// Texts to read.
+const LINES: [&str; 3] = ["a fine film", "", "\u{e9} a\n\u{1f600}"];
+
+/// The contents of [`FILES`], a zero byte between two; a file that is not there is empty. JSON has no zero bytes.
+fn join_files(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let content = |name: &&str| files.iter().find(|(other, _)| other == name).map_or(&[][..], |(_, bytes)| bytes);
+    FILES.iter().map(content).collect::<Vec<_>>().join(&0)
+}
+
+/// The files of a model that was read from `files`.
+fn written_anew<T: Serve>(served: &Served<T>, files: &Files) -> Files {
+    let (config, encoder) = (served.config(), served.encoder());
+    let network = T::network(config, Dropouts::default());
+    let mut parameters = vec![0.0; network.layout().length()];
+    let (kind, (_, bytes)) = (kind_json::<T>(config), files.last().expect("the weights come last"));
+    weights::load(&kind, network.layout(), bytes, &mut parameters).expect("the model was read from them");
+    assert!(parameters.iter().all(|x: &f32| x.is_finite()));
+    write::<T>(config, encoder, &parameters)
+}
+
+fn write<T: Serve>(config: &T::Config, encoder: &T::Encoder, parameters: &[f32]) -> Files {
+    let network = T::network(config, Dropouts::default());
+    let weights = weights::save(&kind_json::<T>(config), network.layout(), parameters);
+    let mut files = T::encoder_files(encoder);
+    files.extend([(FILES[0], config_json::<T>(config).into_bytes()), (FILES[3], weights)]);
+    files
 }
 
 fn model_file_seeds() -> Vec<Vec<u8>> {
-    let config = |task: &str, cell: &str, bidirectional: bool, classes: &str| {
-        format!(
-            r#"{{"format_version": 1, "task": "{task}", {cell}, "input": 2, "hidden": 3, "layers": 1,
-            "bidirectional": {bidirectional}, "bias": true, "initial_state": "zero", "vocabulary": 5,
-            "classes": {classes}, "tied": false}}"#
-        )
+    let stack = |cell, bidirectional, initial_state| RecurrentSettings {
+        cell,
+        input: 2,
+        hidden: 2,
+        layers: 1,
+        bidirectional,
+        bias: true,
+        initial_state,
     };
-    let lstm = r#""cell": "lstm", "reset": null, "activation": null"#;
-    let gru = r#""cell": "gru", "reset": "after", "activation": null"#;
-    let rnn = r#""cell": "rnn", "reset": null, "activation": "tanh""#;
-    let configs =
-        [config("lm", lstm, false, "null"), config("classify", gru, true, "2"), config("lm", rnn, false, "null")];
-    let with_weights = |text: String| {
-        let config = ModelConfig::from_json(&text).expect("a seed is right");
-        let network = Network::new(config.clone(), Dropouts::default()).expect("a seed is right");
-        let parameters: Vec<f32> = (0..network.layout().length()).map(|index| index as f32 / 8.0).collect();
-        [text.as_bytes(), &[0], &weights::save(&config, network.layout(), &parameters)].concat()
+    let text = |tokens: &str| {
+        let path = Path::new("vocabulary.json");
+        TextEncoder {
+            rules: TextRules::default(),
+            vocabulary: Vocabulary::from_json(tokens, path).expect("a seed is right"),
+        }
     };
-    configs.map(with_weights).to_vec()
+    let [units, words] = [CHARACTERS, WORDS].map(text);
+    let lm = |recurrent, tied| {
+        let config = lm::Config { recurrent, vocabulary: units.vocabulary.len(), tied, text: units.rules };
+        seed::<LanguageModel>(&config, &units)
+    };
+    let classifier = |recurrent, pooling| {
+        let labels = vec!["bad".to_owned(), "good".to_owned()];
+        let (vocabulary, classes, text) = (words.vocabulary.len(), labels.len(), words.rules);
+        let config = classify::Config { recurrent, vocabulary, classes, pooling, max_length: 0, text };
+        seed::<Classify>(&config, &classify::Encoder { text: words.clone(), labels })
+    };
+    vec![
+        lm(stack(CellKind::Lstm, false, InitialState::Zero), true),
+        lm(stack(CellKind::RnnTanh, false, InitialState::Learned), false),
+        classifier(stack(CellKind::GruAfter, true, InitialState::Zero), Pooling::LastStates),
+        classifier(stack(CellKind::GruBefore, true, InitialState::Zero), Pooling::Attention),
+    ]
+}
+
+fn seed<T: Serve>(config: &T::Config, encoder: &T::Encoder) -> Vec<u8> {
+    let length = T::network(config, Dropouts::default()).layout().length();
+    let parameters: Vec<f32> = (0..length).map(|index| index as f32 / 64.0).collect();
+    join_files(&write::<T>(config, encoder, &parameters))
 }
 
 /// Reads a recipe whose data are given beside it, as `train RECIPE --data PATH` does.
@@ -156,12 +207,11 @@ pub fn vocabulary(input: &[u8]) -> bool {
     true
 }
 
+const CHARACTERS: &str = r#"{"format_version": 1, "unit": "char", "tokens": ["<unk>", " ", "a", "é", "\n", "😀"]}"#;
+const WORDS: &str = r#"{"format_version": 1, "unit": "word", "tokens": ["<unk>", "a", "film", "fine"]}"#;
+
 fn vocabulary_seeds() -> Vec<Vec<u8>> {
-    let seeds = [
-        r#"{"format_version": 1, "unit": "char", "tokens": ["<unk>", " ", "a", "é", "\n", "😀"]}"#,
-        r#"{"format_version": 1, "unit": "word", "tokens": ["<unk>", "a", "film", "fine"]}"#,
-    ];
-    seeds.map(|text| text.as_bytes().to_vec()).to_vec()
+    [CHARACTERS, WORDS].map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
 /// What was read; of an error makes sure that it says something.

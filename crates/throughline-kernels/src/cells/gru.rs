@@ -8,7 +8,7 @@
 
 use throughline_simd::{Element, Lane};
 
-use super::{Backward, Cell, ConfigName, Forward, Names, Operand, Phase, PyTorch, one, sigmoid_slope, tanh_slope};
+use super::{Backward, Cell, Forward, Names, Operand, Phase, PyTorch, one, sigmoid_slope, tanh_slope};
 
 /// GRU, reset after the product. Slots: r, z, n, and the hidden term of n (W_hn h + b_hn).
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,12 +51,8 @@ fn blend_backward<L: Lane>(lane: L, unit: &mut Backward<L::Vector>) {
 
 impl Cell for GruAfter {
     const NAME: &'static str = "gru_after";
-    const NAMES: Names = Names {
-        recipe: "gru",
-        title: "GRU (reset after the product)",
-        config: ConfigName { family: "gru", reset: Some("after"), activation: None },
-        pytorch: PyTorch::Same("torch.nn.GRU"),
-    };
+    const NAMES: Names =
+        Names { recipe: "gru", title: "GRU (reset after the product)", pytorch: PyTorch::Same("torch.nn.GRU") };
     const SLOT_NAMES: &'static [&'static str] = &["reset", "update", "new", "hidden_new"];
     const GATES: usize = 3;
     const HAS_CELL_STATE: bool = false;
@@ -88,7 +84,6 @@ impl Cell for GruBefore {
     const NAMES: Names = Names {
         recipe: "gru-before",
         title: "GRU (reset before the product)",
-        config: ConfigName { family: "gru", reset: Some("before"), activation: None },
         pytorch: PyTorch::LooksLike {
             module: "torch.nn.GRU",
             difference: "Its reset gate acts before the recurrent product, \

@@ -7,9 +7,7 @@
 
 use throughline_simd::{Element, Lane};
 
-use super::{
-    Backward, Cell, ConfigName, Forward, Names, Operand, Phase, PyTorch, TINY_STATE, sigmoid_slope, tanh_slope,
-};
+use super::{Backward, Cell, Forward, Names, Operand, Phase, PyTorch, TINY_STATE, sigmoid_slope, tanh_slope};
 
 /// Long short-term memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,12 +15,7 @@ pub struct Lstm;
 
 impl Cell for Lstm {
     const NAME: &'static str = "lstm";
-    const NAMES: Names = Names {
-        recipe: "lstm",
-        title: "LSTM",
-        config: ConfigName { family: "lstm", reset: None, activation: None },
-        pytorch: PyTorch::Same("torch.nn.LSTM"),
-    };
+    const NAMES: Names = Names { recipe: "lstm", title: "LSTM", pytorch: PyTorch::Same("torch.nn.LSTM") };
     const SLOT_NAMES: &'static [&'static str] = &["input", "forget", "cell", "output"];
     const GATES: usize = 4;
     const HAS_CELL_STATE: bool = true;

@@ -95,21 +95,8 @@ pub struct Names {
     pub recipe: &'static str,
     /// For people: in model cards and tables.
     pub title: &'static str,
-    /// In `config.json`.
-    pub config: ConfigName<'static>,
     /// In PyTorch.
     pub pytorch: PyTorch,
-}
-
-/// What `config.json` writes of a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConfigName<'a> {
-    /// The key `cell`.
-    pub family: &'a str,
-    /// The key `reset`: where a GRU applies its reset gate.
-    pub reset: Option<&'a str>,
-    /// The key `activation`: what a vanilla RNN applies.
-    pub activation: Option<&'a str>,
 }
 
 /// The module of PyTorch whose weights have the names, shapes and gate order of a cell's.
@@ -232,11 +219,6 @@ impl CellKind {
         Self::ALL.iter().copied().find(|cell| cell.names().recipe == name)
     }
 
-    /// The cell that `config.json` describes so.
-    pub fn from_config_name(name: ConfigName<'_>) -> Option<CellKind> {
-        Self::ALL.iter().copied().find(|cell| cell.names().config == name)
-    }
-
     /// The place of a gate among the blocks of H rows of weights and biases; `None` if the cell has no gate of that name.
     pub fn gate(self, name: &str) -> Option<usize> {
         self.slot_names()[..self.gates()].iter().position(|&gate| gate == name)
@@ -279,7 +261,6 @@ mod tests {
         for &cell in CellKind::ALL {
             let names = cell.names();
             assert_eq!(CellKind::from_recipe_name(names.recipe), Some(cell));
-            assert_eq!(CellKind::from_config_name(names.config), Some(cell));
             let titles = CellKind::ALL.iter().filter(|other| other.names().title == names.title);
             assert_eq!(titles.count(), 1, "{}", names.title);
             for (slot, name) in cell.slot_names().iter().enumerate() {

@@ -4,7 +4,7 @@
 
 use throughline_simd::{Element, Lane};
 
-use super::{Backward, Cell, ConfigName, Forward, Names, Operand, Phase, PyTorch, one, tanh_slope};
+use super::{Backward, Cell, Forward, Names, Operand, Phase, PyTorch, one, tanh_slope};
 
 const PHASES: &[Phase] = &[Phase { first_gate: 0, slots: &[0], operand: Operand::Hidden }];
 
@@ -18,12 +18,7 @@ pub struct RnnRelu;
 
 impl Cell for RnnTanh {
     const NAME: &'static str = "rnn_tanh";
-    const NAMES: Names = Names {
-        recipe: "rnn",
-        title: "vanilla RNN (tanh)",
-        config: ConfigName { family: "rnn", reset: None, activation: Some("tanh") },
-        pytorch: PyTorch::Same("torch.nn.RNN"),
-    };
+    const NAMES: Names = Names { recipe: "rnn", title: "vanilla RNN (tanh)", pytorch: PyTorch::Same("torch.nn.RNN") };
     const SLOT_NAMES: &'static [&'static str] = &["activation"];
     const GATES: usize = 1;
     const HAS_CELL_STATE: bool = false;
@@ -48,7 +43,6 @@ impl Cell for RnnRelu {
     const NAMES: Names = Names {
         recipe: "rnn-relu",
         title: "vanilla RNN (relu)",
-        config: ConfigName { family: "rnn", reset: None, activation: Some("relu") },
         pytorch: PyTorch::Same("torch.nn.RNN(nonlinearity=\"relu\")"),
     };
     const SLOT_NAMES: &'static [&'static str] = &["activation"];

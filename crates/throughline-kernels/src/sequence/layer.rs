@@ -1,4 +1,4 @@
-//! The shape of a layer, and its weights packed for the instruction set at hand.
+//! A layer's weights, packed for the instruction set at hand.
 
 use alloc::vec::Vec;
 
@@ -8,47 +8,10 @@ use crate::Element;
 
 use super::batch::Ragged;
 use super::plan::{Plan, Split};
+use super::shape::LayerShape;
 use crate::buffer::Buffer;
-use crate::cells::CellKind;
 use crate::gemm::Panels;
 use crate::threads::Threads;
-
-/// The shape of one recurrent layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LayerShape {
-    /// The cell.
-    pub cell: CellKind,
-    /// I, columns of the input.
-    pub input: usize,
-    /// Columns that a step input adds after the input's; 0 without one.
-    pub extra: usize,
-    /// H
-    pub hidden: usize,
-    /// D, 1 or 2.
-    pub directions: usize,
-}
-
-impl LayerShape {
-    /// G·H, rows of `weight_ih` and `weight_hh`.
-    pub fn gate_rows(&self) -> usize {
-        self.cell.gates() * self.hidden
-    }
-    /// S·H, columns of a tape row.
-    pub fn slot_width(&self) -> usize {
-        self.cell.slots() * self.hidden
-    }
-    /// D·H, columns of the output.
-    pub fn output(&self) -> usize {
-        self.directions * self.hidden
-    }
-
-    /// # Panics
-    /// If a size is out of range.
-    pub(crate) fn check(&self) {
-        assert!(self.input > 0 && self.hidden > 0, "I and H are at least 1: {self:?}");
-        assert!((1..=2).contains(&self.directions), "a layer reads in 1 or 2 directions: {self:?}");
-    }
-}
 
 /// The parameters of one direction, in PyTorch's layout: gate order i, f, g, o or r, z, n.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,8 @@
 //! The driver: products, time, raggedness and direction, once for every cell.
 //!
 //! - [`batch`]: the shape of a ragged batch;
-//! - [`layer`]: a layer's shape, and its weights packed for the CPU at hand;
+//! - [`shape`]: the shape of a layer;
+//! - [`layer`]: its weights, packed for the CPU at hand;
 //! - [`plan`]: how its work is shared out to threads;
 //! - [`tape`]: what forward keeps for backward, open to inspection;
 //! - [`row_gradients`]: what backward finds for every row, open to inspection where asked for;
@@ -15,6 +16,7 @@ pub mod forward;
 pub mod layer;
 pub mod plan;
 pub mod row_gradients;
+pub mod shape;
 pub mod step;
 pub mod step_input;
 pub mod tape;
@@ -22,9 +24,10 @@ pub mod tape;
 pub use backward::{BackwardPass, BackwardStates, LayerGradients, backward};
 pub use batch::{Direction, Previous, Ragged};
 pub use forward::{ForwardPass, InitialStates, Inputs, Record, forward};
-pub use layer::{DirectionWeights, LayerShape, PackedLayer, Scratch};
+pub use layer::{DirectionWeights, PackedLayer, Scratch};
 pub use plan::{Plan, Split};
 pub use row_gradients::RowGradients;
+pub use shape::LayerShape;
 pub use step::{Step, step};
 pub use step_input::{StepAt, StepBackward, StepInput};
 pub use tape::{DirectionTape, Tape};

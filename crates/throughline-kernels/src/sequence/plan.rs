@@ -11,7 +11,7 @@ use throughline_simd::Isa;
 
 use crate::Element;
 
-use super::layer::LayerShape;
+use super::shape::LayerShape;
 use crate::gemm::panels::Width;
 use crate::threads::Threads;
 

@@ -2,7 +2,7 @@
 
 use crate::Element;
 
-use super::layer::LayerShape;
+use super::shape::LayerShape;
 use crate::buffer::Buffer;
 use crate::disjoint::Disjoint;
 

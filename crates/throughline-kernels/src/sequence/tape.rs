@@ -6,7 +6,7 @@ use core::ops::Range;
 use crate::Element;
 
 use super::batch::Ragged;
-use super::layer::LayerShape;
+use super::shape::LayerShape;
 use crate::buffer::Buffer;
 
 /// What forward keeps of one direction of a layer. Row n of every array belongs to packed row n of the batch.

@@ -8,7 +8,8 @@ use core::sync::atomic::Ordering;
 
 use crate::Element;
 
-use super::super::layer::{LayerShape, Scratch};
+use super::super::layer::Scratch;
+use super::super::shape::LayerShape;
 use super::{LayerGradients, Pass};
 use crate::buffer::Buffer;
 use crate::cells::Operand;

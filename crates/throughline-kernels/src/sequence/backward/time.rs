@@ -11,7 +11,8 @@ use throughline_simd::{Kernel, Lane};
 use crate::Element;
 
 use super::super::batch::{Direction, Previous};
-use super::super::layer::{LayerShape, PackedDirection, Scratch};
+use super::super::layer::{PackedDirection, Scratch};
+use super::super::shape::LayerShape;
 use super::super::step_input::{StepAt, StepBackward, StepInput};
 use super::super::tape::DirectionTape;
 use super::super::{GROUP, Share, load, store};

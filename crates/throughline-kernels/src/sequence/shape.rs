@@ -1,0 +1,40 @@
+//! The shape of a layer.
+
+use crate::cells::CellKind;
+
+/// The shape of one recurrent layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerShape {
+    /// The cell.
+    pub cell: CellKind,
+    /// I, columns of the input.
+    pub input: usize,
+    /// Columns that a step input adds after the input's; 0 without one.
+    pub extra: usize,
+    /// H
+    pub hidden: usize,
+    /// D, 1 or 2.
+    pub directions: usize,
+}
+
+impl LayerShape {
+    /// G·H, rows of `weight_ih` and `weight_hh`.
+    pub fn gate_rows(&self) -> usize {
+        self.cell.gates() * self.hidden
+    }
+    /// S·H, columns of a tape row.
+    pub fn slot_width(&self) -> usize {
+        self.cell.slots() * self.hidden
+    }
+    /// D·H, columns of the output.
+    pub fn output(&self) -> usize {
+        self.directions * self.hidden
+    }
+
+    /// # Panics
+    /// If a size is out of range.
+    pub(crate) fn check(&self) {
+        assert!(self.input > 0 && self.hidden > 0, "I and H are at least 1: {self:?}");
+        assert!((1..=2).contains(&self.directions), "a layer reads in 1 or 2 directions: {self:?}");
+    }
+}

@@ -8,7 +8,7 @@ pub mod train;
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use throughline::infer::Model;
 use throughline::train::RunFolder;
 
@@ -23,6 +23,14 @@ const MANY_UNKNOWN: f64 = 0.2;
 /// The run that a command names, and its model.
 fn open(argument: &RunArgument) -> Result<(RunFolder, Model)> {
     let folder = RunFolder::open(Path::new(RUNS), &argument.run)?;
+    if !folder.model().exists() && !folder.card().exists() {
+        bail!(
+            "{}: expected a trained model, found none: the run stopped before its first evaluation; \
+             go on with: throughline train --resume {}",
+            folder.model().display(),
+            folder.path().display()
+        );
+    }
     let model = Model::open(folder.path(), argument.threads.map(usize::from))?;
     Ok((folder, model))
 }

@@ -63,6 +63,7 @@ fn a_run_folder_has_everything() {
         "README.md",
         "config.json",
         "config.toml",
+        "data.json",
         "labels.json",
         "last.safetensors",
         "metrics.jsonl",
@@ -83,7 +84,8 @@ fn a_run_is_measured() {
     let said = folder.run(&["eval", "classify-1"]).succeeded();
     assert!(said.contains("accuracy") && said.contains("good") && said.contains("bad"), "{said}");
     let json = &json_lines(&folder.run(&["eval", "classify-1", "--json"]).succeeded())[0];
-    assert_eq!(json["data"], "test part");
+    assert_eq!(json["data"], "test split");
+    assert!(json["unknown_share"].is_f64(), "{json}");
     for key in ["loss", "accuracy", "macro_f1"] {
         assert!(json[key].is_f64(), "{key} in {json}");
     }
@@ -114,7 +116,7 @@ fn lines_are_classified() {
 }
 
 #[test]
-fn parts_of_their_own_and_columns_by_number() {
+fn splits_of_their_own_and_columns_by_number() {
     let table: String = examples().iter().map(|(label, text)| format!("{text}\t{label}\n")).collect();
     let folder = Folder::with(&[("train.tsv", &table), ("val.tsv", &table), ("test.tsv", &table)]);
     let own =

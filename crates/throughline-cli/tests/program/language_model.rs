@@ -14,6 +14,7 @@ fn a_run_folder_has_everything() {
         "README.md",
         "config.json",
         "config.toml",
+        "data.json",
         "last.safetensors",
         "metrics.jsonl",
         "model.safetensors",
@@ -25,7 +26,9 @@ fn a_run_folder_has_everything() {
         assert!(card.contains(part), "no {part:?} in\n{card}");
     }
     let config: Value = serde_json::from_str(&folder.text("runs/lm-1/config.json")).unwrap();
-    assert_eq!((&config["format_version"], &config["cell"], &config["hidden"]), (&1.into(), &"gru".into(), &16.into()));
+    let recurrent = &config["model"]["recurrent"];
+    assert_eq!((&config["format_version"], &config["task"]), (&2.into(), &"lm".into()));
+    assert_eq!((&recurrent["cell"], &recurrent["hidden"]), (&"gru_after".into(), &16.into()));
 }
 
 #[test]
@@ -54,7 +57,7 @@ fn metrics_have_the_promised_keys() {
 fn a_run_is_measured() {
     let folder = language_model();
     let said = folder.run(&["eval", "lm-1"]).succeeded();
-    assert!(said.starts_with("test part (297): loss ") && said.contains("perplexity"), "{said}");
+    assert!(said.starts_with("test split (297): loss ") && said.contains("perplexity"), "{said}");
     let own = &json_lines(&folder.run(&["eval", "runs/lm-1", "--json"]).succeeded())[0];
     let rows = folder.rows("runs/lm-1/metrics.jsonl");
     let test = rows.iter().find(|row| row["split"] == "test").unwrap();

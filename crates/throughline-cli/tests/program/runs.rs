@@ -77,11 +77,9 @@ fn a_recipe_decides_and_the_command_line_changes_it() {
 #[test]
 fn the_wrong_kind_of_run() {
     let (texts, classes) = (language_model(), classifier());
-    classes.run(&["generate", "classify-1", "--prompt", "Once"]).refused(&[
-        "runs/classify-1",
-        "expected a run of task \"lm\"",
-        "found \"classify\"",
-    ]);
+    classes
+        .run(&["generate", "classify-1", "--prompt", "Once"])
+        .refused(&["expected a model of task \"lm\"", "found one of task \"classify\""]);
     texts.write("texts.tsv", crate::trained::tsv());
     texts.run(&["eval", "lm-1", "--data", "missing"]).refused(&["missing"]);
     // What is a table to a classifier is a text to a language model.
@@ -104,7 +102,7 @@ fn a_run_that_is_not_there() {
 #[test]
 fn a_run_that_failed_at_once_leaves_no_folder() {
     let folder = Folder::with(&[("text.txt", "too short"), ("runs/lm-1/kept.txt", "not a run of this program")]);
-    folder.run(&["train", "text.txt"]).refused(&["text.txt", "training part", "expected at least", "found 8 units"]);
+    folder.run(&["train", "text.txt"]).refused(&["text.txt", "training split", "expected at least", "found 8 units"]);
     assert_eq!(folder.names("runs"), ["lm-1"]);
     assert_eq!(folder.text("runs/lm-1/kept.txt"), "not a run of this program");
 }

@@ -1,7 +1,7 @@
 //! Checkpoints: all that a stopped run needs to go on as if it had never stopped, in one file.
 //!
 //! The file is a safetensors file of named f32 tensors (parameters, optimiser moments, the state of streams). Its metadata holds, as
-//! JSON under one key, the format version and the [`Progress`]; so the numbers and the place in the data cannot part.
+//! JSON under one key, the format version and the [`Progress`]; so the numbers always belong to that place in the data.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -36,7 +36,7 @@ pub struct Progress {
     pub epoch: u64,
     /// Updates done of the epoch that runs.
     pub position: u64,
-    /// Units learnt from so far, over all epochs.
+    /// Units read in training so far, over all epochs.
     pub tokens: u64,
     /// Seconds of training so far, over all sessions.
     pub seconds: f64,
@@ -52,9 +52,9 @@ pub struct Progress {
     pub evaluated_at: Option<u64>,
     /// State of the learning rate schedule.
     pub plateau: Plateau,
-    /// Sums for the next row about the training part.
+    /// Sums for the next row about the training split.
     pub recent: Recent,
-    /// Updates that the run was to have when the checkpoint was written.
+    /// Updates after which the schedule was to end when the checkpoint was written.
     pub planned: u64,
     /// What identifies the data.
     pub data: DataRecord,
@@ -62,7 +62,7 @@ pub struct Progress {
     pub recipe_digest: String,
 }
 
-/// Sums over the updates since the last row about the training part in `metrics.jsonl`.
+/// Sums over the updates since the last row about the training split in `metrics.jsonl`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recent {
@@ -188,7 +188,7 @@ struct Envelope<'a> {
     progress: &'a Progress,
 }
 
-/// The part of the metadata that every version has.
+/// What the metadata of every version holds.
 #[derive(Deserialize)]
 struct Version {
     format_version: u32,

@@ -210,20 +210,21 @@ impl Learn for Text {
         paths: &[PathBuf],
     ) -> Result<Measured<Vec<u32>>> {
         let options = recipe.options::<Options>();
-        let (text, what, notes) = if paths.is_empty() {
+        let (text, what, skipped) = if paths.is_empty() {
             let texts = read::Texts::read(options)?;
-            (texts.splits.test, "test split".to_owned(), Vec::new())
+            (texts.splits.test, "test split".to_owned(), texts.skipped)
         } else {
             let mut skipped = Vec::new();
             let text = read::join(&options.data.reader()?, paths, &mut skipped)?;
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-            (text, names.join(", "), skipped_notes(&skipped).collect())
+            (text, names.join(", "), skipped)
         };
         let record = paths.is_empty().then(|| {
             let mut sum = Digest::default();
             digest(&text, &mut sum);
             SplitRecord { count: options.data.unit.count(&text), digest: sum.finish() }
         });
+        let notes = skipped_notes(&skipped).map(|note| format!("left out: {note}")).collect();
         Ok(Measured { data: encoder.encode(&text), what, notes, record })
     }
 }

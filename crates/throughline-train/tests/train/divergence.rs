@@ -42,8 +42,8 @@ fn the_error_names_the_step_and_the_gradient_norm() {
     assert!(!loss.is_finite() || !grad_norm.is_finite(), "{loss} {grad_norm}");
     assert_eq!(checkpoint.as_deref(), Some(run.opened().checkpoint().as_path()));
     let message = error.to_string();
-    for part in [format!("at update {step}"), format!("gradient norm {grad_norm}"), "learning_rate".into()] {
-        assert!(message.contains(&part), "{message}");
+    for said in [format!("at update {step}"), format!("gradient norm {grad_norm}"), "learning_rate".into()] {
+        assert!(message.contains(&said), "{message}");
     }
     assert_good_state(&run);
 }

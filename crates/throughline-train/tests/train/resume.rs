@@ -7,9 +7,9 @@ use throughline_data::Split;
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
 use throughline_train::recipe::{Checkpointing, InitialState, ScheduleKind};
-use throughline_train::{End, Error, Outcome, Recipe, Row, read_rows};
+use throughline_train::{End, Error, Event, Outcome, Recipe, Row, read_rows};
 
-/// With all that a checkpoint must carry: states, moments, masks, schedule; crosses epochs and stops inside one.
+/// With all that a checkpoint must hold: states, moments, masks, schedule; crosses epochs and stops inside one.
 fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     // Some characters occur once and are now and then read as unknown.
     let mut text = text(1, 600);
@@ -156,7 +156,7 @@ fn a_finished_run_is_left_as_it_is() {
     }
 }
 
-/// A run may go on for longer than it was first to; its test part then counts at the new end alone.
+/// A run may go on for longer than it was first to; its test split then counts at the new end alone.
 #[test]
 fn a_finished_run_goes_on_with_more_steps() {
     let folder = TestFolder::new();
@@ -207,4 +207,52 @@ fn another_recipe_and_other_data_are_refused() {
     refused(&recipe, "data");
     folder.file("text.txt", &original);
     run.resume(&recipe).unwrap();
+}
+
+/// A schedule that follows the length of the run jumps where that changes; it says so, and keeps its course when asked to.
+#[test]
+fn a_schedule_that_jumps_says_so() {
+    let folder = TestFolder::new();
+    let recipe = classifier(&folder, 1);
+    let rates = |run: &Run<'_>| -> Vec<f64> {
+        let rows = read_rows(&run.opened().metrics()).unwrap();
+        rows.into_iter().filter(|row| row.split == Split::Train).map(|row| row.lr).collect()
+    };
+    let change = |run: &Run<'_>, steps: u64, schedule_steps: u64| {
+        let mut recipe = recipe.clone();
+        (recipe.train.steps, recipe.schedule.steps) = (steps, schedule_steps);
+        let mut warnings = Vec::new();
+        let watch = &mut |event: Event<'_>| {
+            if let Event::Warning(warning) = event {
+                warnings.push(warning.to_owned());
+            }
+        };
+        run.resume_watched(&recipe, watch).unwrap();
+        warnings
+    };
+
+    let jumps = folder.run("jumps");
+    jumps.train(&recipe).unwrap();
+    let floor = rates(&jumps)[19];
+    let [warning] = &change(&jumps, 30, 0)[..] else { panic!("one warning") };
+    assert!(warning.contains(&format!("jumps from {floor:.3e} to ")), "{warning}");
+    assert!(warning.contains("ends after 30 updates instead of 20"), "{warning}");
+    assert!(warning.ends_with("--set schedule.steps=20"), "{warning}");
+    assert!(rates(&jumps)[20] > 2.0 * floor);
+
+    let keeps = folder.run("keeps");
+    keeps.train(&recipe).unwrap();
+    assert_eq!(change(&keeps, 30, 20), [""; 0]);
+    assert_eq!(rates(&keeps)[20..], [floor; 10], "the schedule goes on where it was");
+    assert_eq!(change(&keeps, 40, 20), [""; 0]);
+
+    // A length of its own may change too.
+    let [warning] = &change(&keeps, 50, 100)[..] else { panic!("one warning") };
+    assert!(warning.contains("ends after 100 updates instead of 20"), "{warning}");
+
+    // In the middle of a run that is made shorter.
+    let shorter = folder.run("shorter");
+    assert_interrupted(shorter.train_until(8, &recipe), 8);
+    let [warning] = &change(&shorter, 10, 0)[..] else { panic!("one warning") };
+    assert!(warning.contains("ends after 10 updates instead of 20"), "{warning}");
 }

@@ -251,7 +251,7 @@ fn windows_that_overlap_in_segments() {
     }
 }
 
-/// The window that is not given is the stride: plain carrying over.
+/// A window that is not given is the stride: each begins where the last one ended.
 #[test]
 fn windows_side_by_side() {
     for cell in [LSTM, GRU] {

@@ -190,7 +190,7 @@ impl Learn for Texts {
         };
         let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
         data.push(("format".to_owned(), self.data.splits.train.format.to_string()));
-        data.push(("vocabulary".to_owned(), format!("{} {}s", grouped(vocabulary.len()), vocabulary.unit().name())));
+        data.push(("vocabulary".to_owned(), format!("{} {}", grouped(vocabulary.len()), vocabulary.unit().plural())));
         data.push(("classes".to_owned(), grouped(self.encoder.labels.len())));
         let Labelled { duplicates, blank, skipped, .. } = &self.data;
         if *duplicates > 0 {

@@ -70,8 +70,7 @@ impl Learn for Text {
         let read::Texts { splits: texts, skipped } = read::Texts::read(&options)?;
         let Options { data, model, output, windows, .. } = &options;
         let vocabulary = Vocabulary::build(data.unit, [texts.train.as_str()], data.vocabulary())?;
-        let counted = format!("{}s", data.unit.name());
-        let record = DataRecord::of(&counted, texts.clone(), |text, into| {
+        let record = DataRecord::of(data.unit.plural(), texts.clone(), |text, into| {
             digest(text, into);
             data.unit.count(text)
         });
@@ -198,7 +197,7 @@ impl Learn for Text {
         let of_split =
             |split: Split| (format!("{} split", split.name()), text_counts(vocabulary.unit(), self.splits.of(split)));
         let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
-        data.push(("vocabulary".to_owned(), format!("{} {}s", grouped(vocabulary.len()), vocabulary.unit().name())));
+        data.push(("vocabulary".to_owned(), format!("{} {}", grouped(vocabulary.len()), vocabulary.unit().plural())));
         data.extend(skipped_notes(&self.skipped).map(|note| ("left out".to_owned(), note)));
         Description { data, ..self.options.model.describe(&self.options.data, false) }
     }

@@ -1,5 +1,5 @@
 //! What the tests share: a folder of their own, texts, recipes, and what a run leaves behind.
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(dead_code, reason = "no test file uses all of it")]
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

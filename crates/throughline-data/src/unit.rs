@@ -33,6 +33,15 @@ impl Unit {
         }
     }
 
+    /// `characters`, `bytes` or `words`, for people.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Char => "characters",
+            Self::Byte => "bytes",
+            Self::Word => "words",
+        }
+    }
+
     /// How many of this unit `text` has.
     pub fn count(self, text: &str) -> usize {
         match self {

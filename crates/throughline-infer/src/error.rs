@@ -23,7 +23,7 @@ pub enum Error {
     Model {
         /// The file.
         file: String,
-        /// The key or part.
+        /// The key, or where in the file.
         what: String,
         /// What would be right.
         expected: String,

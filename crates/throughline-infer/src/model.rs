@@ -70,19 +70,30 @@ pub fn kind_json<T: Serve>(config: &T::Config) -> String {
 
 /// Reads the text of a `config.json` of task `T`; `place` says in errors where it came from.
 pub(crate) fn read_config<T: Serve>(text: &str, place: &str) -> Result<T::Config> {
-    let file: ConfigFile<T::Config> = serde_json::from_str(text).map_err(|error| not_a_config(place, &error))?;
+    let file: ConfigFile<T::Config> = serde_json::from_str(text).map_err(|error| not_a_config(text, place, &error))?;
     T::check(&file.model).map_err(|wrong| Error::model(place, wrong.key, wrong.expected, wrong.found))?;
     Ok(file.model)
 }
 
-fn not_a_config(place: &str, error: &serde_json::Error) -> Error {
-    let what = format!("line {}, column {}", error.line(), error.column());
-    Error::model(place, &what, format_args!("a model description of format_version {FORMAT_VERSION}"), error)
+fn not_a_config(text: &str, place: &str, error: &serde_json::Error) -> Error {
+    let near = key_before(text, error).map_or_else(String::new, |key| format!(", near \"{key}\""));
+    let what = format!("line {}{near}", error.line());
+    let message = error.to_string();
+    let message = message.rsplit_once(" at line ").map_or(&message[..], |(message, _)| message);
+    Error::model(place, &what, format_args!("a model description of format_version {FORMAT_VERSION}"), message)
+}
+
+/// The last key before the place of an error, which serde names only where the key itself is wrong.
+fn key_before<'a>(text: &'a str, error: &serde_json::Error) -> Option<&'a str> {
+    let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
+    let before = text.get(..lines.map(str::len).sum::<usize>() + error.column())?;
+    let (key, _) = before.rsplit_once("\":")?;
+    Some(key.rsplit_once('"')?.1)
 }
 
 /// The name of the task in the text of a `config.json`.
 fn read_task(text: &str, place: &str) -> Result<String> {
-    let wrong = |error: serde_json::Error| not_a_config(place, &error);
+    let wrong = |error: serde_json::Error| not_a_config(text, place, &error);
     let Version { format_version } = serde_json::from_str(text).map_err(wrong)?;
     if format_version != FORMAT_VERSION {
         let found = format_args!("{format_version}, which this version of Throughline does not read");
@@ -136,7 +147,7 @@ impl<T: Serve> Served<T> {
         Self::new(config, encoder, network, &parameters, threads)
     }
 
-    /// A model from its parts, with `parameters` in the layout of `network`.
+    /// A model from what makes it, with `parameters` in the layout of `network`.
     ///
     /// # Errors
     /// If the system does not start as many threads.

@@ -31,7 +31,7 @@ pub enum Error {
         path: PathBuf,
         /// Line of the file, from 1, where there is one.
         line: Option<usize>,
-        /// The part of it that is wrong.
+        /// What in it is wrong.
         what: String,
         /// What should be there, and where it helps what to do.
         expected: String,

@@ -7,8 +7,8 @@ use crate::recipe::{Schedule, ScheduleKind};
 impl Schedule {
     /// The factor on the peak learning rate at `update` (from 0) of `total`.
     ///
-    /// With `w = warmup`, `s = update - w` updates since the warm-up and `S = n - w - 1` the last such `s`, where `n` is
-    /// `steps`, or `total` if that is 0:
+    /// With `w = warmup`, `s = update - w` updates since the warm-up and `S = n - w - 1` the last such `s`, where `n` is the
+    /// [`length`](Self::length):
     ///
     /// ```text
     /// warm-up    (update + 1) / (w + 1)                                          while update < w
@@ -28,8 +28,7 @@ impl Schedule {
             ScheduleKind::Constant => 1.0,
             ScheduleKind::Step => self.after_steps(since / self.step_every),
             ScheduleKind::Cosine => {
-                let length = if self.steps > 0 { self.steps } else { total };
-                let last = length.saturating_sub(self.warmup).saturating_sub(1).max(1);
+                let last = self.length(total).saturating_sub(self.warmup).saturating_sub(1).max(1);
                 let progress = (since as f64 / last as f64).min(1.0);
                 self.floor + (1.0 - self.floor) * (1.0 + libm::cos(std::f64::consts::PI * progress)) / 2.0
             }
@@ -37,12 +36,17 @@ impl Schedule {
         }
     }
 
+    /// Updates after which it ends in a run of `total`.
+    pub fn length(&self, total: u64) -> u64 {
+        if self.steps > 0 { self.steps } else { total }
+    }
+
     fn after_steps(&self, steps: u64) -> f64 {
         libm::pow(self.gamma, steps as f64).max(self.floor)
     }
 }
 
-/// What the `plateau` schedule remembers of the validation losses; part of a checkpoint.
+/// What the `plateau` schedule remembers of the validation losses; it is kept in the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plateau {

@@ -16,6 +16,7 @@ use throughline_nn::network::{Network, PackedNetwork, Weights, Workspace};
 use throughline_nn::weights;
 
 use crate::learn::{Description, Learn, Learned, Place, state_tensors};
+use crate::recipe::Schedule;
 use crate::run::card::{Card, Score};
 use crate::run::checkpoint::{self, Progress, Reached, Recent};
 use crate::run::folder::{RunLock, StagedRun, taken};
@@ -163,7 +164,7 @@ pub(crate) fn resume<L: Learn>(
     if let Some(warning) = trainer.jump_of_the_rate() {
         watch(Event::Warning(&warning));
     }
-    trainer.progress.planned = trainer.steps;
+    trainer.progress.planned = trainer.recipe.schedule.length(trainer.steps);
     let baselines = trainer.data.baselines()?;
     watch(Event::Begin);
     // What was changed to go on, such as the number of epochs, holds from now on.
@@ -201,7 +202,8 @@ impl<L: Learn> Trainer<L> {
             0 => recipe.train.epochs.saturating_mul(data.updates_per_epoch()),
             steps => steps,
         };
-        let progress = Progress::start(steps, data.record(), recipe.identity()?);
+        let planned = recipe.schedule.length(steps);
+        let progress = Progress::start(planned, data.record(), recipe.identity()?);
         let mut workspace = Workspace::default();
         network.set(&mut workspace, TapeSetting::Checkpointing(recipe.train.checkpoint_every));
         Ok(Self {
@@ -246,16 +248,19 @@ impl<L: Learn> Trainer<L> {
         Err(taken(&self.recipe.runs_dir, &self.recipe.name))
     }
 
-    /// What the learning rate does where the run is resumed with another number of updates, if it jumps there.
+    /// What the learning rate does where the run is resumed with a schedule of another length, if it jumps there.
     fn jump_of_the_rate(&self) -> Option<String> {
         let Progress { step, planned, plateau, .. } = &self.progress;
-        let rate = |total| self.recipe.schedule.factor(*step, total, plateau) * self.recipe.optimiser.learning_rate;
-        let (then, now) = (rate(*planned), rate(self.steps));
-        (*planned != self.steps && then != now).then(|| {
+        let length = self.recipe.schedule.length(self.steps);
+        let rate = |steps| {
+            let schedule = Schedule { steps, ..self.recipe.schedule.clone() };
+            schedule.factor(*step, steps, plateau) * self.recipe.optimiser.learning_rate
+        };
+        let (then, now) = (rate(*planned), rate(length));
+        (then != now).then(|| {
             format!(
-                "the learning rate goes from {then:.3e} to {now:.3e} here, as the schedule now ends after {} updates and \
-                 not after {planned}; to keep its course, resume with --set schedule.steps={planned}",
-                self.steps
+                "the learning rate jumps from {then:.3e} to {now:.3e} here, as the schedule now ends after {length} updates \
+                 instead of {planned}; to keep its course, resume with --set schedule.steps={planned}"
             )
         })
     }
@@ -328,7 +333,7 @@ impl<L: Learn> Trainer<L> {
         let (train, progress) = (&self.recipe.train, &self.progress);
         if progress.step >= self.steps {
             Some(End::Updates)
-        } else if train.max_seconds > 0 && progress.seconds >= train.max_seconds as f64 {
+        } else if train.max_seconds > 0 && progress.step > 0 && progress.seconds >= train.max_seconds as f64 {
             Some(End::Time)
         } else if train.patience > 0 && progress.evaluations_since_best >= train.patience {
             Some(End::Patience)
@@ -404,7 +409,7 @@ impl<L: Learn> Trainer<L> {
     }
 
     /// Measures the validation split, and keeps the model if it is the best so far. An evaluation that is not `due`, because
-    /// time ran out, has no part in what decides the course of the run: the schedule and the patience.
+    /// time ran out, is not shown to the schedule and does not count against the patience.
     fn evaluate(
         &mut self,
         due: bool,

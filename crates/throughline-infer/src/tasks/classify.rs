@@ -290,17 +290,11 @@ impl Serve for Classify {
                 answers[index] = Some(Classification { text, label, probability, classes, unknown_share });
             }
         }
+        let units = encoder.text.vocabulary.unit().plural();
         let too_long = |tokens: &Vec<u32>| Error::Input {
-            expected: format!(
-                "a text of at most {longest} {}s, which is what fits the memory for one text",
-                unit(encoder)
-            ),
+            expected: format!("a text of at most {longest} {units}, which is what fits the memory for one text"),
             found: format!("{}", tokens.len()),
         };
         answers.into_iter().zip(&tokens).map(|(answer, tokens)| answer.ok_or_else(|| too_long(tokens))).collect()
     }
-}
-
-fn unit(encoder: &Encoder) -> &'static str {
-    encoder.text.vocabulary.unit().name()
 }

@@ -246,7 +246,7 @@ pub struct Continuation<'a> {
     pub sampling: Sampling,
 }
 
-/// Reads the prompt, then writes, handing each piece of text to `write` as soon as it is whole. The unknown unit is never
+/// Reads the prompt, then writes, handing text to `write` as soon as its characters are whole. The unknown unit is never
 /// written. The prompt itself is not handed over; what is goes on where it ends.
 ///
 /// # Errors
@@ -259,7 +259,8 @@ pub fn generate<E>(
     write: &mut dyn FnMut(&str) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
     let Continuation { prompt, length, sampling } = continuation;
-    let mut tokens = encoder.encode(if prompt.is_empty() { "\n" } else { prompt });
+    let prompt = encoder.rules.clean(prompt);
+    let mut tokens = encoder.encode(if prompt.is_empty() { "\n" } else { &prompt });
     if tokens.is_empty() {
         tokens.push(UNKNOWN);
     }
@@ -271,14 +272,14 @@ pub fn generate<E>(
         network.read(*weights, Input { rows: &rows, x: before, start: Some(&state) }, workspace);
         network.end(&rows, workspace, &mut state);
     }
-    let mut decoder = encoder.vocabulary.decoder_after(prompt);
+    let mut decoder = encoder.vocabulary.decoder_after(&prompt);
     let mut token = *last;
     for _ in 0..length {
         let logits = network.step(*weights, &[token], &mut state, workspace).expect("a language model reads forward");
         token = sample(logits, &sampling, random.uniform(), Some(UNKNOWN as usize)) as u32;
-        let piece = decoder.push(token);
-        if !piece.is_empty() {
-            write(&piece)?;
+        let text = decoder.push(token);
+        if !text.is_empty() {
+            write(&text)?;
         }
     }
     let rest = decoder.finish();
@@ -286,7 +287,7 @@ pub fn generate<E>(
 }
 
 impl Served<LanguageModel> {
-    /// Continues a text, handing each piece to `write` as soon as it is whole. The same seed writes the same text.
+    /// Continues a text, handing what is written to `write` as soon as its characters are whole. The same seed writes the same text.
     ///
     /// # Errors
     /// What `write` returns; the generation ends there.

@@ -13,7 +13,7 @@ use crate::Result;
 /// Settings that were read, or what is wrong with them.
 pub type Read<T> = std::result::Result<T, toml::de::Error>;
 
-/// The tables of a recipe that the options of a task take part in; `options!` writes it.
+/// The tables of a recipe that hold the options of a task; `options!` implements it.
 pub trait Tables: Clone + Debug + Default + PartialEq + Send + Sync + 'static {
     /// Each table's name, with the keys in it; a name may occur more than once.
     fn tables() -> Vec<(&'static str, &'static [Key])>;

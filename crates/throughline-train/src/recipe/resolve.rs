@@ -111,16 +111,22 @@ fn read_set(set: &str) -> Result<Assignment> {
     };
     let (key, text) = (key.trim(), value.trim());
     let value = match text.parse() {
-        Ok(value) if !takes_string(key) || matches!(value, Value::String(_)) => value,
+        Ok(value) if matches!(value, Value::String(_)) || !is_bare_string(key, &value) => value,
         _ => Value::String(text.to_owned()),
     };
     Ok(Assignment { key: key.to_owned(), value, origin: Origin::Set })
 }
 
-/// Whether `key` takes any string; if so, then in every task that has it. The default "auto" may stand for a number.
-fn takes_string(key: &str) -> bool {
-    let any_string = |value: &Value| value.as_str().is_some_and(|default| default != "auto");
-    TASKS.iter().any(|task| value_at(&defaults(*task), key).is_some_and(any_string))
+/// Whether a value that reads as another type is meant as a string: `key` takes strings, and no such value.
+fn is_bare_string(key: &str, value: &Value) -> bool {
+    TASKS.iter().any(|task| {
+        let mut table = defaults(*task);
+        match value_at_mut(&mut table, key) {
+            Some(place @ Value::String(_)) => *place = value.clone(),
+            _ => return false,
+        }
+        Recipe::read(*task, &table).is_err()
+    })
 }
 
 /// Every key of a recipe for `task` with its default.
@@ -336,6 +342,20 @@ momentum = 0.9
     }
 
     #[test]
+    fn a_set_number_is_one_where_the_key_takes_numbers_beside_strings() {
+        let value = |set: &str| {
+            let recipe = resolve(RECIPE, &[&format!("data.unknown={set}")]).unwrap();
+            recipe.options::<classify::Options>().data.unknown
+        };
+        for (set, expected) in
+            [("0.5", Some(0.5)), ("0", Some(0.0)), ("auto", None), ("\"auto\"", None), (" 0.25 ", Some(0.25))]
+        {
+            assert_eq!(value(set), expected, "{set}");
+        }
+        assert_eq!(error(RECIPE, &["data.unknown=often"]).1.found, "\"often\"");
+    }
+
+    #[test]
     fn the_resolved_recipe_reads_again_identically() {
         let lm = [
             "task=lm",
@@ -449,7 +469,13 @@ momentum = 0.9
             ("task = 'lm'\ndata.unit = 'line'", 2, "data.unit", "one of `char`, `byte`, `word`", "\"line\""),
             ("task = 'poem'", 1, "task", "\"lm\" or \"classify\"", "\"poem\""),
             ("task = 'lm'\ndata.normalise = 'nfd'", 2, "data.normalise", "`nfc` or `none`", "\"nfd\""),
-            ("task = 'lm'\nmodel.cell = 'tree'", 2, "model.cell", "one of `lstm`, `gru`, `gru-before`", "\"tree\""),
+            (
+                "task = 'lm'\nmodel.cell = 'tree'",
+                2,
+                "model.cell",
+                "one of `rnn`, `rnn-relu`, `lstm`, `gru`",
+                "\"tree\"",
+            ),
             ("task = 'classify'\nmodel.pooling = 'sum'", 2, "model.pooling", "one of `last-states`, `last`", "\"sum\""),
             ("task = 'lm'\nseed = 99999999999999999999", 2, "seed", "fit 64 bits", "99999999999999999999"),
         ] {

@@ -212,7 +212,7 @@ mod tests {
             assert_eq!(error.key, key);
             assert!(error.expected.contains("only with"), "{}", error.expected);
         }
-        resolve("classify", "data.unit=byte data.unknown=0.2 optimiser.kind=sgd optimiser.momentum=0.9").unwrap();
+        resolve("classify", "data.unit=byte data.unknown=auto optimiser.kind=sgd optimiser.momentum=0.9").unwrap();
     }
 
     /// A misspelt key in a rule would silently have no effect.

@@ -85,15 +85,15 @@ impl Card<'_> {
 
     fn data_section(&self) -> String {
         let files = self.description.files.iter().map(|path| code(&path.display().to_string()));
-        let mut facts = vec![("files".to_owned(), files.collect::<Vec<_>>().join(", "))];
+        let mut rows = vec![("files".to_owned(), files.collect::<Vec<_>>().join(", "))];
         let warnings = self.description.warnings.iter().map(|warning| ("warning".to_owned(), plain(warning)));
-        facts.extend(self.description.data.iter().map(|(what, value)| (what.clone(), plain(value))).chain(warnings));
-        section("Data", &facts)
+        rows.extend(self.description.data.iter().map(|(what, value)| (what.clone(), plain(value))).chain(warnings));
+        section("Data", &rows)
     }
 
     fn model_section(&self) -> String {
         let Recipe { train, optimiser, seed, .. } = self.recipe;
-        let mut facts = self.description.sizes.clone();
+        let mut rows = self.description.sizes.clone();
         let more = [
             ("parameters", grouped(self.parameters)),
             (
@@ -105,8 +105,8 @@ impl Card<'_> {
             ("training time", format!("{:.0} s", self.seconds)),
             ("seed", seed.to_string()),
         ];
-        facts.extend(more.into_iter().map(|(what, value)| (what.to_owned(), value)));
-        section("Model and training", &facts) + "\nThe whole recipe is in `config.toml`.\n"
+        rows.extend(more.into_iter().map(|(what, value)| (what.to_owned(), value)));
+        section("Model and training", &rows) + "\nThe whole recipe is in `config.toml`.\n"
     }
 
     fn results_section(&self) -> String {
@@ -160,9 +160,9 @@ impl Card<'_> {
 /// Writing to a `String` does not fail.
 const WRITING: &str = "a string takes all that is written";
 
-fn section(title: &str, facts: &[(String, String)]) -> String {
+fn section(title: &str, rows: &[(String, String)]) -> String {
     let mut text = format!("## {title}\n\n| | |\n|---|---|\n");
-    for (what, value) in facts {
+    for (what, value) in rows {
         writeln!(text, "| {} | {value} |", plain(what)).expect(WRITING);
     }
     text

@@ -1,7 +1,7 @@
 //! Checkpoints: all that a stopped run needs to go on as if it had never stopped, in one file.
 //!
 //! The file is a safetensors file of named f32 tensors (parameters, optimiser moments, the state of streams). Its metadata holds, as
-//! JSON under one key, the format version and the [`Progress`]; so the numbers and the place in the data cannot part.
+//! JSON under one key, the format version and the [`Progress`]; so the numbers always belong to that place in the data.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -36,7 +36,7 @@ pub struct Progress {
     pub epoch: u64,
     /// Updates done of the epoch that runs.
     pub position: u64,
-    /// Units learnt from so far, over all epochs.
+    /// Units read in training so far, over all epochs.
     pub tokens: u64,
     /// Seconds of training so far, over all sessions.
     pub seconds: f64,
@@ -52,9 +52,9 @@ pub struct Progress {
     pub evaluated_at: Option<u64>,
     /// State of the learning rate schedule.
     pub plateau: Plateau,
-    /// Sums for the next row about the training part.
+    /// Sums for the next row about the training split.
     pub recent: Recent,
-    /// Updates that the run was to have when the checkpoint was written.
+    /// Updates after which the schedule was to end when the checkpoint was written.
     pub planned: u64,
     /// What identifies the data.
     pub data: DataRecord,
@@ -62,7 +62,7 @@ pub struct Progress {
     pub recipe_digest: String,
 }
 
-/// Sums over the updates since the last row about the training part in `metrics.jsonl`.
+/// Sums over the updates since the last row about the training split in `metrics.jsonl`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recent {
@@ -188,7 +188,7 @@ struct Envelope<'a> {
     progress: &'a Progress,
 }
 
-/// The part of the metadata that every version has.
+/// What the metadata of every version holds.
 #[derive(Deserialize)]
 struct Version {
     format_version: u32,
@@ -326,8 +326,18 @@ fn read_tensor(path: &Path, file: &SafeTensors<'_>, name: &str, shape: &[usize])
 mod tests {
     use std::fs;
 
+    use throughline_data::Splits;
+
     use super::*;
     use crate::testing::TestFolder;
+
+    fn data(text: &str) -> DataRecord {
+        let splits = Splits { train: text, validation: "v", test: "t" };
+        DataRecord::of("characters", splits, |text, digest| {
+            digest.bytes(text.as_bytes());
+            text.len()
+        })
+    }
 
     fn progress() -> Progress {
         Progress {
@@ -338,11 +348,13 @@ mod tests {
             seconds: 12.3,
             evaluations: 3,
             evaluations_since_best: 1,
-            best_score: Some(0.1 + 0.2),
+            untrained: Some(Reached { step: 0, score: 0.5, loss: 0.7 }),
+            best: Some(Reached { step: 90, score: 0.1 + 0.2, loss: 1.0 / 3.0 }),
             evaluated_at: None,
             plateau: Plateau::default(),
             recent: Recent::default(),
-            data_digest: "d".to_owned(),
+            planned: 200,
+            data: data("d"),
             recipe_digest: "r".to_owned(),
         }
     }
@@ -445,16 +457,40 @@ mod tests {
             load(&path, &[]).unwrap_err().to_string()
         };
         assert!(write(&[("format", "pt")]).contains(METADATA_KEY));
-        assert!(write(&[(METADATA_KEY, r#"{"format_version":2,"new":1}"#)]).contains("version 2"));
-        assert!(write(&[(METADATA_KEY, r#"{"format_version":1}"#)]).contains("progress"));
+        assert!(write(&[(METADATA_KEY, r#"{"format_version":3,"new":1}"#)]).contains("version 3"));
+        assert!(write(&[(METADATA_KEY, r#"{"format_version":1}"#)]).contains("version 1"));
+        assert!(write(&[(METADATA_KEY, r#"{"format_version":2}"#)]).contains("progress"));
         assert!(write(&[(METADATA_KEY, &"[".repeat(100_000))]).contains("metadata"));
     }
 
     #[test]
     fn changed_data_and_a_changed_recipe_are_named() {
-        let check = |data, recipe| progress().check_digests(Path::new("last"), data, recipe).map_err(|e| e.to_string());
+        let check =
+            |text, recipe| progress().check_origin(Path::new("last"), &data(text), recipe).map_err(|e| e.to_string());
         assert_eq!(check("d", "r"), Ok(()));
-        assert!(check("x", "r").unwrap_err().contains("data"));
-        assert!(check("d", "x").unwrap_err().contains("recipe"));
+        assert!(check("x", "r").unwrap_err().contains("the training split has other characters, 1 as before"));
+        assert!(check("dd", "r").unwrap_err().contains("the training split has 2 characters and had 1"));
+        assert!(check("d", "x").unwrap_err().contains("last: recipe: expected"));
+    }
+
+    /// Scores come first, the loss decides between equal ones, and what no update has made is never the best.
+    #[test]
+    fn the_best_is_the_first_with_the_lowest_score_and_loss() {
+        let mut progress = Progress::start(100, data("d"), "r".to_owned());
+        let mut observe = |step, score, loss| {
+            let best = progress.observe(Reached { step, score, loss });
+            (best, progress.evaluations_since_best, progress.beat_the_start())
+        };
+        assert_eq!(observe(0, 0.3, 0.5), (false, 0, false), "the untrained model is not kept, however good it is");
+        assert_eq!(observe(10, 0.5, 0.9), (true, 0, false), "the first trained one is, however bad it is");
+        assert_eq!(observe(20, 0.5, 0.9), (false, 1, false), "the earlier of two equal ones stays");
+        assert_eq!(observe(30, 0.5, 1.0), (false, 2, false));
+        assert_eq!(observe(40, 0.5, 0.8), (true, 0, false), "of equal scores the lower loss is better");
+        assert_eq!(observe(50, 0.6, 0.1), (false, 1, false), "no loss makes up for a score");
+        assert_eq!(observe(60, 0.3, 0.5), (true, 0, false), "no better than the start");
+        assert_eq!(observe(70, 0.3, 0.4), (true, 0, true));
+        assert_eq!(observe(80, 0.3, f64::NAN), (false, 1, true));
+        assert_eq!(progress.best, Some(Reached { step: 70, score: 0.3, loss: 0.4 }));
+        assert_eq!((progress.untrained.map(|start| start.step), progress.evaluations), (Some(0), 9));
     }
 }

@@ -31,11 +31,16 @@ impl StagedRun {
     /// [`Error::Io`] where the folder cannot be made.
     pub fn begin(runs_dir: &Path) -> Result<Self> {
         fs::create_dir_all(runs_dir).map_err(Error::io(runs_dir, "create"))?;
-        let path = runs_dir.join(format!(".new-run-{}.partial", std::process::id()));
-        // What a process of the same number left when it was killed.
-        fs::remove_dir_all(&path).or_else(ignore_missing).map_err(Error::io(&path, "remove"))?;
-        fs::create_dir(&path).map_err(Error::io(&path, "create"))?;
-        Ok(Self { runs_dir: runs_dir.to_path_buf(), folder: RunFolder { path } })
+        // A name may be taken by another thread, or by a process that was killed.
+        for number in 1_u64.. {
+            let path = runs_dir.join(format!(".new-run-{}-{number}.partial", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { runs_dir: runs_dir.to_path_buf(), folder: RunFolder { path } }),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io(&path, "create")(error)),
+            }
+        }
+        unreachable!("there are more numbers than folders")
     }
 
     /// Where to write its files.
@@ -67,10 +72,6 @@ impl Drop for StagedRun {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.folder.path).ok();
     }
-}
-
-fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 fn check_name(runs_dir: &Path, name: &str) -> Result<()> {

@@ -1,9 +1,9 @@
 //! Checkpointing in time makes no difference to what a run learns, beyond rounding.
 
-use crate::common::{TestFolder, checkpoint, checkpoint_parameters, classify, lm, recipe, table, text, train_all};
+use crate::common::{TestFolder, classifier, classify, language_model, lm, table, text};
 use throughline_testkit::assert_close;
+use throughline_train::Recipe;
 use throughline_train::recipe::Checkpointing;
-use throughline_train::{Recipe, Task};
 
 /// Of the parameters after a dozen updates.
 const TOLERANCE: f64 = 2e-5;
@@ -14,8 +14,8 @@ fn check(make: fn(&TestFolder) -> Recipe) {
         let mut recipe = make(&folder);
         recipe.train.checkpoint_every = checkpointing;
         let run = folder.run(name);
-        train_all(&recipe, &run).unwrap();
-        (checkpoint_parameters(&run), checkpoint(&run))
+        run.train(&recipe).unwrap();
+        (run.parameters(), run.checkpoint())
     };
     let (want, _) = learn("whole", Checkpointing::Off);
     for (name, checkpointing) in [("three", Checkpointing::every(3)), ("auto", Checkpointing::Auto)] {
@@ -28,12 +28,11 @@ fn check(make: fn(&TestFolder) -> Recipe) {
 #[test]
 fn language_models() {
     check(|folder| {
-        let mut recipe = recipe(Task::Lm, &[&folder.file("text.txt", &text(1, 600))]);
+        let mut recipe = language_model(&folder.file("text.txt", &text(1, 600)));
         lm(&mut recipe).data.split = [0.5, 0.5, 0.0];
         let model = &mut lm(&mut recipe).model;
         (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
         (lm(&mut recipe).windows.window, recipe.train.steps) = (11, 15);
-        lm(&mut recipe).sample.every_evaluation = false;
         recipe
     });
 }
@@ -41,7 +40,7 @@ fn language_models() {
 #[test]
 fn classifiers() {
     check(|folder| {
-        let mut recipe = recipe(Task::Classify, &[&folder.file("examples.csv", &table(2, 60))]);
+        let mut recipe = classifier(&folder.file("examples.csv", &table(2, 60)));
         classify(&mut recipe).data.split = [0.8, 0.2, 0.0];
         classify(&mut recipe).reading.bidirectional = false;
         let model = &mut classify(&mut recipe).model;

@@ -2,6 +2,9 @@
 
 mod checkpointing;
 mod common;
+mod data;
 mod divergence;
+mod folder;
 mod resume;
+mod selection;
 mod truncated_bptt;

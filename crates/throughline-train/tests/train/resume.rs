@@ -2,16 +2,22 @@
 
 use std::fs;
 
-use crate::common::{TestFolder, checkpoint, classify, lm, recipe, resume_all, stop_after, table, text, train_all};
+use crate::common::{Run, TestFolder, classify, lm, table, text};
+use throughline_data::Split;
 use throughline_kernels::cells::CellKind;
-use throughline_train::metrics::read_rows;
+use throughline_nn::layers::Pooling;
 use throughline_train::recipe::{Checkpointing, InitialState, ScheduleKind};
-use throughline_train::{Error, Part, Recipe, RunFolder, Task, resume, train};
+use throughline_train::{End, Error, Event, Outcome, Recipe, Row, read_rows};
 
-/// With all that a checkpoint must carry: states, moments, masks, schedule; crosses epochs and stops inside one.
+/// With all that a checkpoint must hold: states, moments, masks, schedule; crosses epochs and stops inside one.
 fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
-    let path = folder.file("text.txt", &text(1, 600));
-    let mut recipe = recipe(Task::Lm, &[&path]);
+    // Some characters occur once and are now and then read as unknown.
+    let mut text = text(1, 600);
+    for (place, rare) in [(20, "v"), (90, "w"), (91, "x"), (160, "y"), (230, "z")] {
+        text.replace_range(place..=place, rare);
+    }
+    let mut recipe = crate::common::language_model(&folder.file("text.txt", &text));
+    lm(&mut recipe).data.unknown = Some(0.5);
     recipe.threads = threads;
     lm(&mut recipe).data.split = [0.5, 0.3, 0.2];
     lm(&mut recipe).model.initial_state = InitialState::Learned;
@@ -21,13 +27,14 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     (lm(&mut recipe).windows.window, recipe.train.steps) = (10, 30);
     recipe.train.checkpoint_every = Checkpointing::every(4);
     (recipe.schedule.kind, recipe.schedule.warmup, recipe.schedule.patience) = (ScheduleKind::Plateau, 3, 1);
-    lm(&mut recipe).sample.length = 5;
+    (lm(&mut recipe).sample.every_evaluation, lm(&mut recipe).sample.length) = (true, 5);
     recipe
 }
 
 fn classifier(folder: &TestFolder, threads: usize) -> Recipe {
-    let path = folder.file("examples.csv", &table(2, 60));
-    let mut recipe = recipe(Task::Classify, &[&path]);
+    let mut recipe = crate::common::classifier(&folder.file("examples.csv", &table(2, 60)));
+    classify(&mut recipe).data.unknown = Some(0.5);
+    classify(&mut recipe).reading.pooling = Pooling::Attention;
     recipe.threads = threads;
     classify(&mut recipe).data.split = [0.6, 0.2, 0.2];
     classify(&mut recipe).model.cell = CellKind::GruBefore;
@@ -40,9 +47,9 @@ fn classifier(folder: &TestFolder, threads: usize) -> Recipe {
 }
 
 /// What of the metrics does not depend on the clock.
-fn measured(run: &RunFolder) -> Vec<String> {
-    let rows = read_rows(&run.metrics()).expect("metrics");
-    let line = |row: &throughline_train::Row| {
+fn measured(run: &Run<'_>) -> Vec<String> {
+    let rows = read_rows(&run.opened().metrics()).expect("metrics");
+    let line = |row: &Row| {
         let split = row.split;
         format!("{} {} {split:?} {} {} {} {:?}", row.step, row.epoch, row.loss, row.lr, row.grad_norm, row.metrics)
     };
@@ -50,10 +57,10 @@ fn measured(run: &RunFolder) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_same_run(a: &RunFolder, b: &RunFolder) {
-    let bytes = |run: &RunFolder| fs::read(run.model()).expect("a model");
+fn assert_same_run(a: &Run<'_>, b: &Run<'_>) {
+    let bytes = |run: &Run<'_>| fs::read(run.opened().model()).expect("a model");
     assert!(bytes(a) == bytes(b), "model.safetensors differs");
-    let (a_tensors, b_tensors) = (checkpoint(a), checkpoint(b));
+    let (a_tensors, b_tensors) = (a.checkpoint(), b.checkpoint());
     assert!(a_tensors.keys().eq(b_tensors.keys()));
     for (name, tensor) in &a_tensors {
         assert!(*tensor == b_tensors[name], "{name} differs in the checkpoints");
@@ -62,32 +69,32 @@ fn assert_same_run(a: &RunFolder, b: &RunFolder) {
 }
 
 #[track_caller]
-fn assert_interrupted(outcome: throughline_train::Result<throughline_train::Outcome>, at: u64) {
+fn assert_interrupted(outcome: throughline_train::Result<Outcome>, at: u64) {
     assert!(matches!(&outcome, Err(Error::Interrupted { step, .. }) if *step == at), "{outcome:?}");
 }
 
 fn check_interruptions(make: fn(&TestFolder, usize) -> Recipe, updates_per_epoch: u64, stops: &[u64]) {
     let folder = TestFolder::new();
     let whole = folder.run("whole");
-    let outcome = train_all(&make(&folder, 1), &whole).unwrap();
+    let outcome = whole.train(&make(&folder, 1)).unwrap();
     assert_eq!(outcome.step, make(&folder, 1).train.steps);
-    let rows = read_rows(&whole.metrics()).unwrap();
+    let rows = read_rows(&whole.opened().metrics()).unwrap();
     assert!(rows.len() as u64 > outcome.step, "every update has its row");
     assert!(rows.iter().all(|row| row.epoch == row.step.div_ceil(updates_per_epoch)));
     for threads in [1, 2] {
         let recipe = make(&folder, threads);
         for &stop in stops {
             let cut = folder.run(&format!("cut-{threads}-{stop}"));
-            assert_interrupted(stop_after(stop, train, &recipe, &cut), stop);
-            resume_all(&recipe, &cut).unwrap();
+            assert_interrupted(cut.train_until(stop, &recipe), stop);
+            cut.resume(&recipe).unwrap();
             assert_same_run(&whole, &cut);
         }
         let often = folder.run(&format!("often-{threads}"));
-        assert_interrupted(stop_after(stops[0], train, &recipe, &often), stops[0]);
+        assert_interrupted(often.train_until(stops[0], &recipe), stops[0]);
         for &stop in &stops[1..] {
-            assert_interrupted(stop_after(stop, resume, &recipe, &often), stop);
+            assert_interrupted(often.resume_until(stop, &recipe), stop);
         }
-        resume_all(&recipe, &often).unwrap();
+        often.resume(&recipe).unwrap();
         assert_same_run(&whole, &often);
     }
 }
@@ -109,15 +116,15 @@ fn a_crashed_run() {
     let folder = TestFolder::new();
     for (name, recipe) in [("lm", language_model(&folder, 1)), ("classify", classifier(&folder, 1))] {
         let (whole, crashed) = (folder.run(&format!("{name}-whole")), folder.run(&format!("{name}-crashed")));
-        train_all(&recipe, &whole).unwrap();
-        assert_interrupted(stop_after(4, train, &recipe, &crashed), 4);
-        let checkpoint = fs::read(crashed.checkpoint()).unwrap();
-        assert_interrupted(stop_after(17, resume, &recipe, &crashed), 17);
-        fs::write(crashed.checkpoint(), checkpoint).unwrap();
-        let mut rows = fs::read_to_string(crashed.metrics()).unwrap();
+        whole.train(&recipe).unwrap();
+        assert_interrupted(crashed.train_until(4, &recipe), 4);
+        let checkpoint = fs::read(crashed.opened().checkpoint()).unwrap();
+        assert_interrupted(crashed.resume_until(17, &recipe), 17);
+        fs::write(crashed.opened().checkpoint(), checkpoint).unwrap();
+        let mut rows = fs::read_to_string(crashed.opened().metrics()).unwrap();
         rows.push_str("{\"step\":18,\"epo");
-        fs::write(crashed.metrics(), rows).unwrap();
-        resume_all(&recipe, &crashed).unwrap();
+        fs::write(crashed.opened().metrics(), rows).unwrap();
+        crashed.resume(&recipe).unwrap();
         assert_same_run(&whole, &crashed);
     }
 }
@@ -127,17 +134,21 @@ fn a_finished_run_is_left_as_it_is() {
     let folder = TestFolder::new();
     // Learns next to nothing, so that its patience ends.
     let mut impatient = classifier(&folder, 1);
-    (impatient.optimiser.learning_rate, impatient.train.patience) = (1e-9, 1);
+    (impatient.optimiser.learning_rate, impatient.train.patience) = (1e-12, 1);
     let recipes = [language_model(&folder, 1), classifier(&folder, 1), impatient];
     for (index, recipe) in recipes.iter().enumerate() {
         let (once, again) = (folder.run(&format!("once-{index}")), folder.run(&format!("again-{index}")));
-        let want = train_all(recipe, &once).unwrap();
+        let want = once.train(recipe).unwrap();
         assert_eq!(want.step < recipe.train.steps, recipe.train.patience > 0);
-        train_all(recipe, &again).unwrap();
-        let got = resume_all(recipe, &again).unwrap();
+        again.train(recipe).unwrap();
+        let got = again.resume(recipe).unwrap();
+        let end = if recipe.train.patience > 0 { End::Patience } else { End::Updates };
+        assert_eq!((want.new_updates, want.end, got.new_updates, got.end), (want.step, end, 0, end));
+        assert_eq!((got.kept, got.beat_the_start), (want.kept, want.beat_the_start));
         assert_eq!((got.step, got.validation, got.test), (want.step, want.validation, want.test));
         assert_same_run(&once, &again);
-        let mut places: Vec<_> = read_rows(&again.metrics()).unwrap().iter().map(|row| (row.step, row.split)).collect();
+        let mut places: Vec<_> =
+            read_rows(&again.opened().metrics()).unwrap().iter().map(|row| (row.step, row.split)).collect();
         let rows = places.len();
         places.sort_unstable();
         places.dedup();
@@ -145,7 +156,7 @@ fn a_finished_run_is_left_as_it_is() {
     }
 }
 
-/// A run may go on for longer than it was first to; its test part then counts at the new end alone.
+/// A run may go on for longer than it was first to; its test split then counts at the new end alone.
 #[test]
 fn a_finished_run_goes_on_with_more_steps() {
     let folder = TestFolder::new();
@@ -153,9 +164,9 @@ fn a_finished_run_goes_on_with_more_steps() {
     let mut longer = recipe.clone();
     longer.train.steps = 26;
     let run = folder.run("longer");
-    train_all(&recipe, &run).unwrap();
-    assert_eq!(resume_all(&longer, &run).unwrap().step, 26);
-    let tests = read_rows(&run.metrics()).unwrap().into_iter().filter(|row| row.split == Part::Test);
+    run.train(&recipe).unwrap();
+    assert_eq!(run.resume(&longer).unwrap().step, 26);
+    let tests = read_rows(&run.opened().metrics()).unwrap().into_iter().filter(|row| row.split == Split::Test);
     assert_eq!(tests.map(|row| row.step).collect::<Vec<_>>(), [26]);
 }
 
@@ -164,12 +175,12 @@ fn another_recipe_and_other_data_are_refused() {
     let folder = TestFolder::new();
     let recipe = language_model(&folder, 1);
     let run = folder.run("run");
-    assert_interrupted(stop_after(3, train, &recipe, &run), 3);
-    let before = fs::read(run.checkpoint()).unwrap();
+    assert_interrupted(run.train_until(3, &recipe), 3);
+    let before = fs::read(run.opened().checkpoint()).unwrap();
     let refused = |recipe: &Recipe, what: &str| {
-        let outcome = resume_all(recipe, &run);
+        let outcome = run.resume(recipe);
         assert!(matches!(&outcome, Err(Error::File { what: found, .. }) if found == what), "{outcome:?}");
-        assert!(fs::read(run.checkpoint()).unwrap() == before, "the checkpoint is as it was");
+        assert!(fs::read(run.opened().checkpoint()).unwrap() == before, "the checkpoint is as it was");
     };
     let changes: [fn(&mut Recipe); 6] = [
         |recipe| recipe.seed += 1,
@@ -186,7 +197,7 @@ fn another_recipe_and_other_data_are_refused() {
     }
     let mut wider = recipe.clone();
     lm(&mut wider).model.hidden += 1;
-    assert!(matches!(resume_all(&wider, &run), Err(Error::File { .. })), "the tensors do not fit");
+    assert!(matches!(run.resume(&wider), Err(Error::File { .. })), "the tensors do not fit");
 
     let original =
         fs::read_to_string(&recipe.options::<throughline_train::tasks::lm::Options>().data.paths[0]).unwrap();
@@ -195,5 +206,53 @@ fn another_recipe_and_other_data_are_refused() {
     folder.file("text.txt", &swapped);
     refused(&recipe, "data");
     folder.file("text.txt", &original);
-    resume_all(&recipe, &run).unwrap();
+    run.resume(&recipe).unwrap();
+}
+
+/// A schedule that follows the length of the run jumps where that changes; it says so, and keeps its course when asked to.
+#[test]
+fn a_schedule_that_jumps_says_so() {
+    let folder = TestFolder::new();
+    let recipe = classifier(&folder, 1);
+    let rates = |run: &Run<'_>| -> Vec<f64> {
+        let rows = read_rows(&run.opened().metrics()).unwrap();
+        rows.into_iter().filter(|row| row.split == Split::Train).map(|row| row.lr).collect()
+    };
+    let change = |run: &Run<'_>, steps: u64, schedule_steps: u64| {
+        let mut recipe = recipe.clone();
+        (recipe.train.steps, recipe.schedule.steps) = (steps, schedule_steps);
+        let mut warnings = Vec::new();
+        let watch = &mut |event: Event<'_>| {
+            if let Event::Warning(warning) = event {
+                warnings.push(warning.to_owned());
+            }
+        };
+        run.resume_watched(&recipe, watch).unwrap();
+        warnings
+    };
+
+    let jumps = folder.run("jumps");
+    jumps.train(&recipe).unwrap();
+    let floor = rates(&jumps)[19];
+    let [warning] = &change(&jumps, 30, 0)[..] else { panic!("one warning") };
+    assert!(warning.contains(&format!("jumps from {floor:.3e} to ")), "{warning}");
+    assert!(warning.contains("ends after 30 updates instead of 20"), "{warning}");
+    assert!(warning.ends_with("--set schedule.steps=20"), "{warning}");
+    assert!(rates(&jumps)[20] > 2.0 * floor);
+
+    let keeps = folder.run("keeps");
+    keeps.train(&recipe).unwrap();
+    assert_eq!(change(&keeps, 30, 20), [""; 0]);
+    assert_eq!(rates(&keeps)[20..], [floor; 10], "the schedule goes on where it was");
+    assert_eq!(change(&keeps, 40, 20), [""; 0]);
+
+    // A length of its own may change too.
+    let [warning] = &change(&keeps, 50, 100)[..] else { panic!("one warning") };
+    assert!(warning.contains("ends after 100 updates instead of 20"), "{warning}");
+
+    // In the middle of a run that is made shorter.
+    let shorter = folder.run("shorter");
+    assert_interrupted(shorter.train_until(8, &recipe), 8);
+    let [warning] = &change(&shorter, 10, 0)[..] else { panic!("one warning") };
+    assert!(warning.contains("ends after 10 updates instead of 20"), "{warning}");
 }

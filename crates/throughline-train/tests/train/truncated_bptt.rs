@@ -1,17 +1,18 @@
 //! Truncated BPTT, update by update, against an account of it that is too plain to be wrong: exact derivatives of an oracle
 //! in f64, plain stochastic gradient descent, and the states of every position kept from the window that last read it.
 
-use crate::common::{TestFolder, checkpoint_parameters, lm, recipe, resume_all, stop_after, text};
-use throughline_data::Vocabulary;
+use std::fs::read_to_string;
+
+use crate::common::{TestFolder, language_model, lm, text};
+use throughline_data::{Split, Vocabulary};
+use throughline_infer::tasks::LanguageModel;
+use throughline_infer::tasks::lm::Config;
+use throughline_infer::{Dropouts, Serve};
 use throughline_kernels::cells::CellKind;
-use throughline_nn::config::ModelConfig;
-use throughline_nn::network::{Dropouts, Network};
-use throughline_nn::parameters::Layout;
-use throughline_nn::recurrent::InitialState;
+use throughline_nn::parameters::{Layout, Tensor};
 use throughline_testkit::{Number, OracleCell, OracleConfig, State, assert_close, exact_gradient};
-use throughline_train::metrics::read_rows;
-use throughline_train::recipe::{Checkpointing, OptimiserKind};
-use throughline_train::{Error, Part, Recipe, Task, train};
+use throughline_train::recipe::{Checkpointing, InitialState, OptimiserKind};
+use throughline_train::{Error, Recipe, read_rows};
 
 /// f32 against f64 over a dozen updates.
 const TOLERANCE: f64 = 2e-6;
@@ -24,7 +25,7 @@ type States = Vec<Vec<State<f64>>>;
 
 /// The model of a run in the numbers of the oracle. Its leaves are all parameters, one tensor after another.
 struct Model {
-    config: ModelConfig,
+    config: Config,
     cell: OracleCell,
     layout: Layout,
 }
@@ -159,33 +160,35 @@ fn compare(change: impl Fn(&mut Recipe), cell: OracleCell, updates: usize) -> Co
     // Streams of 20 steps.
     let training = text(5, STREAMS * 20 + 2);
     let paths = (folder.file("text.txt", &training), folder.file("validation.txt", &text(6, 40)));
-    let mut recipe = recipe(Task::Lm, &[&paths.0]);
+    let mut recipe = language_model(&paths.0);
     let options = lm(&mut recipe);
     options.data.validation = vec![paths.1];
     options.data.split = [1.0, 0.0, 0.0];
     (options.model.embedding, options.model.hidden) = (3, 4);
-    options.sample.every_evaluation = false;
     (recipe.train.batch, recipe.train.clip_norm, recipe.train.steps) = (STREAMS, 0.0, updates as u64);
     (recipe.optimiser.kind, recipe.optimiser.learning_rate) = (OptimiserKind::Sgd, LEARNING_RATE);
     recipe.optimiser.weight_decay = 0.0;
     change(&mut recipe);
 
     let run = folder.run("run");
-    let stopped = stop_after(0, train, &recipe, &run);
+    let stopped = run.train_until(0, &recipe);
     assert!(matches!(stopped, Err(Error::Interrupted { step: 0, .. })), "{stopped:?}");
-    let config = ModelConfig::from_json(&std::fs::read_to_string(run.config_json()).unwrap()).unwrap();
-    let layout = Network::new(config.clone(), Dropouts::default()).unwrap().layout().clone();
+    let files = run.opened();
+    let file: serde_json::Value = serde_json::from_str(&read_to_string(files.config_json()).unwrap()).unwrap();
+    let config: Config = serde_json::from_value(file["model"].clone()).unwrap();
+    let layout = LanguageModel::network(&config, Dropouts::default()).layout().clone();
     let leaves = || -> Vec<f64> {
-        let parameters = checkpoint_parameters(&run);
-        let of_tensor = |tensor: &throughline_nn::parameters::Tensor| parameters[tensor.range()].to_vec();
+        let parameters = run.parameters();
+        let of_tensor = |tensor: &Tensor| parameters[tensor.range()].to_vec();
         layout.tensors().iter().flat_map(of_tensor).map(f64::from).collect()
     };
     let initial = leaves();
-    resume_all(&recipe, &run).unwrap();
-    let rows = read_rows(&run.metrics()).unwrap().into_iter().filter(|row| row.split == Part::Training);
+    run.resume(&recipe).unwrap();
+    let rows = read_rows(&files.metrics()).unwrap().into_iter().filter(|row| row.split == Split::Train);
     let got = (rows.map(|row| row.loss).collect(), leaves());
 
-    let tokens = Vocabulary::load(run.vocabulary()).unwrap().encode(&training);
+    let vocabulary = files.path().join("vocabulary.json");
+    let tokens = Vocabulary::from_json(&read_to_string(&vocabulary).unwrap(), &vocabulary).unwrap().encode(&training);
     let model = Model { config, cell, layout };
     let (stride, window) = (lm(&mut recipe).windows.stride, lm(&mut recipe).windows.gradient_window());
     Comparison { got, want: plain_training(&model, initial, &tokens, stride, window, updates) }
@@ -248,7 +251,7 @@ fn windows_that_overlap_in_segments() {
     }
 }
 
-/// The window that is not given is the stride: plain carrying over.
+/// A window that is not given is the stride: each begins where the last one ended.
 #[test]
 fn windows_side_by_side() {
     for cell in [LSTM, GRU] {

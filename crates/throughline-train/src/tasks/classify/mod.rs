@@ -21,8 +21,9 @@ use throughline_nn::network::Wanted;
 
 use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, SplitRecord};
 use crate::run::card::{Score, grouped};
-use crate::tasks::shared::{skipped_notes, text_counts};
+use crate::tasks::shared::text_counts;
 use crate::{Digest, Error, Recipe, Result};
+use read::Labelled;
 
 /// The data of a classifier.
 pub struct Texts {
@@ -31,7 +32,7 @@ pub struct Texts {
     encoder: classify::Encoder,
     splits: Splits<classify::Texts>,
     record: DataRecord,
-    data: read::Labelled,
+    data: Labelled,
     unknown: UnknownReplacement,
     buckets: LengthBuckets,
     /// The batches of the epoch that runs, and which it is.
@@ -71,7 +72,7 @@ impl Learn for Texts {
 
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();
-        let data = read::Labelled::read(&options, recipe.seed)?;
+        let data = Labelled::read(&options, recipe.seed)?;
         let Options { data: text, model, examples, reading } = &options;
         let training = data.splits.train.examples.iter().map(|example| example.text.as_str());
         let vocabulary = Vocabulary::build(text.unit, training, text.vocabulary())?;
@@ -189,11 +190,13 @@ impl Learn for Texts {
         };
         let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
         data.push(("format".to_owned(), self.data.splits.train.format.to_string()));
-        data.push(("vocabulary".to_owned(), format!("{} {}s", grouped(vocabulary.len()), vocabulary.unit().name())));
+        data.push(("vocabulary".to_owned(), format!("{} {}", grouped(vocabulary.len()), vocabulary.unit().plural())));
         data.push(("classes".to_owned(), grouped(self.encoder.labels.len())));
-        let counts = [("duplicates removed", self.data.duplicates), ("blank texts left out", self.data.blank)];
-        data.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(what, n)| (what.to_owned(), grouped(n))));
-        data.extend(skipped_notes(&self.data.skipped).map(|note| ("left out".to_owned(), note)));
+        let Labelled { duplicates, blank, skipped, .. } = &self.data;
+        if *duplicates > 0 {
+            data.push(("duplicates removed".to_owned(), grouped(duplicates)));
+        }
+        data.extend(read::left_out(*blank, skipped).into_iter().map(|what| ("left out".to_owned(), what)));
         let warnings = read::warning_of_shared(&self.data.splits, &shared_examples(&self.data.splits));
         Description {
             data,
@@ -209,19 +212,19 @@ impl Learn for Texts {
         paths: &[PathBuf],
     ) -> Result<Measured<classify::Texts>> {
         let options = recipe.options::<Options>();
-        let (set, what, mut notes) = if paths.is_empty() {
-            let data = read::Labelled::read(options, recipe.seed)?;
+        let mut notes = Vec::new();
+        let (set, what, left_out) = if paths.is_empty() {
+            let data = Labelled::read(options, recipe.seed)?;
             read::check_labels(options, &data.splits.test.labels, &encoder.labels)?;
-            (data.splits.test, "test split".to_owned(), Vec::new())
+            notes.extend(read::warning_of_shared(&data.splits, &shared_examples(&data.splits)));
+            (data.splits.test, "test split".to_owned(), read::left_out(data.blank, &data.skipped))
         } else {
             let set = read::reader(options, Some(encoder.labels.clone()))?.read(paths)?;
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-            let notes = if set.blank > 0 { vec![format!("{} blank texts left out", set.blank)] } else { Vec::new() };
-            (set, names.join(", "), notes)
+            let left_out = read::left_out(set.blank, &set.skipped);
+            (set, names.join(", "), left_out)
         };
-        if !paths.is_empty() {
-            notes.extend(skipped_notes(&set.skipped));
-        }
+        notes.extend(left_out.into_iter().map(|what| format!("left out: {what}")));
         let data = encode(&encoder.text, config.max_length, &set);
         check_lengths(config, &set, &data)?;
         let record = paths.is_empty().then(|| {

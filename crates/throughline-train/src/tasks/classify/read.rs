@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use throughline_data::{LabelledReader, LabelledSet, SharedExample, Skipped, Split, Splits, remove_duplicates};
 
 use super::Options;
+use crate::run::card::grouped;
+use crate::tasks::shared::skipped_notes;
 use crate::{Error, Result};
 
 /// The examples of a run, split by split.
@@ -73,6 +75,13 @@ impl Labelled {
         }
         Ok(Self { splits, duplicates, blank, skipped })
     }
+}
+
+/// What was not read, and how many texts have nothing in them.
+pub(super) fn left_out(blank: usize, skipped: &[Skipped]) -> Vec<String> {
+    let texts = if blank == 1 { "text" } else { "texts" };
+    let blank = (blank > 0).then(|| format!("{} blank {texts}", grouped(blank)));
+    blank.into_iter().chain(skipped_notes(skipped)).collect()
 }
 
 /// Every class must have kept an example.

@@ -70,8 +70,7 @@ impl Learn for Text {
         let read::Texts { splits: texts, skipped } = read::Texts::read(&options)?;
         let Options { data, model, output, windows, .. } = &options;
         let vocabulary = Vocabulary::build(data.unit, [texts.train.as_str()], data.vocabulary())?;
-        let counted = format!("{}s", data.unit.name());
-        let record = DataRecord::of(&counted, texts.clone(), |text, into| {
+        let record = DataRecord::of(data.unit.plural(), texts.clone(), |text, into| {
             digest(text, into);
             data.unit.count(text)
         });
@@ -198,7 +197,7 @@ impl Learn for Text {
         let of_split =
             |split: Split| (format!("{} split", split.name()), text_counts(vocabulary.unit(), self.splits.of(split)));
         let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
-        data.push(("vocabulary".to_owned(), format!("{} {}s", grouped(vocabulary.len()), vocabulary.unit().name())));
+        data.push(("vocabulary".to_owned(), format!("{} {}", grouped(vocabulary.len()), vocabulary.unit().plural())));
         data.extend(skipped_notes(&self.skipped).map(|note| ("left out".to_owned(), note)));
         Description { data, ..self.options.model.describe(&self.options.data, false) }
     }
@@ -210,20 +209,21 @@ impl Learn for Text {
         paths: &[PathBuf],
     ) -> Result<Measured<Vec<u32>>> {
         let options = recipe.options::<Options>();
-        let (text, what, notes) = if paths.is_empty() {
+        let (text, what, skipped) = if paths.is_empty() {
             let texts = read::Texts::read(options)?;
-            (texts.splits.test, "test split".to_owned(), Vec::new())
+            (texts.splits.test, "test split".to_owned(), texts.skipped)
         } else {
             let mut skipped = Vec::new();
             let text = read::join(&options.data.reader()?, paths, &mut skipped)?;
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-            (text, names.join(", "), skipped_notes(&skipped).collect())
+            (text, names.join(", "), skipped)
         };
         let record = paths.is_empty().then(|| {
             let mut sum = Digest::default();
             digest(&text, &mut sum);
             SplitRecord { count: options.data.unit.count(&text), digest: sum.finish() }
         });
+        let notes = skipped_notes(&skipped).map(|note| format!("left out: {note}")).collect();
         Ok(Measured { data: encoder.encode(&text), what, notes, record })
     }
 }

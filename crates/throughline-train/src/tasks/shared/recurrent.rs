@@ -1,6 +1,5 @@
 //! `[model]` of tasks whose model is an embedding under a recurrent stack.
 
-use throughline_data::Unit;
 use throughline_infer::{Dropouts, RecurrentSettings};
 use throughline_kernels::cells::{CellKind, Names, PyTorch};
 use throughline_nn::initialise::{Initialisation, Initialise};
@@ -92,12 +91,7 @@ impl RecurrentModel {
             files: data.paths.clone(),
             sizes: sizes.into_iter().map(|(what, value)| (what.to_owned(), value)).collect(),
             exchange: exchange(pytorch),
-            units: match data.unit {
-                Unit::Word => "words",
-                Unit::Byte => "bytes",
-                _ => "characters",
-            }
-            .to_owned(),
+            units: data.unit.plural().to_owned(),
             ..Description::default()
         }
     }

@@ -148,7 +148,7 @@ pub(crate) fn text_counts<'a>(unit: Unit, tokens: impl IntoIterator<Item = &'a u
         unknown += usize::from(token == UNKNOWN);
     }
     let unknown = if unknown > 0 { format!(", {} unknown", grouped(unknown)) } else { String::new() };
-    format!("{} {}s{unknown}", grouped(count), unit.name())
+    format!("{} {}{unknown}", grouped(count), unit.plural())
 }
 
 /// What was not read, a note for each of the first few and one for the rest.

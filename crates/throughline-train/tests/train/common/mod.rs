@@ -1,5 +1,5 @@
 //! What the tests share: a folder of their own, texts, recipes, and what a run leaves behind.
-#![allow(dead_code, reason = "every test file uses its own part")]
+#![allow(dead_code, reason = "no test file uses all of it")]
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use safetensors::SafeTensors;
+use throughline_infer::Model;
 use throughline_kernels::random::{Philox, Purpose, Stream};
 use throughline_train::tasks::{classify, lm};
-use throughline_train::{Event, Outcome, Recipe, Result, RunFolder, Task, resume, train};
+use throughline_train::{Event, Outcome, Recipe, Report, Result, RunFolder, evaluate, resume, train};
 
 /// An empty folder, removed when dropped.
 pub struct TestFolder(PathBuf);
@@ -30,9 +31,18 @@ impl TestFolder {
         path
     }
 
-    /// A new run folder.
-    pub fn run(&self, name: &str) -> RunFolder {
-        RunFolder::create(self, name).expect("a name that is free")
+    /// The run called `name` in the folder, whether it has begun or not.
+    pub fn run(&self, name: &str) -> Run<'_> {
+        Run { folder: self, name: name.to_owned() }
+    }
+
+    /// Names of the entries, sorted.
+    pub fn entries(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.0).expect("the test's folder");
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
     }
 }
 
@@ -78,25 +88,31 @@ pub fn table(seed: u64, examples: usize) -> String {
     table
 }
 
-/// A small recipe of `task` that trains on `paths`; the rest is for the test to set.
-pub fn recipe(task: Task, paths: &[&Path]) -> Recipe {
-    let mut recipe = Recipe::default_for(task.name()).expect("a task");
+/// A small recipe for a language model that trains on `path`; the rest is for the test to set.
+pub fn language_model(path: &Path) -> Recipe {
+    let mut recipe = small("lm");
+    let options = lm(&mut recipe);
+    options.windows.stride = 6;
+    options.data.paths = vec![path.to_path_buf()];
+    (options.model.embedding, options.model.hidden) = (8, 12);
+    options.sample.every_evaluation = false;
+    recipe
+}
+
+/// A small recipe for a classifier that trains on `path`; the rest is for the test to set.
+pub fn classifier(path: &Path) -> Recipe {
+    let mut recipe = small("classify");
+    let options = classify(&mut recipe);
+    options.data.paths = vec![path.to_path_buf()];
+    (options.model.embedding, options.model.hidden) = (8, 12);
+    recipe
+}
+
+fn small(task: &str) -> Recipe {
+    let mut recipe = Recipe::default_for(task).expect("a task");
     recipe.threads = 1;
     recipe.train.batch = 4;
     recipe.train.evaluations = 5;
-    let (data, model) = match task {
-        Task::Lm => {
-            let options = lm(&mut recipe);
-            options.windows.stride = 6;
-            (&mut options.data, &mut options.model)
-        }
-        Task::Classify => {
-            let options = classify(&mut recipe);
-            (&mut options.data, &mut options.model)
-        }
-    };
-    data.paths = paths.iter().map(|path| path.to_path_buf()).collect();
-    (model.embedding, model.hidden) = (8, 12);
     recipe
 }
 
@@ -110,38 +126,91 @@ pub fn classify(recipe: &mut Recipe) -> &mut classify::Options {
     recipe.options_mut()
 }
 
-/// Trains to the end.
-pub fn train_all(recipe: &Recipe, run: &RunFolder) -> Result<Outcome> {
-    train(recipe, run, &AtomicBool::new(false), &mut |_| ())
+/// A run that a test trains.
+pub struct Run<'a> {
+    folder: &'a TestFolder,
+    name: String,
 }
 
-/// Goes on to the end.
-pub fn resume_all(recipe: &Recipe, run: &RunFolder) -> Result<Outcome> {
-    resume(recipe, run, &AtomicBool::new(false), &mut |_| ())
+impl Run<'_> {
+    /// The recipe for this run.
+    fn named(&self, recipe: &Recipe) -> Recipe {
+        let mut recipe = recipe.clone();
+        (recipe.name, recipe.runs_dir) = (self.name.clone(), self.folder.to_path_buf());
+        recipe
+    }
+
+    /// Trains to the end.
+    pub fn train(&self, recipe: &Recipe) -> Result<Outcome> {
+        self.train_until(u64::MAX, recipe)
+    }
+
+    /// Goes on to the end.
+    pub fn resume(&self, recipe: &Recipe) -> Result<Outcome> {
+        self.resume_until(u64::MAX, recipe)
+    }
+
+    /// Trains until `step` updates are done.
+    pub fn train_until(&self, step: u64, recipe: &Recipe) -> Result<Outcome> {
+        let stop = AtomicBool::new(step == 0);
+        train(self.named(recipe), &stop, &mut stop_at(step, &stop))
+    }
+
+    /// Goes on until `step` updates are done.
+    pub fn resume_until(&self, step: u64, recipe: &Recipe) -> Result<Outcome> {
+        let stop = AtomicBool::new(false);
+        resume(self.named(recipe), &self.opened(), &stop, &mut stop_at(step, &stop))
+    }
+
+    /// Trains to the end and tells `watch` what happens.
+    pub fn train_watched(&self, recipe: &Recipe, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+        train(self.named(recipe), &AtomicBool::new(false), watch)
+    }
+
+    /// Goes on to the end and tells `watch` what happens.
+    pub fn resume_watched(&self, recipe: &Recipe, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+        resume(self.named(recipe), &self.opened(), &AtomicBool::new(false), watch)
+    }
+
+    /// The folder of a run that has begun.
+    pub fn opened(&self) -> RunFolder {
+        RunFolder::open(self.folder, Path::new(&self.name)).expect("a run that has begun")
+    }
+
+    /// The model that was kept.
+    pub fn model(&self) -> Model {
+        Model::open(self.opened().path(), Some(1)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Measures the model on `paths`, or on its own data if there are none.
+    pub fn evaluate(&self, paths: &[PathBuf]) -> Result<Report> {
+        evaluate(&self.opened(), &self.model(), paths)
+    }
+
+    /// The model card.
+    pub fn card(&self) -> String {
+        std::fs::read_to_string(self.opened().card()).expect("a card")
+    }
+
+    /// The tensors of the checkpoint by name, as their bits.
+    pub fn checkpoint(&self) -> BTreeMap<String, Vec<u32>> {
+        let bytes = std::fs::read(self.opened().checkpoint()).expect("a checkpoint");
+        let file = SafeTensors::deserialize(&bytes).expect("a whole checkpoint");
+        let bits = |data: &[u8]| data.as_chunks::<4>().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect();
+        file.tensors().into_iter().map(|(name, view)| (name, bits(view.data()))).collect()
+    }
+
+    /// The parameters of the checkpoint.
+    pub fn parameters(&self) -> Vec<f32> {
+        self.checkpoint()["parameters"].iter().map(|&bits| f32::from_bits(bits)).collect()
+    }
 }
 
-/// How [`train`] and [`resume`] are called.
-pub type Session = fn(&Recipe, &RunFolder, &AtomicBool, &mut dyn FnMut(Event<'_>)) -> Result<Outcome>;
-
-/// Trains or goes on until `step` updates are done.
-pub fn stop_after(step: u64, session: Session, recipe: &Recipe, run: &RunFolder) -> Result<Outcome> {
-    let stop = AtomicBool::new(step == 0);
-    session(recipe, run, &stop, &mut |event| {
+/// Sets `stop` when `step` updates are done.
+fn stop_at(step: u64, stop: &AtomicBool) -> impl FnMut(Event<'_>) {
+    move |event| {
         if let Event::Update { step: done, .. } = event {
             stop.store(done >= step, Ordering::Relaxed);
         }
-    })
-}
-
-/// The tensors of a checkpoint by name, as their bits.
-pub fn checkpoint(run: &RunFolder) -> BTreeMap<String, Vec<u32>> {
-    let bytes = std::fs::read(run.checkpoint()).expect("a checkpoint");
-    let file = SafeTensors::deserialize(&bytes).expect("a whole checkpoint");
-    let bits = |data: &[u8]| data.as_chunks::<4>().0.iter().map(|&bytes| u32::from_le_bytes(bytes)).collect();
-    file.tensors().into_iter().map(|(name, view)| (name, bits(view.data()))).collect()
-}
-
-/// The parameters of a checkpoint.
-pub fn checkpoint_parameters(run: &RunFolder) -> Vec<f32> {
-    checkpoint(run)["parameters"].iter().map(|&bits| f32::from_bits(bits)).collect()
+    }
 }

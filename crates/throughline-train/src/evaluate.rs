@@ -6,9 +6,9 @@ use serde::Serialize;
 use throughline_infer::{Evaluation, Model};
 
 use crate::learn::{Learn, Measured};
-use crate::{Error, Recipe, Result, RunFolder, tasks};
+use crate::{Error, Recipe, Result, RunFolder};
 
-/// What [`evaluate`] found.
+/// What [`evaluate`](crate::evaluate()) found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// What was measured on: `test split`, or the files.
@@ -21,20 +21,7 @@ pub struct Report {
     pub notes: Vec<String>,
 }
 
-/// Measures the model of a run: on the files at `paths`, or on the test split of the run's own data if there are none.
-///
-/// # Errors
-/// If the data cannot be read or used, do not fit the model, or are no longer those that the run has set aside for testing.
-pub fn evaluate(folder: &RunFolder, model: &Model, paths: &[PathBuf]) -> Result<Report> {
-    let recipe = folder.recipe()?;
-    let task = tasks::find(recipe.task()).expect("a recipe that was read has a task");
-    if model.info().name != task.info().name {
-        let expected = format_args!("\"{}\", as config.toml says", recipe.task());
-        return Err(Error::file(&folder.config_json(), "task", expected, model.info().name));
-    }
-    task.evaluate(folder, &recipe, model, paths)
-}
-
+/// See [`evaluate`](crate::evaluate()).
 pub(crate) fn measure<L: Learn>(
     folder: &RunFolder,
     recipe: &Recipe,

@@ -13,7 +13,6 @@ use throughline_nn::module::Pass;
 use throughline_nn::state::{State, StateArray};
 
 use crate::recipe::TaskOptions;
-use crate::run::card::Score;
 use crate::{Digest, Recipe, Result};
 
 /// Which update of a run.
@@ -222,6 +221,17 @@ pub(crate) fn state_tensors(state: &State<f32>) -> impl Iterator<Item = (String,
         let (name, shape) = tensor(array);
         (name, shape, array.values())
     })
+}
+
+/// A line of the table of results.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// What was measured: "this model", "trigram", ...
+    pub method: String,
+    /// On what it was measured.
+    pub split: Split,
+    /// The metrics by name. NaN stands for a value that does not exist.
+    pub metrics: BTreeMap<String, f64>,
 }
 
 #[cfg(test)]

@@ -20,13 +20,14 @@ mod trainer;
 
 pub use digest::Digest;
 pub use error::{Error, Origin, RecipeError, Result};
-pub use evaluate::{Report, evaluate};
+pub use evaluate::Report;
 pub use files::{check_replaceable, read_at_most, replace, write_atomically};
-pub use learn::{DataRecord, Description, Learn, Learned, Measured, Place, SplitRecord};
+pub use learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score, SplitRecord};
 pub use recipe::Recipe;
-pub use run::card::{Card, Score};
+pub use run::card::Card;
 pub use run::checkpoint::{self, Progress, Reached};
 pub use run::folder::{RunFolder, RunLock};
 pub use run::metrics::{MetricsLog, Row, read_rows};
 pub use schedule::Plateau;
-pub use trainer::{End, Event, Outcome, resume_task as resume, train_task as train};
+pub use tasks::{evaluate, resume, train};
+pub use trainer::{End, Event, Outcome};

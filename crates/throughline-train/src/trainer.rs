@@ -15,13 +15,13 @@ use throughline_nn::module::{Cpu, Pass, TapeSetting};
 use throughline_nn::network::{Network, PackedNetwork, Weights, Workspace};
 use throughline_nn::weights;
 
-use crate::learn::{Description, Learn, Learned, Place, state_tensors};
+use crate::learn::{Description, Learn, Learned, Place, Score, state_tensors};
 use crate::recipe::Schedule;
-use crate::run::card::{Card, Score};
+use crate::run::card::Card;
 use crate::run::checkpoint::{self, Progress, Reached, Recent};
 use crate::run::folder::{RunLock, StagedRun, taken};
 use crate::run::metrics::{MetricsLog, Row};
-use crate::{Error, Recipe, Result, RunFolder, read_at_most, tasks, write_atomically};
+use crate::{Error, Recipe, Result, RunFolder, read_at_most, write_atomically};
 
 /// Rows that the training split adds to `metrics.jsonl` over a run, about.
 const TRAINING_ROWS: u64 = 200;
@@ -103,32 +103,6 @@ pub struct Outcome {
     pub validation: Option<Evaluation>,
     /// What they reach on the test split, if there is one.
     pub test: Option<Evaluation>,
-}
-
-/// Trains from the beginning in a new run folder.
-///
-/// `stop` is looked at before every update; when it is set, the state is saved and the run ends with
-/// [`Error::Interrupted`].
-///
-/// # Errors
-/// If the data cannot be used, a file cannot be written, training diverges, or the run is interrupted.
-pub fn train_task(recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
-    let task = tasks::find(recipe.task()).expect("a recipe has a task");
-    task.train(recipe, stop, watch)
-}
-
-/// Goes on with a run from its checkpoint; with the same data it ends in the same bits as if it had never stopped.
-///
-/// # Errors
-/// As [`train`](crate::train()); also if the checkpoint is damaged or belongs to other data or another recipe.
-pub fn resume_task(
-    recipe: Recipe,
-    folder: &RunFolder,
-    stop: &AtomicBool,
-    watch: &mut dyn FnMut(Event<'_>),
-) -> Result<Outcome> {
-    let task = tasks::find(recipe.task()).expect("a recipe has a task");
-    task.resume(recipe, folder, stop, watch)
 }
 
 pub(crate) fn train<L: Learn>(recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {

@@ -102,3 +102,24 @@ fn a_finished_run_can_be_made_longer() {
         .collect();
     assert!(steps.is_sorted_by(|a, b| a < b) && steps.last() == Some(&60), "{steps:?}");
 }
+
+/// However early a run is interrupted, it leaves nothing or what can be resumed.
+#[test]
+fn an_early_interruption_leaves_nothing_or_a_run() {
+    for wait in [0, 5, 10, 20, 40, 80, 160] {
+        let folder = long_text();
+        let child = folder.command(&train()).spawn().unwrap();
+        sleep(Duration::from_millis(wait));
+        signal(&child, "INT");
+        let ran = Ran::to_the_end(child);
+        // Before the program listens, the signal ends the process by itself, which gives no code.
+        assert!(matches!(ran.code, Some(130) | None), "{wait}: {ran:?}");
+        let runs = folder.join("runs");
+        if runs.exists() {
+            for name in folder.names("runs") {
+                assert_eq!(name, "lm-1", "{wait}");
+                folder.run(&["train", "--quiet", "--resume", "lm-1", "--set", "train.steps=4"]).succeeded();
+            }
+        }
+    }
+}

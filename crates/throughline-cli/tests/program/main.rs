@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod classifier;
+mod faults;
 mod folder;
 mod help;
 mod interruption;

@@ -39,17 +39,6 @@ pub struct Card<'a> {
     pub run: &'a str,
 }
 
-/// A line of the table of results.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Score {
-    /// What was measured: "this model", "trigram", ...
-    pub method: String,
-    /// On what it was measured.
-    pub split: Split,
-    /// The metrics by name. NaN stands for a value that does not exist.
-    pub metrics: BTreeMap<String, f64>,
-}
-
 /// A whole number such as 1234567 as "1,234,567".
 pub(crate) fn grouped(number: impl Display) -> String {
     let digits = number.to_string();

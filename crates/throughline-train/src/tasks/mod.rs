@@ -16,7 +16,7 @@ use crate::evaluate::{self, Report};
 use crate::learn::Learn;
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
 use crate::trainer::{self, Event, Outcome};
-use crate::{Recipe, Result, RunFolder};
+use crate::{Error, Recipe, Result, RunFolder};
 
 /// Every task, in the order in which people read of them.
 pub static TASKS: &[&dyn Task] = &[&TaskOf::<lm::Text>::TASK, &TaskOf::<classify::Texts>::TASK];
@@ -24,6 +24,48 @@ pub static TASKS: &[&dyn Task] = &[&TaskOf::<lm::Text>::TASK, &TaskOf::<classify
 /// The task called `name`.
 pub fn find(name: &str) -> Option<&'static dyn Task> {
     TASKS.iter().copied().find(|task| task.name() == name)
+}
+
+/// Trains from the beginning in a new run folder.
+///
+/// `stop` is looked at before every update; when it is set, the state is saved and the run ends with
+/// [`Error::Interrupted`].
+///
+/// # Errors
+/// If the data cannot be used, a file cannot be written, training diverges, or the run is interrupted.
+pub fn train(recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
+    task_of(&recipe).train(recipe, stop, watch)
+}
+
+/// Goes on with a run from its checkpoint; with the same data it ends in the same bits as if it had never stopped.
+///
+/// # Errors
+/// As [`train`](crate::train()); also if the checkpoint is damaged or belongs to other data or another recipe.
+pub fn resume(
+    recipe: Recipe,
+    folder: &RunFolder,
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Outcome> {
+    task_of(&recipe).resume(recipe, folder, stop, watch)
+}
+
+/// Measures the model of a run: on the files at `paths`, or on the test split of the run's own data if there are none.
+///
+/// # Errors
+/// If the data cannot be read or used, do not fit the model, or are no longer those that the run has set aside for testing.
+pub fn evaluate(folder: &RunFolder, model: &Model, paths: &[PathBuf]) -> Result<Report> {
+    let recipe = folder.recipe()?;
+    let task = task_of(&recipe);
+    if model.info().name != task.info().name {
+        let expected = format_args!("\"{}\", as config.toml says", recipe.task());
+        return Err(Error::file(&folder.config_json(), "task", expected, model.info().name));
+    }
+    task.evaluate(folder, &recipe, model, paths)
+}
+
+fn task_of(recipe: &Recipe) -> &'static dyn Task {
+    find(recipe.task()).expect("a recipe has a task")
 }
 
 /// A task as the rest of the program sees it.

@@ -19,8 +19,8 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, SplitRecord};
-use crate::run::card::{Score, grouped};
+use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score, SplitRecord};
+use crate::run::card::grouped;
 use crate::tasks::shared::text_counts;
 use crate::{Digest, Error, Recipe, Result};
 use read::Labelled;

@@ -22,8 +22,8 @@ use throughline_nn::module::{Pass, TapeSetting};
 use throughline_nn::network::{Input, Wanted};
 use throughline_nn::state::State;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, SplitRecord};
-use crate::run::card::{Score, grouped};
+use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score, SplitRecord};
+use crate::run::card::grouped;
 use crate::tasks::shared::{skipped_notes, text_counts};
 use crate::{Digest, Recipe, Result};
 

@@ -1,0 +1,183 @@
+//! What other programs of this kind do wrong without a word.
+
+use crate::folder::{Folder, Ran, json_lines};
+use crate::trained::{TINY_CLASSIFIER, TINY_LANGUAGE_MODEL, classifier, language_model, text, with};
+
+/// A language model of words.
+fn word_model() -> Folder {
+    let folder = Folder::with(&[("text.txt", &"the cat sat on the mat\n".repeat(60))]);
+    let settings = with(TINY_LANGUAGE_MODEL, &["data.unit=word", "train.stride=8"]);
+    folder.run(&with(&["train", "--quiet", "text.txt"], &settings)).succeeded();
+    folder
+}
+
+/// The answers to `lines`, without the text that they repeat.
+fn answers(folder: &Folder, run: &str, lines: &[u8]) -> Vec<serde_json::Value> {
+    let ran = folder.run_with_input(&["predict", run], lines);
+    let mut answers = json_lines(ran.succeeded());
+    for answer in &mut answers {
+        answer.as_object_mut().unwrap().remove("text");
+    }
+    answers
+}
+
+#[test]
+fn the_prompt_and_the_first_word_are_two_words() {
+    let folder = word_model();
+    let generate =
+        |prompt: &str| folder.run(&["generate", "lm-1", "--prompt", prompt, "--length", "3", "--temperature", "0"]);
+    let said = generate("the cat").succeeded().to_owned();
+    let rest = said.strip_prefix("the cat").unwrap();
+    assert!(rest.starts_with([' ', '\n']) && rest.trim() != "", "{said}");
+    assert_eq!(generate("the cat ").succeeded().trim_end(), said.trim_end());
+}
+
+#[test]
+fn a_mark_before_the_text_changes_nothing() {
+    for (folder, run) in [(classifier(), "classify-1"), (language_model(), "lm-1")] {
+        let plain = answers(&folder, run, b"a fine, bright film\nline 3 of 8 words\n");
+        let marked = answers(&folder, run, b"\xEF\xBB\xBFa fine, bright film\n\xEF\xBB\xBFline 3 of 8 words\n");
+        assert_eq!(marked, plain, "{run}");
+    }
+    let folder = language_model();
+    let generate = |prompt: &str| {
+        let ran = folder.run(&["generate", "lm-1", "--prompt", prompt, "--length", "5", "--seed", "3"]);
+        ran.succeeded().trim_start_matches('\u{FEFF}').to_owned()
+    };
+    assert_eq!(generate("\u{FEFF}line 3"), generate("line 3"));
+}
+
+#[test]
+fn spaces_around_a_text_change_nothing() {
+    let folder = classifier();
+    let plain = answers(&folder, "classify-1", b"dull and far too long\n");
+    assert_eq!(answers(&folder, "classify-1", b"   dull and far too long\t\n"), plain);
+}
+
+/// The same letters in other code points (NFC and NFD) are the same text.
+#[test]
+fn composed_and_decomposed_letters_are_the_same_letters() {
+    let rows: String = (0..40).map(|i| format!("{},caf\u{e9} n\u{b0} {i}\n", ["good", "bad"][i % 2])).collect();
+    let folder = Folder::with(&[("texts.csv", &("label,text\n".to_owned() + &rows))]);
+    let settings = with(TINY_CLASSIFIER, &["data.unit=char"]);
+    folder.run(&with(&["train", "--quiet", "texts.csv"], &settings)).succeeded();
+    let both = answers(&folder, "classify-1", "caf\u{e9}\ncafe\u{301}\n".as_bytes());
+    assert_eq!(both[0], both[1]);
+    assert_eq!(both[0]["unknown_share"], 0.0);
+}
+
+#[test]
+fn answers_say_what_the_model_has_never_seen() {
+    let folder = classifier();
+    let ran = folder.run_with_input(&["predict", "classify-1"], "a fine, bright film\nзима зима зима\n".as_bytes());
+    let answers = json_lines(ran.succeeded());
+    assert_eq!(answers[0]["unknown_share"], 0.0);
+    assert_eq!(answers[1]["unknown_share"], 1.0);
+    assert!(ran.err.contains("unknown"), "{ran:?}");
+    let quiet = folder.run_with_input(&["predict", "classify-1"], b"a fine, bright film\n");
+    assert_eq!(quiet.err, "");
+}
+
+/// A return alone ends a record as a newline and both of them do, in tables and in lines of text.
+#[test]
+fn every_kind_of_line_end_is_one_line_end() {
+    let table = crate::trained::tsv();
+    let mut trained = Vec::new();
+    for end in ["\n", "\r\n", "\r"] {
+        let folder = Folder::with(&[("texts.tsv", &table.replace('\n', end))]);
+        folder.run(&with(&["train", "--quiet", "texts.tsv"], TINY_CLASSIFIER)).succeeded();
+        trained.push(folder.bytes("runs/classify-1/model.safetensors"));
+        let lines = ["a fine, bright film", "dull and far too long", ""].join(end);
+        assert_eq!(answers(&folder, "classify-1", lines.as_bytes()).len(), 2, "{end:?}");
+    }
+    assert!(trained.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn utf_16_without_a_mark_is_no_text() {
+    let wide: Vec<u8> = text(300).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let folder = Folder::new();
+    folder.write("text.txt", &wide);
+    folder.run(&with(&["train", "text.txt"], TINY_LANGUAGE_MODEL)).refused(&["text.txt", "UTF-16"]);
+    assert!(!folder.join("runs").exists());
+}
+
+#[test]
+fn two_records_never_become_one() {
+    let rows: String = (0..20).map(|i| format!("{},text {i}\n", ["good", "bad"][i % 2])).collect();
+    for (line, wrong) in [
+        ("good,\"a \"quoted\" word\"\n", "line 2"),
+        ("good,\"never closed\n", "line 2"),
+        ("label,text\n", "line 2"),
+        ("good,one,two\n", "line 2"),
+    ] {
+        let folder = Folder::with(&[("texts.csv", &format!("label,text\n{line}{rows}"))]);
+        folder.run(&with(&["train", "texts.csv"], TINY_CLASSIFIER)).refused(&["texts.csv", wrong]);
+    }
+}
+
+#[test]
+fn a_second_label_is_not_read_as_text() {
+    let mut lines: String = (0..40).map(|i| format!("__label__{} text number {i}\n", ["good", "bad"][i % 2])).collect();
+    lines += "__label__good __label__bad which of them?\n";
+    let folder = Folder::with(&[("texts.txt", &lines)]);
+    folder.run(&with(&["train", "texts.txt"], TINY_CLASSIFIER)).refused(&["texts.txt", "line 41"]);
+}
+
+/// A line longer than what is read of one is refused by its number, and the others are answered.
+#[test]
+fn a_line_without_an_end() {
+    let folder = classifier();
+    let mut input = b"a fine, bright film\n".to_vec();
+    input.resize(input.len() + (17 << 20), b'x');
+    input.extend_from_slice(b"\ndull and far too long\n");
+    let ran = folder.run_with_input(&["predict", "classify-1", "--top", "1"], &input);
+    assert_eq!((ran.code, ran.out.lines().count()), (Some(1), 2), "{}", ran.err);
+    assert!(ran.err.contains("line 2") && ran.err.contains(&(17 << 20).to_string()), "{}", ran.err);
+}
+
+/// What a model has learned from is not written to the terminal as commands.
+#[test]
+fn labels_and_texts_do_not_steer_the_terminal() {
+    let rows: String = (0..40).map(|i| format!("{}\ttext {i}\n", ["\u{1b}[31mgood", "bad"][i % 2])).collect();
+    let folder = Folder::with(&[("texts.tsv", &("label\ttext\n".to_owned() + &rows))]);
+    let clean = |ran: &Ran| {
+        ran.succeeded();
+        assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "{ran:?}");
+    };
+    clean(&folder.run(&with(&["train", "texts.tsv"], TINY_CLASSIFIER)));
+    clean(&folder.run(&["eval", "classify-1"]));
+    clean(&folder.run_with_input(&["predict", "classify-1"], b"text 1\n"));
+    assert!(!folder.text("runs/classify-1/README.md").contains('\u{1b}'));
+
+    let folder = Folder::with(&[("text.txt", &"\u{1b}[2J\u{7}\n".repeat(300))]);
+    clean(&folder.run(&with(&["train", "text.txt"], TINY_LANGUAGE_MODEL)));
+    clean(&folder.run(&["generate", "lm-1", "--prompt", "\u{1b}[2J", "--length", "50"]));
+}
+
+#[test]
+fn quiet_means_quiet() {
+    let folder = Folder::with(&[("text.txt", &text(300))]);
+    let ran = folder.run(&with(&["train", "--quiet", "text.txt"], TINY_LANGUAGE_MODEL));
+    ran.succeeded();
+    assert_eq!(ran.err, "");
+}
+
+#[test]
+fn a_finished_run_says_why_nothing_happens() {
+    let folder = language_model();
+    let before = folder.bytes("runs/lm-1/model.safetensors");
+    let ran = folder.run(&["train", "--resume", "lm-1"]);
+    assert!(ran.succeeded().contains("nothing was trained: all its updates are done"), "{ran:?}");
+    assert_eq!(folder.bytes("runs/lm-1/model.safetensors"), before);
+}
+
+#[test]
+fn names_that_some_systems_forbid() {
+    let folder = Folder::with(&[("text.txt", &text(300))]);
+    for name in ["con", "a:b", "a/b", "..", "what?", "end.", "LPT1", "a\u{7}b"] {
+        let set = format!("name=\"{}\"", name.replace('\u{7}', "\\u0007"));
+        folder.run(&with(&with(&["train", "text.txt"], TINY_LANGUAGE_MODEL), &[&set])).refused(&["name"]);
+    }
+    assert!(!folder.join("runs").exists());
+}

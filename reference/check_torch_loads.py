@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def read_safetensors(path):
@@ -42,56 +42,61 @@ def take(tensors, prefix):
     return {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
 
 
-def recurrent_module(config):
+def recurrent_module(recurrent):
     options = {
-        "num_layers": config["layers"],
-        "bidirectional": config["bidirectional"],
-        "bias": config["bias"],
+        "num_layers": recurrent["layers"],
+        "bidirectional": recurrent["bidirectional"],
+        "bias": recurrent["bias"],
     }
-    sizes = config["input"], config["hidden"]
-    match config["cell"], config["reset"], config["activation"]:
-        case "lstm", None, None:
+    sizes = recurrent["input"], recurrent["hidden"]
+    match recurrent["cell"]:
+        case "lstm":
             return torch.nn.LSTM(*sizes, **options)
-        case "gru", "after", None:
+        case "gru_after":
             return torch.nn.GRU(*sizes, **options)
-        case "rnn", None, "tanh" | "relu":
-            return torch.nn.RNN(*sizes, nonlinearity=config["activation"], **options)
-        case "gru", "before", None:
+        case "rnn_tanh" | "rnn_relu" as cell:
+            return torch.nn.RNN(*sizes, nonlinearity=cell.removeprefix("rnn_"), **options)
+        case "gru_before":
             sys.exit("PyTorch's GRU resets after the product; a GRU that resets before it cannot be loaded as one")
         case other:
-            sys.exit(f"unknown cell, reset and activation: {other}")
+            sys.exit(f"config.json: unknown cell {other!r}")
 
 
 def load(run):
     config = json.loads((run / "config.json").read_text())
     if config["format_version"] != FORMAT_VERSION:
         sys.exit(f"config.json: expected format_version {FORMAT_VERSION}, found {config['format_version']}")
-    outputs = {"lm": config["vocabulary"], "classify": config["classes"]}[config["task"]]
-    features = config["hidden"] * (2 if config["bidirectional"] else 1)
+    task, model = config["task"], config["model"]
+    recurrent = model["recurrent"]
+    if recurrent["initial_state"] != "zero":
+        sys.exit("PyTorch's modules have no learned initial state")
+    if task == "classify" and model["pooling"] != "last-states":
+        sys.exit(f"expected the pooling last-states, found {model['pooling']}")
+    outputs = {"lm": "vocabulary", "classify": "classes"}[task]
+    features = recurrent["hidden"] * (2 if recurrent["bidirectional"] else 1)
 
-    embedding = torch.nn.Embedding(config["vocabulary"], config["input"])
-    rnn = recurrent_module(config)
+    embedding = torch.nn.Embedding(model["vocabulary"], recurrent["input"])
+    rnn = recurrent_module(recurrent)
+    head = torch.nn.Linear(features, model[outputs])
     tensors = read_safetensors(run / "model.safetensors")
-    head_tensors = take(tensors, "head.")
-    head = torch.nn.Linear(features, outputs, bias="bias" in head_tensors)
-    embedding_tensors = take(tensors, "embedding.")
-    if config["tied"]:
+    embedding_tensors, head_tensors = take(tensors, "embedding."), take(tensors, "head.")
+    if task == "lm" and model["tied"]:
         head_tensors["weight"] = embedding_tensors["weight"]
     embedding.load_state_dict(embedding_tensors, strict=True)
     rnn.load_state_dict(take(tensors, "rnn."), strict=True)
     head.load_state_dict(head_tensors, strict=True)
     if tensors:
         sys.exit(f"model.safetensors: no PyTorch module takes {sorted(tensors)}")
-    return config, embedding, rnn, head
+    return task, embedding, rnn, head
 
 
 @torch.inference_mode()
-def logits(config, embedding, rnn, head, tokens):
+def logits(task, embedding, rnn, head, tokens):
     outputs, state = rnn(embedding(torch.tensor(tokens)))
-    if config["task"] == "lm":
+    if task == "lm":
         return head(outputs)
-    h_n = state[0] if config["cell"] == "lstm" else state
-    top_layer = h_n[-2:] if config["bidirectional"] else h_n[-1:]
+    h_n = state[0] if isinstance(rnn, torch.nn.LSTM) else state
+    top_layer = h_n[-2:] if rnn.bidirectional else h_n[-1:]
     return head(top_layer.flatten())
 
 

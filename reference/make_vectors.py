@@ -273,13 +273,13 @@ def make_language_model_run(seed, kind, settings):
     fill(modules, generator, 1.8)
     initial = tensors(modules.named_parameters())
     tokens = torch.randint(vocabulary, (batch, STEPS * stride + 1), generator=generator)
-    carried = None
+    last_state = None
 
     def loss_of(step):
-        nonlocal carried
+        nonlocal last_state
         window = tokens[:, step * stride : (step + 1) * stride + 1].T
-        outputs, state = modules["rnn"](modules["embedding"](window[:-1]), carried)
-        carried = tuple(part.detach() for part in state)
+        outputs, state = modules["rnn"](modules["embedding"](window[:-1]), last_state)
+        last_state = tuple(array.detach() for array in state)
         return cross_entropy(modules["head"](outputs).flatten(0, 1), window[1:].flatten())
 
     optimiser = make_optimiser(modules.parameters(), kind, **settings)

@@ -1,4 +1,4 @@
-//! Lesson 1: what a recurrent network computes.
+//! Example 1: what a recurrent network computes.
 //!
 //! An LSTM is written here in plain Rust, one step at a time, and compared with the engine on three sequences of different
 //! lengths. Then the gates are looked at while the network reads.
@@ -52,8 +52,8 @@ fn main() {
     // The state after the last step of each sequence, in our order and not in that of the lengths.
     for (b, steps) in steps_by_hand.iter().enumerate() {
         let last = steps.last().expect("every sequence here has a step");
-        compare(&run.last.h[b * HIDDEN..][..HIDDEN], &last.h);
-        compare(&run.last.c[b * HIDDEN..][..HIDDEN], &last.c);
+        compare(run.last.array("h_l0").of(b), &last.h);
+        compare(run.last.array("c_l0").of(b), &last.c);
     }
     println!("largest difference between the engine and the plain code: {largest_difference:e}");
 
@@ -155,22 +155,19 @@ fn look_at_the_gates(stack: &Stack<f32>, batch: &Ragged) {
     }
 }
 
-/// Read alone, a sequence ends in the same state as in company, to the last bit.
-fn neighbours_do_not_matter(stack: &mut Stack<f32>, sequence: &[[f32; INPUT]], in_company: &States<f32>) {
+/// Read alone, a sequence ends in the same state as in a batch with others, to the last bit.
+fn neighbours_do_not_matter(stack: &mut Stack<f32>, sequence: &[[f32; INPUT]], in_batch: &State<f32>) {
     let alone = stack.run(&Ragged::new(&[sequence.len()]), sequence.as_flattened(), None);
-    assert_eq!(alone.last.h, in_company.h[HIDDEN..2 * HIDDEN]);
-    assert_eq!(alone.last.c, in_company.c[HIDDEN..2 * HIDDEN]);
+    assert_eq!(alone.last, in_batch.gather(&[1]));
     println!("\nread alone, sequence 1 ends in the same bits");
 }
 
-/// So it does when it is read one step at a time, the state handed from call to call: this is how a stream is read.
-fn one_step_at_a_time(stack: &mut Stack<f32>, sequence: &[[f32; INPUT]], at_once: &States<f32>) {
-    let one_row = Ragged::new(&[1]);
-    let mut states = States::zeros(stack.config(), 1);
+/// So it does when it is read one step at a time, the state passed from call to call: this is how a stream is read.
+fn one_step_at_a_time(stack: &mut Stack<f32>, sequence: &[[f32; INPUT]], at_once: &State<f32>) {
+    let mut state = stack.new_state(1);
     for x in sequence {
-        states = stack.run(&one_row, x, Some(&states)).last;
+        stack.step(x, &mut state).expect("a stack that reads forward can step");
     }
-    assert_eq!(states.h, at_once.h[HIDDEN..2 * HIDDEN]);
-    assert_eq!(states.c, at_once.c[HIDDEN..2 * HIDDEN]);
+    assert_eq!(state, at_once.gather(&[1]));
     println!("read one step at a time, too");
 }

@@ -1,14 +1,13 @@
-//! Lesson 2: how a recurrent network learns, and why that is hard.
+//! Example 2: how a recurrent network learns, and why that is hard.
 //!
 //! Back-propagation through time (Werbos 1990) over three steps of a vanilla RNN, written in plain Rust and compared with
 //! the engine. Then sixty steps: how the gradient vanishes or explodes on its way back (Bengio et al. 1994), how an LSTM
-//! carries it, and what clipping does and does not do (Pascanu et al. 2013).
+//! keeps it, and what clipping does and does not do (Pascanu et al. 2013).
 //!
 //!     cargo run --release -p throughline --example 02_bptt_by_hand
 
-use throughline::kernels::ops::reduce::sum_of_squares;
-use throughline::kernels::optim::clipping_factor;
-use throughline::nn::initialise::orthogonal;
+use throughline::engine::{clipping_factor, reduce};
+use throughline::nn::initialise;
 use throughline::prelude::*;
 
 fn main() {
@@ -115,7 +114,7 @@ fn subject(letter: char, name: &'static str, cell: CellKind, gain: f32, forget_b
     let mut stack = Stack::<f32>::new(RecurrentConfig::new(cell, 1, HIDDEN), 3);
     stack.set_parameters(|layout, parameters| {
         let id = layout.find("weight_hh_l0").expect("every cell has one");
-        orthogonal(3, layout, id, parameters);
+        initialise::orthogonal(3, layout, id, parameters);
         layout.view_mut(parameters, id).iter_mut().for_each(|w| *w *= gain);
         for name in ["bias_ih_l0", "bias_hh_l0"] {
             let id = layout.find(name).expect("there are biases");
@@ -165,29 +164,33 @@ fn sixty_steps() {
     // sigmoid(0)^59 = 2e-18 but sigmoid(4)^59 = 0.34: the bias decides how far back an untrained LSTM can learn
     // (Jozefowicz et al. 2015).
     assert!(shrink(3) < 1e-9, "half of it is forgotten at each step");
-    assert!((0.1..100.0).contains(&shrink(4)), "the cell state carries the gradient over all sixty steps");
+    assert!((0.1..100.0).contains(&shrink(4)), "the cell state keeps the gradient over all sixty steps");
 }
 
 /// The norm of dL/d(state after step t) for every t, where L is the sum of the last hidden state's elements.
 ///
-/// The engine gives the gradient of the states a run was *given*. So the sequence is cut after step t: the part before only
-/// computes the state, the part after is back-propagated. Cutting changes no bit of either.
+/// The engine gives the gradient of the states a run was *given*. So the sequence is cut after step t: the steps before it
+/// only compute the state, those after it are back-propagated. Cutting changes no bit of either.
 fn gradient_norms(stack: &mut Stack<f32>) -> Vec<f64> {
     let x = noise();
-    let mut ones = States::zeros(stack.config(), 1);
-    ones.h.fill(1.0);
+    let mut ones = stack.new_state(1);
+    ones.arrays_mut()[0].values_mut().fill(1.0);
     let cut = |t: usize| {
         let before = stack.run(&Ragged::new(&[t + 1]), &x[..=t], None).last;
         let rest = Ragged::new(&[LENGTH - t - 1]);
         stack.run(&rest, &x[t + 1..], Some(&before));
-        let d_state = stack.backward(&rest, &x[t + 1..], Some(&before), None, Some(&ones)).states;
-        norm(&d_state.h).hypot(norm(&d_state.c))
+        norm_of(&stack.backward(&rest, &x[t + 1..], Some(&before), None, Some(&ones)).start)
     };
     (0..LENGTH).map(cut).collect()
 }
 
 fn norm(x: &[f32]) -> f64 {
-    sum_of_squares(Isa::detect(), Threads::ONE, x).sqrt()
+    reduce::sum_of_squares(Isa::detect(), Threads::ONE, x).sqrt()
+}
+
+/// The norm of all numbers of a state: the hidden state and, for an LSTM, the cell state.
+fn norm_of(state: &State<f32>) -> f64 {
+    state.arrays().iter().map(|array| norm(array.values())).fold(0.0, f64::hypot)
 }
 
 /// A row for every second power of ten, a column for each step, a letter for each subject. What is beyond the edges stands on
@@ -246,6 +249,6 @@ fn clipping() {
     assert!(plain > before || plain.is_nan(), "a step in proportion to an exploded gradient lands somewhere worse");
 }
 
-fn loss(states: &States<f32>) -> f64 {
-    0.5 * norm(&states.h).powi(2)
+fn loss(last: &State<f32>) -> f64 {
+    0.5 * norm_of(last).powi(2)
 }

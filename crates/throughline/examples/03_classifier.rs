@@ -1,4 +1,4 @@
-//! Lesson 3: a classifier, from the parameters to a trained model.
+//! Example 3: a classifier, from the parameters to a trained model.
 //!
 //! The task is temporal order (Hochreiter and Schmidhuber 1997, task 6a): two markers, each an X or a Y, stand somewhere in a
 //! sequence of letters that mean nothing. Which of XX, XY, YX and YY is it? The letters alone cannot tell XY from YX; the
@@ -13,9 +13,7 @@
 //!
 //!     cargo run --release -p throughline --example 03_classifier
 
-use throughline::kernels::ops::reduce::sum_of_squares;
-use throughline::kernels::optim::clipping_factor;
-use throughline::kernels::random::Stream;
+use throughline::engine::{Stream, clipping_factor, reduce};
 use throughline::prelude::*;
 
 /// Letters 0 to 5 mean nothing, 6 is X and 7 is Y.
@@ -30,26 +28,24 @@ const UPDATES: u64 = 200;
 const LEARNING_RATE: f64 = 0.005;
 
 fn main() {
-    // What the model is. D·H = 2 · 32 columns come out of the LSTM.
-    let config = ModelConfig {
-        task: Task::Classify,
-        recurrent: RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, 16, 32) },
-        vocabulary: VOCABULARY,
-        classes: Some(CLASSES.len()),
-        tied: false,
-    };
-    let network = Network::new(config, Dropouts::default()).expect("the sizes are in range");
+    // What the model is: modules, one after another, and a head that owns the loss. Each adds its parameters to the builder.
+    // D·H = 2 · 32 columns come out of the LSTM; the pooling takes the state with which each direction ends.
+    let mut builder = Builder::new();
+    let lstm = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, 16, 32) };
+    let embedding = Embedding::new(&mut builder, "embedding", VOCABULARY, 16);
+    let lstm = Recurrent::new(&mut builder, "rnn", lstm);
+    let last_states = Pool::of(&mut builder, "pool", lstm, Pooling::LastStates);
+    let head = Softmax::new(&mut builder, "head", last_states.width(), CLASSES.len());
+    let network = embedding.then(last_states).ending_in(head, builder);
 
     // A network says which parameters there are; the numbers belong to us, all in one buffer, and so do their gradients, the
     // optimiser's moments, the packed copy of the weights that the products read, and the memory to work in.
-    let threads = Threads::new(2);
-    let isa = Isa::detect();
-    let forget_bias = 1.0;
-    let mut parameters = network.initialise(1, Initialisation::Uniform, forget_bias);
+    let cpu = Cpu::new(2);
+    let mut parameters = network.initialise(&Initialise { forget_bias: 1.0, ..Initialise::new(1) });
     let mut gradients = network.layout().zeros();
     let mut optimiser = Optimiser::new(Method::Adam(Adam::default()), network.layout().length());
-    let mut packed = network.packed(isa, &threads, &parameters, true);
-    let mut workspace = network.workspace(&threads);
+    let mut packed = network.packed(&cpu, &parameters, true);
+    let mut workspace = Workspace::default();
     for tensor in network.layout().tensors() {
         println!("{:<26} {:?}", tensor.name(), tensor.shape());
     }
@@ -66,30 +62,32 @@ fn main() {
 
         // 1. Gradients are added to, so they begin at 0.
         gradients.fill(0.0);
-        // 2. Forward and backward: the loss, and its gradient with respect to every parameter.
-        let weights = Weights { parameters: &parameters, packed: &packed, threads: &threads };
-        let dropout_masks = Philox::new(1, Purpose::Dropout, update);
-        let pass = Pass::Training(dropout_masks);
-        let learnt =
-            network.train_classifier(weights, &problems.batch, &problems.classes, pass, &mut gradients, &mut workspace);
+        // 2. Forward and backward: the loss, and its gradient with respect to every parameter. The pass would also drop
+        //    activations by masks of this update, if a module had a rate of dropout.
+        let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
+        let (input, wanted) = (Input::new(&problems.batch, &problems.tokens[..]), Wanted::new(&problems.classes[..]));
+        let pass = Pass::Training(Philox::new(1, Purpose::Dropout, update));
+        let loss = network.learn(weights, input, wanted, pass, &mut gradients, &mut workspace);
         // 3. Clip the global norm of the gradient to 1, then one step of Adam.
-        let norm = sum_of_squares(isa, &threads, &gradients).sqrt();
+        let norm = reduce::sum_of_squares(cpu.isa, &cpu.threads, &gradients).sqrt();
         let factor = clipping_factor(norm, 1.0);
-        optimiser.step(isa, &threads, LEARNING_RATE, factor, &mut parameters, &gradients);
+        optimiser.step(cpu.isa, &cpu.threads, LEARNING_RATE, factor, &mut parameters, &gradients);
         // 4. The weights have changed: pack them anew.
-        network.pack(&threads, &parameters, &mut packed);
+        network.pack(&cpu, &parameters, &mut packed);
 
         if update == 1 {
-            first_loss = learnt.loss.mean();
+            first_loss = loss.mean();
         }
         if update == 1 || update % 20 == 0 {
-            let weights = Weights { parameters: &parameters, packed: &packed, threads: &threads };
-            let reached = network.evaluate_classifier(weights, &held_out.batch, &held_out.classes, &mut workspace);
+            let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
+            let (input, wanted) =
+                (Input::new(&held_out.batch, &held_out.tokens[..]), Wanted::new(&held_out.classes[..]));
+            let reached = network.evaluate(weights, input, wanted, &mut workspace);
             println!(
                 "update {update:>3}   training loss {:.4}   held-out loss {:.4}, accuracy {:.3}",
-                learnt.loss.mean(),
-                reached.loss.mean(),
-                reached.accuracy()
+                loss.mean(),
+                reached.mean(),
+                accuracy(reached)
             );
         }
     }
@@ -97,32 +95,39 @@ fn main() {
     // An untrained network knows nothing: its loss is about that of a fair guess among four, ln 4.
     assert!((first_loss - 4f64.ln()).abs() < 0.2, "the first loss was {first_loss}");
 
-    let weights = Weights { parameters: &parameters, packed: &packed, threads: &threads };
-    let reached = network.evaluate_classifier(weights, &held_out.batch, &held_out.classes, &mut workspace);
-    assert!(reached.accuracy() > 0.98, "accuracy on sequences it never saw: {}", reached.accuracy());
+    let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
+    let (input, wanted) = (Input::new(&held_out.batch, &held_out.tokens[..]), Wanted::new(&held_out.classes[..]));
+    let reached = network.evaluate(weights, input, wanted, &mut workspace);
+    assert!(accuracy(reached) > 0.98, "accuracy on sequences it never saw: {}", accuracy(reached));
 
     // One sequence, longer than any in training, from tokens to an answer.
     let mut question = [0; 40];
     (question[3], question[35]) = (MARKERS[1], MARKERS[0]);
-    let mut one = Sequences::default();
-    one.set(std::iter::once(&question[..]));
-    let logits = network.classify(weights, &one, Pass::Inference, &mut workspace);
+    let one = Ragged::new(&[question.len()]);
+    let logits = network.predict(weights, Input::new(&one, &question[..]), &mut workspace);
     let best = (0..CLASSES.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).expect("there are classes");
     println!("\nY at step 3 and X at step 35: {}", CLASSES[best]);
     assert_eq!(CLASSES[best], "YX");
 }
 
+fn accuracy(loss: Loss) -> f64 {
+    loss.correct / loss.weight
+}
+
 /// Random sequences with their classes.
 struct Problems {
     random: Stream,
-    batch: Sequences,
+    batch: Ragged,
+    /// `[N]`: packed step by step, as the batch says.
+    tokens: Vec<u32>,
+    /// `[B]`
     classes: Vec<u32>,
 }
 
 impl Problems {
     fn new(seed: u64) -> Self {
         let random = Philox::new(seed, Purpose::Benchmark, 0).stream();
-        Self { random, batch: Sequences::default(), classes: Vec::new() }
+        Self { random, batch: Ragged::default(), tokens: Vec::new(), classes: Vec::new() }
     }
 
     /// `count` new sequences of 10 to [`LONGEST`] letters, each of its own length: the batch is ragged.
@@ -132,14 +137,17 @@ impl Problems {
         let mut sequences: Vec<Vec<u32>> = Vec::new();
         for _ in 0..count {
             let length = 10 + random.below(LONGEST - 9);
-            let mut tokens: Vec<u32> = (0..length).map(|_| random.below(6) as u32).collect();
+            let mut letters: Vec<u32> = (0..length).map(|_| random.below(6) as u32).collect();
             let first = random.below(length - 1);
             let second = first + 1 + random.below(length - 1 - first);
             let (a, b) = (random.below(2), random.below(2));
-            (tokens[first], tokens[second]) = (MARKERS[a], MARKERS[b]);
+            (letters[first], letters[second]) = (MARKERS[a], MARKERS[b]);
             self.classes.push((2 * a + b) as u32);
-            sequences.push(tokens);
+            sequences.push(letters);
         }
-        self.batch.set(sequences.iter().map(|tokens| &tokens[..]));
+        let lengths: Vec<usize> = sequences.iter().map(Vec::len).collect();
+        self.batch.set(&lengths);
+        self.tokens.clear();
+        self.batch.for_each_row(|_, sequence, t| self.tokens.push(sequences[sequence][t]));
     }
 }

@@ -1,4 +1,4 @@
-//! Lesson 4: a language model, learnt and sampled from.
+//! Example 4: a language model, trained and sampled from.
 //!
 //! A character language model reads a text and says at every step how probable each character is to come next (Mikolov et
 //! al. 2010; Graves 2013). Here a GRU learns a short text by heart, by truncated back-propagation through time, and then
@@ -7,9 +7,8 @@
 //!     cargo run --release -p throughline --example 04_char_lm
 
 use throughline::data::{Streams, UNKNOWN, Unit, Vocabulary, VocabularyOptions};
-use throughline::kernels::ops::reduce::sum_of_squares;
-use throughline::kernels::optim::clipping_factor;
-use throughline::nn::sampling::sample;
+use throughline::engine::{clipping_factor, reduce};
+use throughline::nn::sample;
 use throughline::prelude::*;
 
 const TEXT: &str = "\
@@ -21,7 +20,7 @@ it partly and close it in part, and carry what matters along in your heart. The 
 and fades with each hour until it is gone; unless there is something that holds it in place, a line through the day that \
 no step can erase.\n";
 
-/// Parallel streams B: the text is cut into so many pieces, read side by side.
+/// Parallel streams B: the text is cut into so many, which are read side by side.
 const STREAMS: usize = 4;
 /// Steps T of one update. Gradients flow back through so many and no further; the state goes on.
 const WINDOW: usize = 32;
@@ -37,48 +36,44 @@ fn main() {
     println!("{} characters, {} different ones", tokens.len(), vocabulary.len() - 1);
 
     // embedding -> GRU -> linear layer over the vocabulary, softmax cross-entropy at every step.
-    let config = ModelConfig {
-        task: Task::Lm,
-        recurrent: RecurrentConfig::new(CellKind::GruAfter, 16, 128),
-        vocabulary: vocabulary.len(),
-        classes: None,
-        tied: false,
-    };
-    let network = Network::new(config, Dropouts::default()).expect("the sizes are in range");
-    let (threads, isa) = (Threads::new(2), Isa::detect());
-    let mut parameters = network.initialise(1, Initialisation::Uniform, 0.0);
+    let mut builder = Builder::new();
+    let embedding = Embedding::new(&mut builder, "embedding", vocabulary.len(), 16);
+    let gru = Recurrent::new(&mut builder, "rnn", RecurrentConfig::new(CellKind::GruAfter, 16, 128));
+    let head = Softmax::new(&mut builder, "head", gru.width(), vocabulary.len());
+    let network = embedding.then(gru).ending_in(head, builder);
+
+    let cpu = Cpu::new(2);
+    let mut parameters = network.initialise(&Initialise::new(1));
     let mut gradients = network.layout().zeros();
     let mut optimiser = Optimiser::new(Method::Adam(Adam::default()), network.layout().length());
-    let mut packed = network.packed(isa, &threads, &parameters, true);
-    let mut workspace = network.workspace(&threads);
+    let mut packed = network.packed(&cpu, &parameters, true);
+    let mut workspace = Workspace::default();
 
     let (mut first_loss, mut last_loss) = (f64::NAN, f64::NAN);
     for epoch in 1..=EPOCHS {
         // An epoch begins at the beginning of every stream, from the initial state.
-        let mut states: Option<States<f32>> = None;
-        let mut total = Classified::default();
+        let mut state = State::new(&network.state_shape(), STREAMS);
+        let mut total = Loss::default();
         for index in 0..streams.steps() {
-            let piece = streams.step(index);
-            let batch = Ragged::even(piece.time, streams.batch());
-            let window = Window { batch: &batch, inputs: &piece.inputs, targets: &piece.targets, first_scored: 0 };
+            let window = streams.step(index);
+            let batch = Ragged::even(window.time, streams.batch());
 
             gradients.fill(0.0);
-            let weights = Weights { parameters: &parameters, packed: &packed, threads: &threads };
-            let pass = Pass::Training(Philox::new(1, Purpose::Dropout, optimiser.updates()));
-            total +=
-                network.train_language_model(weights, &window, states.as_ref(), pass, &mut gradients, &mut workspace);
+            let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
+            let input = Input { rows: &batch, x: &window.inputs[..], start: Some(&state) };
+            let wanted = Wanted::new(&window.targets[..]);
+            total += network.learn(weights, input, wanted, Pass::Traced, &mut gradients, &mut workspace);
 
             // Truncated BPTT (Williams and Peng 1990): the next window starts from the state this one ended in, and takes it
             // for a constant, so no gradient flows back into the window before.
-            let carried = states.get_or_insert_default();
-            network.recurrent().states_after(&batch, piece.time, workspace.recurrent(), carried);
+            network.end(&batch, &workspace, &mut state);
 
-            let norm = sum_of_squares(isa, &threads, &gradients).sqrt();
+            let norm = reduce::sum_of_squares(cpu.isa, &cpu.threads, &gradients).sqrt();
             let factor = clipping_factor(norm, 1.0);
-            optimiser.step(isa, &threads, LEARNING_RATE, factor, &mut parameters, &gradients);
-            network.pack(&threads, &parameters, &mut packed);
+            optimiser.step(cpu.isa, &cpu.threads, LEARNING_RATE, factor, &mut parameters, &gradients);
+            network.pack(&cpu, &parameters, &mut packed);
         }
-        last_loss = total.loss.mean();
+        last_loss = total.mean();
         if epoch == 1 {
             first_loss = last_loss;
         }
@@ -90,14 +85,14 @@ fn main() {
     }
 
     // Writing: read the prompt, choose a character, read that, and so on. The state is all that the model remembers.
-    let weights = Weights { parameters: &parameters, packed: &packed, threads: &threads };
+    let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
     let mut write = |prompt: &str, length: usize, sampling: Sampling| -> String {
         let mut random = Philox::new(1, Purpose::Sample, 0).stream();
-        let mut states = None;
+        let mut state = State::new(&network.state_shape(), 1);
         let mut written = vocabulary.encode(prompt);
         for position in 0..written.len() + length - 1 {
-            let token = written[position];
-            let logits = network.step_language_model(weights, &[token], &mut states, &mut workspace);
+            let logits = network.step(weights, &[written[position]], &mut state, &mut workspace);
+            let logits = logits.expect("the network reads forward, so it can step");
             if position + 1 == written.len() {
                 written.push(sample(logits, &sampling, random.uniform(), Some(UNKNOWN as usize)) as u32);
             }

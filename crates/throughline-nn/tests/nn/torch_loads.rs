@@ -54,12 +54,13 @@ enum Loaded {
 impl Loaded {
     fn language_model(stack: RecurrentConfig, tied: bool) -> (Self, serde_json::Value) {
         let network = language_model(stack, VOCABULARY, tied, Dropouts::default());
-        (Self::LanguageModel(network), description("lm", stack, None, tied))
+        (Self::LanguageModel(network), description("lm", stack, serde_json::json!({ "tied": tied })))
     }
 
     fn classifier(stack: RecurrentConfig, classes: usize) -> (Self, serde_json::Value) {
         let network = classifier(stack, VOCABULARY, classes, Pooling::LastStates, Dropouts::default());
-        (Self::Classifier(network), description("classify", stack, Some(classes), false))
+        let more = serde_json::json!({ "classes": classes, "pooling": Pooling::LastStates });
+        (Self::Classifier(network), description("classify", stack, more))
     }
 
     /// The weights' file, and our logits, one after another: `[T][V]` of each sequence for a language model, `[classes]`
@@ -87,21 +88,15 @@ impl Loaded {
     }
 }
 
-/// `config.json` as PyTorch's side reads it.
-fn description(task: &str, stack: RecurrentConfig, classes: Option<usize>, tied: bool) -> serde_json::Value {
-    let (cell, reset, activation) = match stack.cell {
-        CellKind::Lstm => ("lstm", None, None),
-        CellKind::GruAfter => ("gru", Some("after"), None),
-        CellKind::GruBefore => ("gru", Some("before"), None),
-        CellKind::RnnTanh => ("rnn", None, Some("tanh")),
-        CellKind::RnnRelu => ("rnn", None, Some("relu")),
-    };
-    let RecurrentConfig { input, hidden, layers, bidirectional, bias, .. } = stack;
-    serde_json::json!({
-        "format_version": 1, "task": task, "cell": cell, "reset": reset, "activation": activation, "input": input,
-        "hidden": hidden, "layers": layers, "bidirectional": bidirectional, "bias": bias, "initial_state": "zero",
-        "vocabulary": VOCABULARY, "classes": classes, "tied": tied,
-    })
+/// What PyTorch's side reads of `config.json`; `model` is what the task adds to the sizes.
+fn description(task: &str, stack: RecurrentConfig, mut model: serde_json::Value) -> serde_json::Value {
+    let RecurrentConfig { cell, input, hidden, layers, bidirectional, bias, initial_state, .. } = stack;
+    model["vocabulary"] = VOCABULARY.into();
+    model["recurrent"] = serde_json::json!({
+        "cell": cell.name(), "input": input, "hidden": hidden, "layers": layers, "bidirectional": bidirectional,
+        "bias": bias, "initial_state": initial_state,
+    });
+    serde_json::json!({ "format_version": 2, "task": task, "model": model })
 }
 
 /// All numbers in nested lists.

@@ -65,9 +65,25 @@ fn any_file_missing_cut_off_or_not_even_text() {
             }
         }
     }
+}
+
+/// A model in use needs no recipe; measuring it on its own data does.
+#[test]
+fn a_damaged_recipe() {
     // Between a key and its value: cut at the end of a line it would be a shorter recipe, and as good as any.
-    refused("config.toml", &[], |bytes| bytes.split(|&byte| byte == b'=').next().unwrap().to_vec());
-    refused("config.toml", &["encoding: expected UTF-8"], |_| vec![0xFF; 4096]);
+    let half = |bytes: &[u8]| bytes.split(|&byte| byte == b'=').next().unwrap().to_vec();
+    for (folder, run, commands) in models() {
+        let path = format!("runs/{run}/config.toml");
+        for (damaged, wrong) in
+            [(half(&folder.bytes(&path)), &[][..]), (vec![0xFF; 4096], &["encoding: expected UTF-8"])]
+        {
+            folder.write(&path, damaged);
+            folder.run(&["eval", run]).refused(&with(&[&path], wrong));
+            for command in &commands[1..] {
+                folder.run(&with(command, &[run])).succeeded();
+            }
+        }
+    }
 }
 
 #[test]

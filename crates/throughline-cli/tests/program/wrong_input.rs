@@ -123,9 +123,10 @@ fn labelled_texts() {
     }
     assert!(!folder.join("runs").exists());
     folder.write("texts.tsv", tsv());
+    folder.write("few.tsv", "text\tlabel\nfine\tgood\ndull\tbad\n");
     let columns = with(&with(&["train", "--data", "texts.tsv"], TINY_CLASSIFIER), &["data.text_column=review"]);
     folder.run(&columns).refused(&["texts.tsv:1: expected one column named \"review\""]);
-    let label = with(&with(&["train", "--data", "texts.tsv"], TINY_CLASSIFIER), &["data.test=[\"few.csv\"]"]);
+    let label = with(&with(&["train", "--data", "texts.tsv"], TINY_CLASSIFIER), &["data.test=[\"few.tsv\"]"]);
     folder.run(&label).succeeded();
 }
 

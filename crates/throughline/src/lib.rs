@@ -97,6 +97,7 @@ pub mod data {
 /// `recipe.options::<tasks::lm::Options>()`.
 pub mod train {
     pub use throughline_train::checkpoint::Reached;
+    pub use throughline_train::tasks::lm::BUILT_IN;
     pub use throughline_train::tasks::{TASKS, Task};
     pub use throughline_train::{
         DataRecord, Description, Digest, End, Error, Event, Learn, Learned, Measured, MetricsLog, Origin, Outcome,

@@ -177,8 +177,7 @@ fn changed_data_are_no_longer_the_runs_own() {
     refused(&rejoined(&added), &["the test split has ", " texts and had 12"]);
     assert_eq!(named().evaluation.count, 69);
     refused(&original.replace(",first\n", ",1st\n"), &["new ones: \"1st\"", "missing ones: \"first\""]);
-    let swapped =
-        original.replace(",first\n", ",?\n").replace(",second\n", ",first\n").replace(",?\n", ",second\n");
+    let swapped = original.replace(",first\n", ",?\n").replace(",second\n", ",first\n").replace(",?\n", ",second\n");
     assert_ne!(swapped, original);
     folder.file("data.csv", &swapped);
     assert!(run.evaluate(&[]).unwrap_err().to_string().contains("the test split has other texts"));

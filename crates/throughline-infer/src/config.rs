@@ -46,8 +46,8 @@ mod cell_name {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CellKind, D::Error> {
         let name = String::deserialize(deserializer)?;
         CellKind::ALL.iter().copied().find(|cell| cell.name() == name).ok_or_else(|| {
-            let names: Vec<&str> = CellKind::ALL.iter().map(|cell| cell.name()).collect();
-            D::Error::custom(format_args!("expected a cell ({}), found {name:?}", names.join(", ")))
+            let names: Vec<String> = CellKind::ALL.iter().map(|cell| format!("`{}`", cell.name())).collect();
+            D::Error::custom(format_args!("unknown cell {name:?}, expected one of {}", names.join(", ")))
         })
     }
 }

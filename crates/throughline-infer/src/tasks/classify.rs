@@ -1,6 +1,6 @@
 //! Classification of texts: embedding, recurrent stack, pooling, softmax over the classes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use throughline_data::{ConfusionMatrix, TextRules};
@@ -213,9 +213,9 @@ impl Serve for Classify {
             let expected = format_args!("{} classes, as config.json says", config.classes);
             return Err(Error::model(&place, "labels", expected, labels.len()));
         }
-        let different: std::collections::BTreeSet<&String> = labels.iter().collect();
-        if different.len() != labels.len() {
-            return Err(Error::model(&place, "labels", "each class once", "one twice"));
+        let mut known = BTreeSet::new();
+        if let Some(label) = labels.iter().find(|label| !known.insert(*label)) {
+            return Err(Error::model(&place, "labels", "each class once", format_args!("{label:?} twice")));
         }
         Ok(Encoder { text, labels })
     }

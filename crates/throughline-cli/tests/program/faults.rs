@@ -14,7 +14,8 @@ fn word_model() -> Folder {
 /// The answers to `lines`, without the text that they repeat.
 fn answers(folder: &Folder, run: &str, lines: &[u8]) -> Vec<serde_json::Value> {
     let ran = folder.run_with_input(&["predict", run], lines);
-    let mut answers = json_lines(ran.succeeded());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let mut answers = json_lines(&ran.out);
     for answer in &mut answers {
         answer.as_object_mut().unwrap().remove("text");
     }
@@ -70,7 +71,7 @@ fn composed_and_decomposed_letters_are_the_same_letters() {
 fn answers_say_what_the_model_has_never_seen() {
     let folder = classifier();
     let ran = folder.run_with_input(&["predict", "classify-1"], "a fine, bright film\nзима зима зима\n".as_bytes());
-    let answers = json_lines(ran.succeeded());
+    let answers = json_lines(&ran.out);
     assert_eq!(answers[0]["unknown_share"], 0.0);
     assert_eq!(answers[1]["unknown_share"], 1.0);
     assert!(ran.err.contains("unknown"), "{ran:?}");
@@ -142,7 +143,7 @@ fn labels_and_texts_do_not_steer_the_terminal() {
     let rows: String = (0..40).map(|i| format!("{}\ttext {i}\n", ["\u{1b}[31mgood", "bad"][i % 2])).collect();
     let folder = Folder::with(&[("texts.tsv", &("label\ttext\n".to_owned() + &rows))]);
     let clean = |ran: &Ran| {
-        ran.succeeded();
+        assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "{ran:?}");
     };
     clean(&folder.run(&with(&["train", "texts.tsv"], TINY_CLASSIFIER)));
@@ -159,16 +160,15 @@ fn labels_and_texts_do_not_steer_the_terminal() {
 fn quiet_means_quiet() {
     let folder = Folder::with(&[("text.txt", &text(300))]);
     let ran = folder.run(&with(&["train", "--quiet", "text.txt"], TINY_LANGUAGE_MODEL));
-    ran.succeeded();
-    assert_eq!(ran.err, "");
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{ran:?}");
 }
 
 #[test]
 fn a_finished_run_says_why_nothing_happens() {
     let folder = language_model();
     let before = folder.bytes("runs/lm-1/model.safetensors");
-    let ran = folder.run(&["train", "--resume", "lm-1"]);
-    assert!(ran.succeeded().contains("nothing was trained: all its updates are done"), "{ran:?}");
+    let said = folder.run(&["train", "--resume", "lm-1"]).succeeded();
+    assert!(said.contains("nothing was trained: all its updates are done"), "{said}");
     assert_eq!(folder.bytes("runs/lm-1/model.safetensors"), before);
 }
 

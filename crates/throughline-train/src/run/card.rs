@@ -1,13 +1,12 @@
 //! The model card of a run: what the model is, what it was trained on, how good it is and against what, and how to use it
 //! (after Mitchell et al., "Model cards for model reporting", 2019).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::{Display, Write};
 
-use throughline_data::Split;
 use throughline_infer::Info;
 
-use crate::learn::Description;
+use crate::learn::{Description, Score};
 use crate::recipe::{OptimiserKind, Recipe};
 
 /// What the card says.
@@ -194,6 +193,7 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use throughline_data::Split;
     use throughline_infer::Serve;
     use throughline_infer::tasks::LanguageModel;
 

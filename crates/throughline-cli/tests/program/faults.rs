@@ -70,11 +70,12 @@ fn composed_and_decomposed_letters_are_the_same_letters() {
 #[test]
 fn answers_say_what_the_model_has_never_seen() {
     let folder = classifier();
-    let ran = folder.run_with_input(&["predict", "classify-1"], "a fine, bright film\nзима зима зима\n".as_bytes());
+    let ran = folder
+        .run_with_input(&["predict", "classify-1"], "a fine, bright film\nзима зима зима\nзима\nснег\n".as_bytes());
     let answers = json_lines(&ran.out);
     assert_eq!(answers[0]["unknown_share"], 0.0);
     assert!(answers[1]["unknown_share"].as_f64().unwrap() > 0.8, "{}", answers[1]);
-    assert!(ran.err.contains("unknown"), "{ran:?}");
+    assert!(ran.err.contains("has never seen"), "{ran:?}");
     let quiet = folder.run_with_input(&["predict", "classify-1"], b"a fine, bright film\n");
     assert_eq!(quiet.err, "");
 }

@@ -36,8 +36,7 @@ fn generation_is_stepping_by_hand() {
     let weights = Weights { cpu: &cpu, parameters: &parts.parameters, packed: &packed };
     let long = text(&mut random(9), 300);
     for (prompt, seed) in [("abc", 1), ("a", 2), ("", 3), (&long, 4), ("\u{FEFF}ab\r\n", 5)] {
-        let cleaned =
-            if prompt.is_empty() { "\n".to_owned() } else { prompt.replace('\u{FEFF}', "").replace('\r', "") };
+        let cleaned = if prompt.is_empty() { "\n".to_owned() } else { prompt.replace(['\u{FEFF}', '\r'], "") };
         let prompt_tokens = parts.encoder.vocabulary.encode(&cleaned);
         let (mut state, mut workspace) = (State::new(&parts.network.state_shape(), 1), Workspace::default());
         let (last, before) = prompt_tokens.split_last().unwrap();

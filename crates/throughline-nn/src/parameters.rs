@@ -38,7 +38,7 @@ impl Tensor {
     /// Its place in a buffer of the layout.
     ///
     /// # Panics
-    /// If the layout keeps only other tensors ([`Layout::keeping`]).
+    /// If the layout keeps only other tensors (see `Layout::keeping`).
     pub fn range(&self) -> Range<usize> {
         let start = self.start.unwrap_or_else(|| panic!("{} is not kept: only its packed form is", self.name));
         start..start + self.count()

@@ -1,25 +1,38 @@
-//! Writing to the terminal or to whatever stands in its place.
+//! Writing to the terminal or to whatever stands in its place. Texts, labels and paths may come from anybody: whatever could
+//! steer a terminal is escaped here.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// Writes to standard output. A reader that has gone away is an error like any other, not a panic.
+use throughline::data::printable_text;
+
+/// Writes running text to standard output. A reader that has gone away is an error like any other, not a panic.
 pub fn say(text: &str) -> io::Result<()> {
+    write(&printable_text(text))
+}
+
+/// Writes JSON objects, a line each, to standard output. What is escaped in them stays the same value.
+pub fn say_json(lines: &str) -> io::Result<()> {
+    write(&escaped_json(lines))
+}
+
+fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| io::Error::new(error.kind(), format!("cannot write to standard output: {error}")))
 }
 
-/// The same, then a new line.
+/// The same as [`say`], then a new line.
 pub fn say_line(text: &str) -> io::Result<()> {
     say(&format!("{text}\n"))
 }
 
 /// Writes a line to standard error; if that is closed too, there is nobody left to tell.
 pub fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", printable_text(text));
 }
 
-/// Tells what went wrong, each cause after what it caused, unless that has said it already.
+/// Tells what went wrong in one line, each cause after what it caused, unless that has said it already.
 pub fn complain(error: &anyhow::Error) {
     let mut message = String::new();
     for cause in error.chain().map(ToString::to_string) {
@@ -28,11 +41,43 @@ pub fn complain(error: &anyhow::Error) {
             message += &cause;
         }
     }
-    note(&format!("error: {message}"));
+    note(&format!("error: {}", message.replace('\n', "\\n")));
 }
 
 /// Whether an output failed because its reader is gone.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
     error.chain().filter_map(|cause| cause.downcast_ref()).any(io)
+}
+
+/// JSON leaves DEL, the controls above it and those of the writing direction as they are; they occur in strings alone.
+fn escaped_json(json: &str) -> Cow<'_, str> {
+    let steers = |text: &str| matches!(printable_text(text), Cow::Owned(_));
+    if !steers(json) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if steers(c.encode_utf8(&mut [0; 4])) {
+            escaped.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_json_has_the_same_value() {
+        let text = "plain \u{7f}\u{9b}31m \u{202e}\u{2028} é 🎬 \u{1b}\n\t\"\\";
+        let json = serde_json::to_string(text).unwrap();
+        let escaped = escaped_json(&json);
+        assert!(matches!(printable_text(&escaped), Cow::Borrowed(_)), "{escaped}");
+        assert!(escaped.contains("é 🎬") && escaped.contains(r"\u007f\u009b31m \u202e\u2028"), "{escaped}");
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
+    }
 }

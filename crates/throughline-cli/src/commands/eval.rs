@@ -1,29 +1,27 @@
 //! `throughline eval`
 
 use anyhow::Result;
-use throughline::data::printable_text;
 use throughline::train::{self, Report};
 
 use super::warning_of_unknown;
 use crate::arguments::EvalArguments;
-use crate::output::{note, say_line};
+use crate::output::{note, say_json, say_line};
 
 pub fn run(arguments: &EvalArguments) -> Result<()> {
     let (folder, model) = super::open(&arguments.run)?;
     let report = train::evaluate(&folder, &model, &arguments.data)?;
-    for note_of_data in &report.notes {
-        note(&format!("left out: {}", printable_text(note_of_data)));
-    }
+    report.notes.iter().for_each(|sentence| note(sentence));
     if let Some(warning) = warning_of_unknown(&report.data, report.evaluation.unknown_share) {
-        note(&printable_text(&warning));
+        note(&warning);
     }
-    Ok(say_line(&if arguments.json { serde_json::to_string(&report)? } else { as_text(&report) })?)
+    let said =
+        if arguments.json { say_json(&(serde_json::to_string(&report)? + "\n")) } else { say_line(&as_text(&report)) };
+    Ok(said?)
 }
 
 fn as_text(report: &Report) -> String {
     let evaluation = &report.evaluation;
-    let data = printable_text(&report.data);
-    let mut text = format!("{data} ({}): loss {:.4}", evaluation.count, evaluation.loss);
+    let mut text = format!("{} ({}): loss {:.4}", report.data, evaluation.count, evaluation.loss);
     for (name, value) in &evaluation.metrics {
         text += &format!(", {} {value:.4}", name.replace('_', " "));
     }

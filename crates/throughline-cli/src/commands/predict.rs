@@ -3,12 +3,13 @@
 use std::io::{BufReader, Stdin};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use throughline::data::{BoundedLines, Line};
 use throughline::infer::Model;
 
 use super::warning_of_unknown;
 use crate::arguments::PredictArguments;
-use crate::output::{note, say};
+use crate::output::{note, say_json};
 
 /// The longest line that is read, in bytes.
 const LONGEST_LINE: usize = 16 << 20;
@@ -59,7 +60,7 @@ fn answer(model: &Model, batch: Vec<Numbered>, top: usize, totals: &mut Totals) 
         };
         match answered {
             Ok(mut answer) => {
-                if let Some(classes) = answer["classes"].as_array_mut() {
+                if let Some(classes) = answer.get_mut("classes").and_then(Value::as_array_mut) {
                     classes.truncate(top);
                 }
                 totals.answered += 1;
@@ -69,13 +70,13 @@ fn answer(model: &Model, batch: Vec<Numbered>, top: usize, totals: &mut Totals) 
             }
             Err(wrong) => {
                 // What was answered before comes before the complaint.
-                say(&std::mem::take(&mut text))?;
+                say_json(&std::mem::take(&mut text))?;
                 totals.refused += 1;
                 note(&format!("error: standard input, line {number}: {wrong}"));
             }
         }
     }
-    Ok(say(&text)?)
+    Ok(say_json(&text)?)
 }
 
 /// Lines of standard input, as many at a time as have arrived.

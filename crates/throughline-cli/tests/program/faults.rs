@@ -177,3 +177,154 @@ fn names_that_some_systems_forbid() {
     }
     assert!(!folder.join("runs").exists());
 }
+
+/// Whatever stands in a path, a message shows it and the terminal does not obey it.
+#[test]
+fn paths_and_settings_do_not_steer_the_terminal() {
+    let folder = Folder::with(&[("\u{1b}[31m\n/a.txt", "short")]);
+    for arguments in [
+        &["train", "\u{1b}[31m\n"][..],
+        &["train", "gone\u{9b}31m.txt"],
+        &["train", "gone\u{1b}[31m.toml"],
+        &["train", "--set", "\u{1b}[31m=1"],
+        &["eval", "gone\u{1b}[31m"],
+        &["generate", "gone\u{202e}"],
+    ] {
+        let ran = folder.run(arguments);
+        assert!(!ran.err.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{ran:?}");
+        assert!(ran.err.contains(r"\u{"), "{ran:?}");
+        ran.refused(&[]);
+    }
+}
+
+#[test]
+fn json_does_not_steer_the_terminal_and_keeps_its_values() {
+    let line = "a \u{9b}31m fine \u{7f}\u{202e} film \u{1b}[0m";
+    for (folder, run) in [(classifier(), "classify-1"), (language_model(), "lm-1")] {
+        let out = folder.run_with_input(&["predict", run], line).succeeded();
+        assert!(!out.contains(['\u{9b}', '\u{7f}', '\u{202e}', '\u{1b}']), "{out:?}");
+        assert_eq!(json_lines(&out)[0]["text"], line);
+    }
+}
+
+#[test]
+fn what_is_left_out_is_said_once_in_training_and_evaluation() {
+    let folder = Folder::new();
+    for i in 0..40 {
+        folder.write(&format!("texts/good/{i}.txt"), format!("fine and bright {i}"));
+        folder.write(&format!("texts/bad/{i}.txt"), format!("dull and long {i}"));
+    }
+    folder.write("texts/good/binary.txt", b"a\0b");
+    folder.write("texts/good/latin.txt", b"caf\xE9");
+    folder.write("texts/bad/empty.txt", "");
+    folder.write("texts/bad/.hidden", "x");
+    let trained = folder.run(&with(&["train", "texts"], TINY_CLASSIFIER));
+    let own = folder.run(&["eval", "classify-1"]);
+    let named = folder.run(&["eval", "classify-1", "--data", "texts"]);
+    for ran in [trained, own, named] {
+        for (file, why) in [
+            ("good/binary.txt", "binary"),
+            ("good/latin.txt", "UTF-8"),
+            ("bad/empty.txt", "no text"),
+            ("bad/.hidden", "hidden"),
+        ] {
+            let lines: Vec<&str> = ran.err.lines().filter(|line| line.contains(file)).collect();
+            assert!(lines.len() == 1 && lines[0].contains(why), "{file}: {ran:?}");
+            assert_eq!(lines[0].matches("left out").count(), 1, "{ran:?}");
+        }
+        ran.succeeded();
+    }
+    for i in 0..40 {
+        std::fs::remove_file(folder.join(&format!("texts/bad/{i}.txt"))).unwrap();
+    }
+    for command in [&["train", "texts", "--set", "task=classify"][..], &["eval", "classify-1", "--data", "texts"]] {
+        folder.run(command).refused(&["texts/bad: expected at least one text", "\"bad\"", "empty.txt: no text"]);
+    }
+}
+
+#[test]
+fn a_run_is_measured_on_its_own_data_or_not_at_all() {
+    let table = crate::trained::tsv();
+    let mut lines: Vec<&str> = table.lines().collect();
+    lines[1..].reverse();
+    for changed in [
+        lines.join("\n") + "\n",
+        table.clone() + "good\tone more\n",
+        table.replace("good\t", "fine\t"),
+        table.clone() + "ugly\tso so\nugly\tno\nugly\tnever\n",
+    ] {
+        let folder = classifier();
+        folder.write("texts.tsv", changed);
+        folder.run(&["eval", "classify-1"]).refused(&["data", "name the files to measure on with --data"]);
+    }
+}
+
+/// The end of one file and the beginning of the next make no word together.
+#[test]
+fn the_ends_of_files_are_not_glued() {
+    let folder =
+        Folder::with(&[("a.txt", &("one two ".repeat(400) + "alpha")), ("b.txt", &"omega three ".repeat(400))]);
+    let settings = with(TINY_LANGUAGE_MODEL, &["data.unit=word", "train.stride=8"]);
+    folder.run(&with(&["train", "--quiet", "a.txt", "b.txt"], &settings)).succeeded();
+    let vocabulary = folder.text("runs/lm-1/vocabulary.json");
+    assert!(vocabulary.contains("\"alpha\"") && vocabulary.contains("\"omega\""), "{vocabulary}");
+    assert!(!vocabulary.contains("alphaomega"), "{vocabulary}");
+}
+
+#[test]
+fn the_format_that_was_found_is_written_down() {
+    let folder = Folder::with(&[(
+        "texts.train",
+        &crate::trained::examples()
+            .iter()
+            .enumerate()
+            .fold(String::new(), |lines, (i, (_, text))| lines + &format!("{} {text}\n", i % 2)),
+    )]);
+    folder.run(&with(&["train", "--quiet", "texts.train"], TINY_CLASSIFIER)).succeeded();
+    assert!(folder.text("runs/classify-1/config.toml").contains("format = \"label-first\""));
+    // Guessed anew, a file of so few lines would leave doubt.
+    folder.write("few.txt", "1 dull\n");
+    folder.run(&["eval", "classify-1", "--data", "few.txt"]).succeeded();
+}
+
+#[test]
+fn a_schedule_that_jumps_says_so_and_can_keep_its_course() {
+    let folder = Folder::with(&[("text.txt", &text(300))]);
+    let train = with(&with(&["train", "--quiet", "text.txt"], TINY_LANGUAGE_MODEL), &["schedule.kind=cosine"]);
+    folder.run(&with(&train, &["name=jumps"])).succeeded();
+    folder.run(&with(&train, &["name=keeps"])).succeeded();
+    let resume =
+        |run, sets: &[&str]| folder.run(&with(&["train", "--quiet", "--resume", run, "--set", "train.steps=60"], sets));
+    let jumps = resume("jumps", &[]);
+    assert!(jumps.err.starts_with("warning: the learning rate jumps"), "{jumps:?}");
+    assert!(jumps.err.contains("--set schedule.steps=40"), "{jumps:?}");
+    let keeps = resume("keeps", &["schedule.steps=40"]);
+    assert_eq!((keeps.code, keeps.err.as_str()), (Some(0), ""), "{keeps:?}");
+    let last_rate = |run: &str| {
+        folder.rows(&format!("runs/{run}/metrics.jsonl"))[..]
+            .to_vec()
+            .into_iter()
+            .filter(|row| row["split"] == "train" && row["step"] == 41)
+            .map(|row| row["lr"].as_f64().unwrap())
+            .next()
+            .unwrap()
+    };
+    assert!(last_rate("jumps") > 10.0 * last_rate("keeps"), "{} and {}", last_rate("jumps"), last_rate("keeps"));
+}
+
+/// The summary and the card name the update whose parameters were kept, and evaluation finds its loss again.
+#[test]
+fn the_summary_says_which_update_was_kept() {
+    let folder = classifier();
+    let said = folder.run(&["train", "--resume", "classify-1"]).succeeded();
+    let rows = folder.rows("runs/classify-1/metrics.jsonl");
+    let of = |row: &serde_json::Value| (row["accuracy"].as_f64().unwrap(), row["loss"].as_f64().unwrap());
+    let trained = rows.iter().filter(|row| row["split"] == "val" && row["step"] != 0);
+    let best = trained.reduce(|best, row| {
+        let (new, old) = (of(row), of(best));
+        if new.0 > old.0 || (new.0 == old.0 && new.1 < old.1) { row } else { best }
+    });
+    let step = &best.unwrap()["step"];
+    assert!(said.contains(&format!("the parameters of update {step} of")), "{step}: {said}");
+    assert!(folder.text("runs/classify-1/README.md").contains(&format!("after update {step}, ")), "{step}");
+}

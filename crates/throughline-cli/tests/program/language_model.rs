@@ -96,6 +96,10 @@ fn lines_are_scored() {
     let rows = json_lines(&folder.run_with_input(&["predict", "lm-1"], lines).succeeded());
     let texts: Vec<&str> = rows.iter().map(|row| row["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["line 7 of 10 words", "", "7", "qqqqq zzz λ", "line 8 of"]);
+    for row in &rows {
+        let keys: Vec<&String> = row.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["bits_per_unit", "loss", "perplexity", "text", "unknown_share"]);
+    }
     for (row, scored) in rows.iter().zip([true, false, false, true, true]) {
         for key in ["loss", "perplexity", "bits_per_unit"] {
             assert_eq!(row[key].is_f64(), scored, "{key} in {row}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use throughline::data::{Split, printable_text};
+use throughline::data::Split;
 use throughline::train::{Event, Row, Score};
 
 use crate::output::note;
@@ -23,7 +23,7 @@ impl Progress {
     /// Shows an event.
     pub fn show(&mut self, event: &Event<'_>) {
         if let Event::Warning(warning) = event {
-            self.line(&format!("warning: {}", printable_text(warning)));
+            self.line(&format!("warning: {warning}"));
         }
         if self.quiet {
             return;
@@ -31,7 +31,7 @@ impl Progress {
         match event {
             Event::Ready { description, baselines, parameters, threads, step, steps } => {
                 for (name, fact) in &description.data {
-                    note(&format!("{name:<28} {}", printable_text(fact)));
+                    note(&format!("{name:<28} {fact}"));
                 }
                 note(&format!("{:<28} {parameters} parameters, {steps} updates, {threads} threads", "model"));
                 for score in baselines.iter().filter(|score| score.split == Split::Validation) {
@@ -85,8 +85,8 @@ fn evaluation(row: &Row, best: bool) -> String {
     text
 }
 
-/// The text with a bar at its left; a model's text must not steer the terminal.
+/// The text with a bar at its left.
 fn indented(text: &str) -> String {
-    let lines: Vec<String> = printable_text(text).lines().map(|line| format!("  | {line}")).collect();
+    let lines: Vec<String> = text.lines().map(|line| format!("  | {line}")).collect();
     lines.join("\n")
 }

@@ -5,8 +5,10 @@ pub mod embedding;
 pub mod linear;
 pub mod pool;
 pub mod recurrent;
+pub mod words;
 
 pub use embedding::Embedding;
 pub use linear::Linear;
 pub use pool::{Pool, Pooling};
 pub use recurrent::{Recurrent, RecurrentConfig};
+pub use words::{WordRows, Words};

@@ -17,3 +17,4 @@ mod torch_loads;
 mod traces;
 mod training_steps;
 mod truncated_bptt;
+mod words;

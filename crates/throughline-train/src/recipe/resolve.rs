@@ -293,8 +293,8 @@ momentum = 0.9
         let recipe = resolve(RECIPE, &[]).unwrap();
         let mut expected = Recipe::default_for("classify").unwrap();
         let options: &mut classify::Options = expected.options_mut();
-        options.data.paths = vec!["a".into(), "b".into()];
-        options.data.unit = Unit::Word;
+        options.files.paths = vec!["a".into(), "b".into()];
+        options.units.unit = Unit::Word;
         options.model.cell = CellKind::GruBefore;
         options.model.hidden = 10;
         options.model.dropout = 0.1;
@@ -309,13 +309,13 @@ momentum = 0.9
     fn overrides_win_over_the_file_and_later_ones_over_earlier_ones() {
         let sets = ["model.cell=gru", "model.hidden = 20", "model.hidden=30", "data.split=[0.8, 0.2, 0]", "name=7"];
         let recipe = resolve(RECIPE, &sets).unwrap();
-        let classify::Options { data, model, .. } = recipe.options();
+        let classify::Options { files, model, .. } = recipe.options();
         assert_eq!((model.cell, model.hidden, recipe.name.as_str()), (CellKind::GruAfter, 30, "7"));
-        assert_eq!(data.split, [0.8, 0.2, 0.0]);
+        assert_eq!(files.split, [0.8, 0.2, 0.0]);
         let sets = ["task=classify".to_owned(), "task=lm".to_owned()];
         let recipe = Recipe::resolve(None, &sets, &["x".into()]).unwrap();
         assert_eq!(recipe.task(), "lm");
-        assert_eq!(recipe.options::<lm::Options>().data.paths, [PathBuf::from("x")]);
+        assert_eq!(recipe.options::<lm::Options>().files.paths, [PathBuf::from("x")]);
     }
 
     #[test]
@@ -345,7 +345,7 @@ momentum = 0.9
     fn a_set_number_is_one_where_the_key_takes_numbers_beside_strings() {
         let value = |set: &str| {
             let recipe = resolve(RECIPE, &[&format!("data.unknown={set}")]).unwrap();
-            recipe.options::<classify::Options>().data.unknown
+            recipe.options::<classify::Options>().known.unknown
         };
         for (set, expected) in
             [("0.5", Some(0.5)), ("0", Some(0.0)), ("auto", None), ("\"auto\"", None), (" 0.25 ", Some(0.25))]

@@ -29,7 +29,7 @@ fn check(make: fn(&TestFolder) -> Recipe) {
 fn language_models() {
     check(|folder| {
         let mut recipe = language_model(&folder.file("text.txt", &text(1, 600)));
-        lm(&mut recipe).data.split = [0.5, 0.5, 0.0];
+        lm(&mut recipe).files.split = [0.5, 0.5, 0.0];
         let model = &mut lm(&mut recipe).model;
         (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
         (lm(&mut recipe).windows.window, recipe.train.steps) = (11, 15);
@@ -41,7 +41,7 @@ fn language_models() {
 fn classifiers() {
     check(|folder| {
         let mut recipe = classifier(&folder.file("examples.csv", &table(2, 60)));
-        classify(&mut recipe).data.split = [0.8, 0.2, 0.0];
+        classify(&mut recipe).files.split = [0.8, 0.2, 0.0];
         classify(&mut recipe).reading.bidirectional = false;
         let model = &mut classify(&mut recipe).model;
         (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);

@@ -45,7 +45,7 @@ fn decomposed(text: &str) -> String {
 
 fn short_classifier(path: &std::path::Path) -> Recipe {
     let mut recipe = classifier(path);
-    classify(&mut recipe).data.split = [0.6, 0.2, 0.2];
+    classify(&mut recipe).files.split = [0.6, 0.2, 0.2];
     recipe.train.steps = 10;
     recipe
 }
@@ -93,7 +93,7 @@ fn language_models_clean_texts_alike() {
     let dirty = folder.file("dirty.txt", &format!("\u{FEFF}{}", decomposed(&lines).replace('\n', "\r\n")));
     let recipe = |path: &PathBuf| {
         let mut recipe = language_model(path);
-        lm(&mut recipe).data.split = [0.6, 0.2, 0.2];
+        lm(&mut recipe).files.split = [0.6, 0.2, 0.2];
         recipe.train.steps = 8;
         recipe
     };
@@ -119,7 +119,7 @@ fn normalisation_is_a_property_of_the_model() {
     let path = folder.file("data.csv", &csv(&accents(40), "\n"));
     for (normalise, nfc) in [(Normalise::Nfc, true), (Normalise::None, false)] {
         let mut recipe = short_classifier(&path);
-        classify(&mut recipe).data.normalise = normalise;
+        classify(&mut recipe).files.normalise = normalise;
         let run = folder.run(&format!("{normalise:?}"));
         run.train(&recipe).unwrap();
         let config = std::fs::read_to_string(run.opened().config_json()).unwrap();
@@ -193,7 +193,7 @@ fn a_changed_text_is_no_longer_the_runs_own() {
     let original = text(8, 600);
     let path = folder.file("text.txt", &original);
     let mut recipe = language_model(&path);
-    lm(&mut recipe).data.split = [0.5, 0.3, 0.2];
+    lm(&mut recipe).files.split = [0.5, 0.3, 0.2];
     recipe.train.steps = 5;
     let run = folder.run("run");
     let outcome = run.train(&recipe).unwrap();
@@ -214,7 +214,7 @@ fn a_changed_text_is_no_longer_the_runs_own() {
 fn a_run_without_a_test_split_says_what_to_measure_on() {
     let folder = TestFolder::new();
     let mut recipe = short_classifier(&folder.file("data.csv", &table(5, 40)));
-    classify(&mut recipe).data.split = [0.8, 0.2, 0.0];
+    classify(&mut recipe).files.split = [0.8, 0.2, 0.0];
     let run = folder.run("run");
     assert_eq!(run.train(&recipe).unwrap().test, None);
     let error = run.evaluate(&[]).unwrap_err().to_string();
@@ -230,8 +230,8 @@ fn a_class_the_model_does_not_know_is_an_error_with_its_line() {
     let says = |error: String| assert!(error.contains("other.csv:3: ") && error.contains("\"fourth\""), "{error}");
     for validation in [true, false] {
         let mut recipe = short_classifier(&path);
-        let data = &mut classify(&mut recipe).data;
-        if validation { &mut data.validation } else { &mut data.test }.push(other.clone());
+        let files = &mut classify(&mut recipe).files;
+        if validation { &mut files.validation } else { &mut files.test }.push(other.clone());
         says(folder.run("never").train(&recipe).unwrap_err().to_string());
     }
     assert_eq!(folder.entries(), ["data.csv", "other.csv"], "a run that does not begin leaves nothing");
@@ -249,7 +249,7 @@ fn examples_in_two_splits_are_named_and_removed_on_request() {
     let validation = folder.file("validation.csv", "text,label\nnew one,first\nword 3,second\nnew two,second\n");
     let test = folder.file("test.csv", "text,label\nnew one,first\nword 4,first\nword 5,first\nnewest,second\n");
     let mut recipe = short_classifier(&training);
-    (classify(&mut recipe).data.validation, classify(&mut recipe).data.test) = (vec![validation], vec![test]);
+    (classify(&mut recipe).files.validation, classify(&mut recipe).files.test) = (vec![validation], vec![test]);
     let run = folder.run("shared");
     let description = trained(&run, &recipe);
     let [warning] = &description.warnings[..] else { panic!("one warning: {:?}", description.warnings) };
@@ -312,7 +312,7 @@ fn what_is_not_read_is_listed() {
     assert_eq!(run.evaluate(std::slice::from_ref(&data)).unwrap().notes, said);
 
     let mut recipe = language_model(&data);
-    lm(&mut recipe).data.split = [0.5, 0.25, 0.25];
+    lm(&mut recipe).files.split = [0.5, 0.25, 0.25];
     recipe.train.steps = 5;
     let run = folder.run("lm");
     let description = trained(&run, &recipe);
@@ -346,8 +346,8 @@ fn files_are_joined_at_a_line_end() {
     let paths = [file("a.txt", "alpha"), file("b.txt", "beta"), file("c.txt", "gamma")];
     let mut recipe = language_model(&paths[0]);
     let options = lm(&mut recipe);
-    options.data.paths = paths.to_vec();
-    (options.data.unit, options.data.split) = (Unit::Word, [0.9, 0.05, 0.05]);
+    options.files.paths = paths.to_vec();
+    (options.units.unit, options.files.split) = (Unit::Word, [0.9, 0.05, 0.05]);
     recipe.train.steps = 5;
     let run = folder.run("run");
     run.train(&recipe).unwrap();
@@ -376,7 +376,7 @@ fn the_format_is_found_out_once() {
     let [as_csv, as_text] = [&path, &renamed].map(|path| run.evaluate(std::slice::from_ref(path)).unwrap().evaluation);
     assert_eq!(as_csv, as_text);
     let mut guessed = recipe.clone();
-    classify(&mut guessed).data.paths = vec![renamed];
+    classify(&mut guessed).files.paths = vec![renamed];
     let error = folder.run("guessed").train(&guessed).unwrap_err().to_string();
     assert!(error.contains("give the format"), "the name alone tells it: {error}");
     // The recipe as it was given resumes the run all the same.
@@ -395,13 +395,13 @@ fn the_unknown_unit_is_trained() {
         |path| {
             let mut recipe = language_model(path);
             let options = lm(&mut recipe);
-            (options.data.unit, options.data.split) = (Unit::Word, [0.8, 0.1, 0.1]);
+            (options.units.unit, options.files.split) = (Unit::Word, [0.8, 0.1, 0.1]);
             options.model.initial_state = InitialState::Zero;
             recipe
         },
         |path| {
             let mut recipe = short_classifier(path);
-            classify(&mut recipe).data.unit = Unit::Word;
+            classify(&mut recipe).units.unit = Unit::Word;
             recipe
         },
     ];
@@ -412,8 +412,8 @@ fn the_unknown_unit_is_trained() {
             // The decay would move the row too.
             recipe.optimiser.weight_decay = 0.0;
             match task {
-                0 => lm(&mut recipe).data.unknown = unknown,
-                _ => classify(&mut recipe).data.unknown = unknown,
+                0 => lm(&mut recipe).known.unknown = unknown,
+                _ => classify(&mut recipe).known.unknown = unknown,
             }
             let run = folder.run(&format!("run-{task}-{moves}"));
             run.train_until(0, &recipe).unwrap_err();
@@ -435,7 +435,7 @@ fn every_answer_says_what_share_of_its_text_is_unknown() {
     run.train(&short_classifier(&path)).unwrap();
     let text = folder.file("text.txt", &text(8, 600));
     let mut recipe = language_model(&text);
-    lm(&mut recipe).data.split = [0.5, 0.3, 0.2];
+    lm(&mut recipe).files.split = [0.5, 0.3, 0.2];
     recipe.train.steps = 5;
     let lm_run = folder.run("lm");
     lm_run.train(&recipe).unwrap();

@@ -7,7 +7,7 @@ const NEEDED: [&str; 5] = ["config.json", "config.toml", "data.json", "last.safe
 
 fn recipe(folder: &TestFolder) -> Recipe {
     let mut recipe = language_model(&folder.file("text.txt", &text(4, 400)));
-    lm(&mut recipe).data.split = [0.6, 0.2, 0.2];
+    lm(&mut recipe).files.split = [0.6, 0.2, 0.2];
     recipe.train.steps = 5;
     recipe
 }
@@ -41,10 +41,10 @@ fn data_that_cannot_be_used_leave_no_run() {
     let folder = TestFolder::new();
     let usable = recipe(&folder);
     for change in [
-        |recipe: &mut Recipe| lm(recipe).data.paths = vec!["missing".into()],
+        |recipe: &mut Recipe| lm(recipe).files.paths = vec!["missing".into()],
         |recipe: &mut Recipe| recipe.train.batch = 1000,
-        |recipe: &mut Recipe| lm(recipe).data.split = [0.99, 0.001, 0.0],
-        |recipe: &mut Recipe| lm(recipe).data.encoding = "morse".to_owned(),
+        |recipe: &mut Recipe| lm(recipe).files.split = [0.99, 0.001, 0.0],
+        |recipe: &mut Recipe| lm(recipe).files.encoding = "morse".to_owned(),
     ] {
         let mut recipe = usable.clone();
         change(&mut recipe);
@@ -61,7 +61,7 @@ fn no_run_is_overwritten() {
     run.train(&recipe(&folder)).unwrap();
     let before = std::fs::read(run.opened().checkpoint()).unwrap();
     let mut other = recipe(&folder);
-    lm(&mut other).data.paths = vec!["missing".into()];
+    lm(&mut other).files.paths = vec!["missing".into()];
     let error = run.train(&other).unwrap_err().to_string();
     assert!(error.contains("a name that is free") && error.contains("--resume"), "{error}");
     assert!(std::fs::read(run.opened().checkpoint()).unwrap() == before);
@@ -72,7 +72,7 @@ fn no_run_is_overwritten() {
 fn runs_of_several_threads_have_folders_of_their_own() {
     let folder = TestFolder::new();
     let mut recipe = classifier(&folder.file("data.csv", &table(5, 40)));
-    classify(&mut recipe).data.split = [0.8, 0.2, 0.0];
+    classify(&mut recipe).files.split = [0.8, 0.2, 0.0];
     recipe.train.steps = 5;
     recipe.runs_dir = folder.join("runs");
     let begin = std::sync::Barrier::new(4);

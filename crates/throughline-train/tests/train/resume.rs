@@ -17,9 +17,9 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
         text.replace_range(place..=place, rare);
     }
     let mut recipe = crate::common::language_model(&folder.file("text.txt", &text));
-    lm(&mut recipe).data.unknown = Some(0.5);
+    lm(&mut recipe).known.unknown = Some(0.5);
     recipe.threads = threads;
-    lm(&mut recipe).data.split = [0.5, 0.3, 0.2];
+    lm(&mut recipe).files.split = [0.5, 0.3, 0.2];
     lm(&mut recipe).model.initial_state = InitialState::Learned;
     let model = &mut lm(&mut recipe).model;
     (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
@@ -33,10 +33,10 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
 
 fn classifier(folder: &TestFolder, threads: usize) -> Recipe {
     let mut recipe = crate::common::classifier(&folder.file("examples.csv", &table(2, 60)));
-    classify(&mut recipe).data.unknown = Some(0.5);
+    classify(&mut recipe).known.unknown = Some(0.5);
     classify(&mut recipe).reading.pooling = Pooling::Attention;
     recipe.threads = threads;
-    classify(&mut recipe).data.split = [0.6, 0.2, 0.2];
+    classify(&mut recipe).files.split = [0.6, 0.2, 0.2];
     classify(&mut recipe).model.cell = CellKind::GruBefore;
     let model = &mut classify(&mut recipe).model;
     (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
@@ -200,7 +200,7 @@ fn another_recipe_and_other_data_are_refused() {
     assert!(matches!(run.resume(&wider), Err(Error::File { .. })), "the tensors do not fit");
 
     let original =
-        fs::read_to_string(&recipe.options::<throughline_train::tasks::lm::Options>().data.paths[0]).unwrap();
+        fs::read_to_string(&recipe.options::<throughline_train::tasks::lm::Options>().files.paths[0]).unwrap();
     let swapped = original.replacen("ab", "ba", 1);
     assert_ne!(original, swapped);
     folder.file("text.txt", &swapped);

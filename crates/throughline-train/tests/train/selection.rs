@@ -7,7 +7,7 @@ use throughline_train::{End, Recipe, Row, read_rows};
 fn recipe(folder: &TestFolder, seed: u64) -> Recipe {
     let mut recipe = classifier(&folder.file("examples.csv", &table(2, 60)));
     recipe.seed = seed;
-    classify(&mut recipe).data.split = [0.6, 0.2, 0.2];
+    classify(&mut recipe).files.split = [0.6, 0.2, 0.2];
     (recipe.train.steps, recipe.train.evaluations) = (60, 60);
     recipe.optimiser.learning_rate = 5e-3;
     recipe

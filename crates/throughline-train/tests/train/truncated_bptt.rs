@@ -162,8 +162,8 @@ fn compare(change: impl Fn(&mut Recipe), cell: OracleCell, updates: usize) -> Co
     let paths = (folder.file("text.txt", &training), folder.file("validation.txt", &text(6, 40)));
     let mut recipe = language_model(&paths.0);
     let options = lm(&mut recipe);
-    options.data.validation = vec![paths.1];
-    options.data.split = [1.0, 0.0, 0.0];
+    options.files.validation = vec![paths.1];
+    options.files.split = [1.0, 0.0, 0.0];
     (options.model.embedding, options.model.hidden) = (3, 4);
     (recipe.train.batch, recipe.train.clip_norm, recipe.train.steps) = (STREAMS, 0.0, updates as u64);
     (recipe.optimiser.kind, recipe.optimiser.learning_rate) = (OptimiserKind::Sgd, LEARNING_RATE);

@@ -73,19 +73,19 @@ impl Learn for Texts {
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();
         let data = Labelled::read(&options, recipe.seed)?;
-        let Options { data: text, model, examples, reading } = &options;
+        let Options { files, units, known, model, examples, reading } = &options;
         let training = data.splits.train.examples.iter().map(|example| example.text.as_str());
-        let vocabulary = Vocabulary::build(text.unit, training, text.vocabulary())?;
+        let vocabulary = Vocabulary::build(units.unit, training, known.vocabulary(units.unit))?;
         let config = classify::Config {
             recurrent: model.settings(reading.bidirectional),
             vocabulary: vocabulary.len(),
             classes: data.splits.train.labels.len(),
             pooling: reading.pooling,
             max_length: examples.max_length,
-            text: text.rules(),
+            text: files.rules(),
         };
         let labels = data.splits.train.labels.clone();
-        let encoder = classify::Encoder { text: TextEncoder { rules: text.rules(), vocabulary }, labels };
+        let encoder = classify::Encoder { text: TextEncoder { rules: files.rules(), vocabulary }, labels };
         let encoded = |set: &LabelledSet| -> Result<classify::Texts> {
             let texts = encode(&encoder.text, examples.max_length, set);
             check_lengths(&config, set, &texts)?;
@@ -95,7 +95,7 @@ impl Learn for Texts {
         let splits = Splits { train: encoded(train)?, validation: encoded(validation)?, test: encoded(test)? };
         let record = DataRecord::of("texts", Splits { train, validation, test }, |set, into| digest(set, into));
         let training = splits.train.tokens.iter().map(Vec::as_slice);
-        let unknown = UnknownReplacement::new(training, text.unknown_probability(), recipe.seed);
+        let unknown = UnknownReplacement::new(training, known.unknown_probability(units.unit), recipe.seed);
         let lengths = splits.train.tokens.iter().map(Vec::len).collect();
         let buckets = LengthBuckets::new(lengths, recipe.train.batch, recipe.seed);
         let (epoch, batch) = (None, classify::Batch::default());
@@ -201,7 +201,11 @@ impl Learn for Texts {
         Description {
             data,
             warnings: warnings.into_iter().collect(),
-            ..self.options.model.describe(&self.options.data, self.options.reading.bidirectional)
+            ..self.options.model.describe(
+                &self.options.files,
+                vocabulary.unit().plural(),
+                self.options.reading.bidirectional,
+            )
         }
     }
 

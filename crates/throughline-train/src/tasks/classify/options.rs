@@ -7,13 +7,17 @@ use throughline_nn::layers::Pooling;
 
 use crate::Result;
 use crate::recipe::{Check, LARGEST_COUNT, TaskOptions, Train, options, settings};
-use crate::tasks::shared::{RecurrentModel, TextData};
+use crate::tasks::shared::{KnownUnits, RecurrentModel, TextFiles, TextUnits};
 
 options! {
     /// The settings that a classifier has beside those of every task.
     pub struct Options {
         /// The texts.
-        [data] data: TextData,
+        [data] files: TextFiles,
+        /// What they are cut into.
+        [data] units: TextUnits,
+        /// The units that the model knows.
+        [data] known: KnownUnits,
         /// How examples lie in the files.
         [data] examples: Examples,
         /// The embedding and the recurrent layers.
@@ -57,7 +61,8 @@ impl TaskOptions for Options {
     const NAME: &'static str = Classify::INFO.name;
 
     fn check(&self, train: &Train, check: &Check<'_>) -> Result<()> {
-        self.data.check(check)?;
+        self.files.check(check)?;
+        self.known.check(check)?;
         check.within("data.max_length", self.examples.max_length, 0..=LARGEST_COUNT as usize)?;
         self.model.check(train, self.reading.bidirectional, check)
     }
@@ -66,7 +71,7 @@ impl TaskOptions for Options {
         if key == "train.checkpoint_every" {
             return self.reading.bidirectional.then_some("model.bidirectional = false");
         }
-        self.data.unused(key).or_else(|| self.model.unused(key))
+        self.known.unused(self.units.unit, key).or_else(|| self.model.unused(key))
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Labelled {
 pub(super) fn reader(options: &Options, labels: Option<Vec<String>>) -> Result<LabelledReader> {
     let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     Ok(LabelledReader {
-        text: options.data.reader()?,
+        text: options.files.reader()?,
         format: options.examples.format,
         text_column: column(&options.examples.text_column),
         label_column: column(&options.examples.label_column),
@@ -34,20 +34,20 @@ pub(super) fn reader(options: &Options, labels: Option<Vec<String>>) -> Result<L
 
 /// Where the data are, for messages about all of them.
 fn place(options: &Options) -> &Path {
-    options.data.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path)
+    options.files.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path)
 }
 
 impl Labelled {
     /// Reads the texts of a recipe and cuts them into splits, class by class.
     pub fn read(options: &Options, seed: u64) -> Result<Self> {
-        let data = &options.data;
-        let mut set = reader(options, None)?.read(&data.paths)?;
+        let files = &options.files;
+        let mut set = reader(options, None)?.read(&files.paths)?;
         let mut duplicates = if options.examples.deduplicate { set.remove_duplicates() } else { 0 };
-        if data.limit > 0 {
-            set.examples.truncate(data.limit);
+        if files.limit > 0 {
+            set.examples.truncate(files.limit);
             check_classes(options, &set)?;
         }
-        let indices = data.fractions()?.stratified(&set.classes(), seed);
+        let indices = files.fractions()?.stratified(&set.classes(), seed);
         let format = set.format;
         let own = |paths: &[PathBuf], cut: &[usize]| -> Result<LabelledSet> {
             if paths.is_empty() {
@@ -58,8 +58,8 @@ impl Labelled {
         };
         let mut splits = Splits {
             train: set.select(&indices.train),
-            validation: own(&data.validation, &indices.validation)?,
-            test: own(&data.test, &indices.test)?,
+            validation: own(&files.validation, &indices.validation)?,
+            test: own(&files.test, &indices.test)?,
         };
         if options.examples.deduplicate {
             let Splits { train, validation, test } = remove_duplicates(&mut splits);
@@ -67,7 +67,7 @@ impl Labelled {
         }
         check_splits(options, &splits)?;
         let (mut blank, mut skipped) = (set.blank, set.skipped);
-        for (paths, set) in [(&data.validation, &splits.validation), (&data.test, &splits.test)] {
+        for (paths, set) in [(&files.validation, &splits.validation), (&files.test, &splits.test)] {
             if !paths.is_empty() {
                 blank += set.blank;
                 skipped.extend(set.skipped.iter().cloned());
@@ -89,7 +89,7 @@ fn check_classes(options: &Options, set: &LabelledSet) -> Result<()> {
     let classes = set.classes();
     let Some(lost) = (0..set.labels.len()).find(|&label| !classes.contains(&(label as u32))) else { return Ok(()) };
     let expected = format!("a data.limit that leaves an example of class {:?}", set.labels[lost]);
-    Err(Error::file(place(options), "data.limit", expected, options.data.limit))
+    Err(Error::file(place(options), "data.limit", expected, options.files.limit))
 }
 
 fn check_splits(options: &Options, splits: &Splits<LabelledSet>) -> Result<()> {

@@ -68,23 +68,23 @@ impl Learn for Text {
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();
         let read::Texts { splits: texts, skipped } = read::Texts::read(&options)?;
-        let Options { data, model, output, windows, .. } = &options;
-        let vocabulary = Vocabulary::build(data.unit, [texts.train.as_str()], data.vocabulary())?;
-        let record = DataRecord::of(data.unit.plural(), texts.clone(), |text, into| {
+        let Options { files, units, known, model, output, windows, .. } = &options;
+        let vocabulary = Vocabulary::build(units.unit, [texts.train.as_str()], known.vocabulary(units.unit))?;
+        let record = DataRecord::of(units.unit.plural(), texts.clone(), |text, into| {
             digest(text, into);
-            data.unit.count(text)
+            units.unit.count(text)
         });
-        let encoder = TextEncoder { rules: data.rules(), vocabulary };
+        let encoder = TextEncoder { rules: files.rules(), vocabulary };
         let splits = texts.map(|text| encoder.encode(&text));
         read::check_length(&options, recipe.train.batch, &splits)?;
         let config = lm::Config {
             recurrent: model.settings(false),
             vocabulary: encoder.vocabulary.len(),
             tied: output.tied,
-            text: data.rules(),
+            text: files.rules(),
         };
         let streams = Streams::new(splits.train.clone(), recipe.train.batch, windows.stride)?;
-        let unknown = UnknownReplacement::new([&splits.train[..]], data.unknown_probability(), recipe.seed);
+        let unknown = UnknownReplacement::new([&splits.train[..]], known.unknown_probability(units.unit), recipe.seed);
         let shape = LanguageModel::network(&config, Dropouts::default()).state_shape();
         let (state, seed) = (State::new(&shape, recipe.train.batch), recipe.seed);
         Ok(Self { options, seed, config, encoder, splits, record, skipped, streams, unknown, state })
@@ -199,7 +199,7 @@ impl Learn for Text {
         let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
         data.push(("vocabulary".to_owned(), format!("{} {}", grouped(vocabulary.len()), vocabulary.unit().plural())));
         data.extend(skipped_notes(&self.skipped).map(|note| ("left out".to_owned(), note)));
-        Description { data, ..self.options.model.describe(&self.options.data, false) }
+        Description { data, ..self.options.model.describe(&self.options.files, vocabulary.unit().plural(), false) }
     }
 
     fn measured(
@@ -214,14 +214,14 @@ impl Learn for Text {
             (texts.splits.test, "test split".to_owned(), texts.skipped)
         } else {
             let mut skipped = Vec::new();
-            let text = read::join(&options.data.reader()?, paths, &mut skipped)?;
+            let text = read::join(&options.files.reader()?, paths, &mut skipped)?;
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             (text, names.join(", "), skipped)
         };
         let record = paths.is_empty().then(|| {
             let mut sum = Digest::default();
             digest(&text, &mut sum);
-            SplitRecord { count: options.data.unit.count(&text), digest: sum.finish() }
+            SplitRecord { count: options.units.unit.count(&text), digest: sum.finish() }
         });
         let notes = skipped_notes(&skipped).map(|note| format!("left out: {note}")).collect();
         Ok(Measured { data: encoder.encode(&text), what, notes, record })

@@ -5,13 +5,17 @@ use throughline_infer::tasks::LanguageModel;
 
 use crate::Result;
 use crate::recipe::{Check, LONGEST_WINDOW, TaskOptions, Train, options, settings};
-use crate::tasks::shared::{RecurrentModel, TextData};
+use crate::tasks::shared::{KnownUnits, RecurrentModel, TextFiles, TextUnits};
 
 options! {
     /// The settings that a language model has beside those of every task.
     pub struct Options {
         /// The texts.
-        [data] data: TextData,
+        [data] files: TextFiles,
+        /// What they are cut into.
+        [data] units: TextUnits,
+        /// The units that the model knows.
+        [data] known: KnownUnits,
         /// The embedding and the recurrent layers.
         [model] model: RecurrentModel,
         /// The output layer.
@@ -67,8 +71,9 @@ impl TaskOptions for Options {
     const MAY_CHANGE: &'static [&'static str] = &["sample"];
 
     fn check(&self, train: &Train, check: &Check<'_>) -> Result<()> {
-        let Self { data, model, output, windows, sample } = self;
-        data.check(check)?;
+        let Self { files, known, model, output, windows, sample, .. } = self;
+        files.check(check)?;
+        known.check(check)?;
         model.check(train, false, check)?;
         let sizes = format!("model.embedding == model.hidden ({} and {} are given)", model.embedding, model.hidden);
         check.require("model.tied", !output.tied || model.embedding == model.hidden, sizes, true)?;
@@ -82,6 +87,6 @@ impl TaskOptions for Options {
     }
 
     fn unused(&self, key: &str) -> Option<&'static str> {
-        self.data.unused(key).or_else(|| self.model.unused(key))
+        self.known.unused(self.units.unit, key).or_else(|| self.model.unused(key))
     }
 }

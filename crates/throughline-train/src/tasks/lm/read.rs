@@ -23,21 +23,21 @@ pub(super) struct Texts {
 impl Texts {
     /// Reads the texts of a recipe and cuts them into splits.
     pub fn read(options: &Options) -> Result<Self> {
-        let data = &options.data;
-        let reader = data.reader()?;
+        let (files, unit) = (&options.files, options.units.unit);
+        let reader = files.reader()?;
         let mut skipped = Vec::new();
-        let mut text = join(&reader, &data.paths, &mut skipped)?;
-        if data.limit > 0 {
-            text.truncate(first_units(&text, data.unit, data.limit).len());
+        let mut text = join(&reader, &files.paths, &mut skipped)?;
+        if files.limit > 0 {
+            text.truncate(first_units(&text, unit, files.limit).len());
         }
-        let Splits { train, validation, test } = data.fractions()?.split_text(&text, data.unit);
+        let Splits { train, validation, test } = files.fractions()?.split_text(&text, unit);
         let mut own = |paths: &[PathBuf], cut: &str| -> Result<String> {
             if paths.is_empty() { Ok(cut.to_owned()) } else { join(&reader, paths, &mut skipped) }
         };
         let splits = Splits {
             train: train.to_owned(),
-            validation: own(&data.validation, validation)?,
-            test: own(&data.test, test)?,
+            validation: own(&files.validation, validation)?,
+            test: own(&files.test, test)?,
         };
         Ok(Self { splits, skipped })
     }
@@ -60,7 +60,7 @@ pub(super) fn join(reader: &TextReader, paths: &[PathBuf], skipped: &mut Vec<Ski
 
 /// Every stream must be at least one window long, and there must be something to evaluate on.
 pub(super) fn check_length(options: &Options, batch: usize, splits: &Splits<Vec<u32>>) -> Result<()> {
-    let path = options.data.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path);
+    let path = options.files.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path);
     let window = options.windows.gradient_window();
     let needed = batch * window + 1;
     if splits.train.len() < needed {

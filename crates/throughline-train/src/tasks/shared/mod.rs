@@ -5,5 +5,5 @@ mod recurrent;
 mod text;
 
 pub use recurrent::RecurrentModel;
-pub use text::{Normalise, TextData};
+pub use text::{KnownUnits, Normalise, TextFiles, TextUnits};
 pub(crate) use text::{skipped_notes, text_counts};

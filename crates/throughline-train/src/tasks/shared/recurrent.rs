@@ -6,7 +6,7 @@ use throughline_nn::initialise::{Initialisation, Initialise};
 use throughline_nn::layers::recurrent::InitialState;
 
 use super::cell;
-use super::text::TextData;
+use super::text::TextFiles;
 use crate::Result;
 use crate::learn::Description;
 use crate::recipe::{Check, LARGEST_SIZE, Train, settings};
@@ -70,8 +70,8 @@ impl RecurrentModel {
         Initialise { seed, recurrent: self.initialise, forget_bias: self.forget_bias as f32 }
     }
 
-    /// What people are told of the network and of where the texts are.
-    pub(crate) fn describe(&self, data: &TextData, bidirectional: bool) -> Description {
+    /// What people are told of the network, of where the texts are and of their units.
+    pub(crate) fn describe(&self, files: &TextFiles, units: &str, bidirectional: bool) -> Description {
         let Names { title, pytorch, .. } = self.cell.names();
         let direction = if bidirectional { "bidirectional " } else { "" };
         let layers = if self.layers == 1 { "layer" } else { "layers" };
@@ -88,10 +88,10 @@ impl RecurrentModel {
         ];
         Description {
             network: format!("{direction}{title}, {} {layers} of {} hidden units", self.layers, self.hidden),
-            files: data.paths.clone(),
+            files: files.paths.clone(),
             sizes: sizes.into_iter().map(|(what, value)| (what.to_owned(), value)).collect(),
             exchange: exchange(pytorch),
-            units: data.unit.plural().to_owned(),
+            units: units.to_owned(),
             ..Description::default()
         }
     }

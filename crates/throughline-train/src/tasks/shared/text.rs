@@ -1,4 +1,4 @@
-//! `[data]` of tasks that read texts.
+//! `[data]` of tasks that read texts: where the texts are, and which of their units a model knows.
 
 use std::path::PathBuf;
 
@@ -10,8 +10,8 @@ use crate::recipe::{Check, LARGEST_COUNT, settings};
 use crate::run::card::grouped;
 
 settings! {
-    /// Table `[data]`: where the texts are, how they are divided into splits and how they become units.
-    pub struct TextData {
+    /// In table `[data]`: where the texts are, how they are divided into splits and how they are cleaned.
+    pub struct TextFiles {
         /// Files or folders with the texts, relative to the current folder. There is no default; `--data` takes their place.
         paths: Vec<PathBuf> = Vec::new() => "[\"texts\"]",
         /// Files or folders of the validation split; then none of `paths` is held out for it.
@@ -21,13 +21,27 @@ settings! {
         /// Shares of the training, validation and test split in `paths`, together at most 1. A split with paths of its own is
         /// not taken out of `paths`, whatever its share.
         split: [f64; 3] = [0.9, 0.05, 0.05],
-        /// What one step of the network reads: `"char"`, `"byte"` or `"word"`.
-        unit: Unit = Unit::Char,
         /// Encoding of the files, by its WHATWG label.
         encoding: String = "utf-8".to_owned(),
         /// Unicode normalisation of every text, in training and in use: `"nfc"`, so that a letter with its accent is one
         /// character however it was typed, or `"none"`.
         normalise: Normalise = Normalise::Nfc,
+        /// Use only so many units (of a running text) or examples, from the first; 0: all.
+        limit: usize = 0,
+    }
+}
+
+settings! {
+    /// In table `[data]`: what texts are cut into.
+    pub struct TextUnits {
+        /// What one step of the network reads: `"char"`, `"byte"` or `"word"`.
+        unit: Unit = Unit::Char,
+    }
+}
+
+settings! {
+    /// In table `[data]`: which units a model knows, and how it learns what to make of others.
+    pub struct KnownUnits {
         /// Most units in the vocabulary, the unknown one counted, the most frequent first, at least 2; 0: no limit.
         max_vocabulary: usize = 0,
         /// How often a unit must occur in the training split to enter the vocabulary, at least 1.
@@ -39,8 +53,6 @@ settings! {
         /// rare and none may be lost; bytes are never unknown.
         #[serde(with = "auto_or_probability")]
         unknown: Option<f64> = None,
-        /// Use only so many units (of a running text) or examples, from the first; 0: all.
-        limit: usize = 0,
     }
 }
 
@@ -55,7 +67,7 @@ pub enum Normalise {
     None,
 }
 
-impl TextData {
+impl TextFiles {
     /// Checks the ranges.
     pub(crate) fn check(&self, check: &Check<'_>) -> Result<()> {
         for (key, paths) in
@@ -76,12 +88,7 @@ impl TextData {
         let validated = validation > 0.0 || !self.validation.is_empty();
         check.require("data.split", validated, "a validation share above 0, or data.validation", validation)?;
         check.require("data.encoding", !self.encoding.is_empty(), "the label of an encoding", &self.encoding)?;
-        let largest = LARGEST_COUNT as usize;
-        let vocabulary = self.max_vocabulary != 1 && self.max_vocabulary <= largest;
-        check.require("data.max_vocabulary", vocabulary, format!("0, or 2 to {largest}"), self.max_vocabulary)?;
-        check.within("data.min_count", self.min_count, 1..=largest)?;
-        check.share_below_one("data.unknown", self.unknown.unwrap_or(0.0))?;
-        check.within("data.limit", self.limit, 0..=largest)
+        check.within("data.limit", self.limit, 0..=LARGEST_COUNT as usize)
     }
 
     /// How texts are cleaned.
@@ -95,27 +102,6 @@ impl TextData {
     /// If there is no such encoding.
     pub fn reader(&self) -> Result<TextReader> {
         Ok(TextReader::default().encoding(&self.encoding)?.with_rules(self.rules()))
-    }
-
-    /// What the vocabulary holds. Bytes have no choice: there are 256.
-    pub fn vocabulary(&self) -> VocabularyOptions {
-        match self.unit {
-            Unit::Byte => VocabularyOptions::default(),
-            _ => VocabularyOptions {
-                max_size: (self.max_vocabulary > 0).then_some(self.max_vocabulary),
-                min_count: self.min_count as u64,
-            },
-        }
-    }
-
-    /// The probability with which a rare unit is read as unknown while training.
-    pub fn unknown_probability(&self) -> f64 {
-        match (self.unit, self.unknown) {
-            (Unit::Byte, _) => 0.0,
-            (_, Some(probability)) => probability,
-            (Unit::Word, None) => 0.2,
-            (_, None) => 0.0,
-        }
     }
 
     /// The shares of the splits of `paths`. A split with paths of its own is not cut; its share stays with the training split.
@@ -132,11 +118,43 @@ impl TextData {
         }
         Ok(Fractions::new(train.min(1.0), validation, test)?)
     }
+}
 
-    /// With what `key` has an effect, if it has none.
-    pub(crate) fn unused(&self, key: &str) -> Option<&'static str> {
+impl KnownUnits {
+    /// Checks the ranges.
+    pub(crate) fn check(&self, check: &Check<'_>) -> Result<()> {
+        let largest = LARGEST_COUNT as usize;
+        let vocabulary = self.max_vocabulary != 1 && self.max_vocabulary <= largest;
+        check.require("data.max_vocabulary", vocabulary, format!("0, or 2 to {largest}"), self.max_vocabulary)?;
+        check.within("data.min_count", self.min_count, 1..=largest)?;
+        check.share_below_one("data.unknown", self.unknown.unwrap_or(0.0))
+    }
+
+    /// What a vocabulary of this unit holds. Bytes have no choice: there are 256.
+    pub fn vocabulary(&self, unit: Unit) -> VocabularyOptions {
+        match unit {
+            Unit::Byte => VocabularyOptions::default(),
+            _ => VocabularyOptions {
+                max_size: (self.max_vocabulary > 0).then_some(self.max_vocabulary),
+                min_count: self.min_count as u64,
+            },
+        }
+    }
+
+    /// The probability with which a rare unit is read as unknown while training.
+    pub fn unknown_probability(&self, unit: Unit) -> f64 {
+        match (unit, self.unknown) {
+            (Unit::Byte, _) => 0.0,
+            (_, Some(probability)) => probability,
+            (Unit::Word, None) => 0.2,
+            (_, None) => 0.0,
+        }
+    }
+
+    /// With what `key` has an effect on units of this kind, if it has none.
+    pub(crate) fn unused(&self, unit: Unit, key: &str) -> Option<&'static str> {
         let of_vocabulary = matches!(key, "data.max_vocabulary" | "data.min_count" | "data.unknown");
-        (of_vocabulary && self.unit == Unit::Byte).then_some("data.unit = \"char\" or \"word\"")
+        (of_vocabulary && unit == Unit::Byte).then_some("data.unit = \"char\" or \"word\"")
     }
 }
 
@@ -159,7 +177,7 @@ pub(crate) fn skipped_notes(skipped: &[Skipped]) -> impl Iterator<Item = String>
     skipped.iter().take(NAMED).map(ToString::to_string).chain(more).collect::<Vec<_>>().into_iter()
 }
 
-/// [`TextData::unknown`] in TOML: `None` is `"auto"`.
+/// [`KnownUnits::unknown`] in TOML: `None` is `"auto"`.
 mod auto_or_probability {
     use std::fmt;
 

@@ -93,7 +93,7 @@ pub fn language_model(path: &Path) -> Recipe {
     let mut recipe = small("lm");
     let options = lm(&mut recipe);
     options.windows.stride = 6;
-    options.data.paths = vec![path.to_path_buf()];
+    options.files.paths = vec![path.to_path_buf()];
     (options.model.embedding, options.model.hidden) = (8, 12);
     options.sample.every_evaluation = false;
     recipe
@@ -103,7 +103,7 @@ pub fn language_model(path: &Path) -> Recipe {
 pub fn classifier(path: &Path) -> Recipe {
     let mut recipe = small("classify");
     let options = classify(&mut recipe);
-    options.data.paths = vec![path.to_path_buf()];
+    options.files.paths = vec![path.to_path_buf()];
     (options.model.embedding, options.model.hidden) = (8, 12);
     recipe
 }

@@ -45,7 +45,8 @@
 /// [`Head`](nn::Head), which owns the loss. Parameters are named by a [`Builder`](nn::Builder) and lie in one buffer, whose
 /// [`Layout`](nn::Layout) it makes.
 pub mod nn {
-    pub use throughline_nn::chain::{Chain, ChainTape, Concat, ConcatTape};
+    pub use throughline_nn::chain::{Chain, ChainTape};
+    pub use throughline_nn::concat::{Concat, ConcatTape};
     pub use throughline_nn::decode::{Sampling, sample};
     pub use throughline_nn::heads::softmax::SoftmaxTape;
     pub use throughline_nn::heads::{Head, HeadCall, Loss, Softmax};
@@ -55,13 +56,11 @@ pub mod nn {
     pub use throughline_nn::layers::pool::PoolTape;
     pub use throughline_nn::layers::recurrent::{InitialState, Readout, RecurrentTape};
     pub use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig};
-    pub use throughline_nn::module::{
-        Call, Context, Cpu, Gradients, Layer, Module, Pass, Start, Step, TapeSetting, Visit,
-    };
+    pub use throughline_nn::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
     pub use throughline_nn::network::{Input, Network, PackedNetwork, Wanted, Weights, Workspace};
     pub use throughline_nn::parameters::{Builder, Layout, Tensor, TensorId};
     pub use throughline_nn::standalone::{InputGradients, Run, Stack, Standalone};
-    pub use throughline_nn::state::{State, StateArray, StateShape};
+    pub use throughline_nn::state::{Start, State, StateArray, StateShape};
     pub use throughline_nn::{Error, Result, checkpointing, weights};
 }
 

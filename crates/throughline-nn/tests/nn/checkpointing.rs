@@ -253,14 +253,14 @@ macro_rules! stamp {
 for_each_cell!(stamp);
 
 #[test]
-#[should_panic(expected = "has no checkpointing")]
+#[should_panic(expected = "cannot use checkpointing")]
 fn a_stack_that_reads_both_ways_refuses() {
     let config = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN) };
     Stack::<f32>::new(config, 1).set(TapeSetting::Checkpointing(Checkpointing::Auto));
 }
 
 #[test]
-#[should_panic(expected = "after 5 steps are not kept")]
+#[should_panic(expected = "after 5 steps were not kept")]
 fn states_that_were_not_asked_for_are_refused() {
     let config = RecurrentConfig::new(CellKind::GruAfter, INPUT, HIDDEN);
     let problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
@@ -271,7 +271,7 @@ fn states_that_were_not_asked_for_are_refused() {
 
 #[test]
 #[should_panic(expected = "run forward on this batch first")]
-fn an_inference_pass_leaves_nothing_to_go_back_through() {
+fn backward_after_an_inference_pass_panics() {
     let config = RecurrentConfig::new(CellKind::GruAfter, INPUT, HIDDEN);
     let mut problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
     let mut tape = problem.tape(Checkpointing::every(3));
@@ -283,7 +283,7 @@ fn an_inference_pass_leaves_nothing_to_go_back_through() {
 /// Whoever catches a panic of forward finds nothing to go back through, not what an earlier pass or a part of this one left;
 /// the next forward pass sets it right.
 #[test]
-fn a_forward_pass_that_panics_leaves_nothing_to_go_back_through() {
+fn backward_after_a_forward_pass_that_panicked_panics() {
     let config = RecurrentConfig { layers: 2, ..RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN) };
     let problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
     // The weights of the second layer are of another size, so that the first has run before the second finds out.

@@ -368,7 +368,7 @@ fn sites_of_dropout() {
 #[test]
 fn stacks_have_sites_of_their_own() {
     use throughline_kernels::sequence::Ragged;
-    use throughline_nn::chain::Concat;
+    use throughline_nn::concat::Concat;
     use throughline_nn::initialise::Initialise;
     use throughline_nn::layers::Recurrent;
     use throughline_nn::parameters::Builder;

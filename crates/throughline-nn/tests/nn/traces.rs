@@ -78,7 +78,7 @@ fn pre_activations_and_row_gradients() {
 #[test]
 fn every_stack_is_shown() {
     use throughline_nn::Layer;
-    use throughline_nn::chain::Concat;
+    use throughline_nn::concat::Concat;
     use throughline_nn::parameters::Builder;
 
     struct Names(Vec<String>);

@@ -16,8 +16,8 @@ use crate::module::{Call, Cpu, Gradients, Layer, Module, Step, TapeSetting, Visi
 use crate::parameters::{Layout, TensorId};
 use crate::state::{self, StateArray, StateShape};
 
-/// `A` and `B` read the same input, and each output row is that of `A` followed by that of `B`: `[N, F_A + F_B]`. Its state is
-/// that of `A` followed by that of `B`.
+/// `A` and `B` read the same input, and each output row is that of `A` followed by that of `B`: `[N, F_A + F_B]`. Its
+/// state is that of `A` followed by that of `B`.
 ///
 /// Both must write a row for each row they read; a forward pass panics where one does not, as pooling.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
-//! Initial values of parameters. Each tensor has a random stream of its own, so that a value depends only on the seed, the
-//! tensor's position in the layout and the element's in the tensor.
+//! Initial values of parameters. Each tensor has a random stream of its own, so that a value depends only on the seed,
+//! the tensor's position in the layout and the element's in the tensor.
 
 use alloc::vec::Vec;
 
@@ -60,16 +60,16 @@ pub fn normal(seed: u64, layout: &Layout, id: TensorId, deviation: f64, paramete
     }
 }
 
-/// Fills tensor `id`, a matrix `[gates · rows, columns]`, with numbers uniform in ±sqrt(6 / (rows + columns)) (Glorot and Bengio
-/// 2010, equation 16).
+/// Fills tensor `id`, a matrix `[gates · rows, columns]`, with numbers uniform in ±sqrt(6 / (rows + columns)) (Glorot
+/// and Bengio 2010, equation 16).
 pub fn xavier(seed: u64, layout: &Layout, id: TensorId, gates: usize, parameters: &mut [f32]) {
     let shape = layout.tensor(id).shape();
     let limit = libm::sqrt(6.0 / (shape[0] / gates + shape[1]) as f64);
     uniform(seed, layout, id, limit, parameters);
 }
 
-/// Fills tensor `id`, a matrix `[gates · H, H]`, with one random orthogonal matrix for each gate: normal rows, orthogonalised by
-/// Gram–Schmidt with a second pass for accuracy.
+/// Fills tensor `id`, a matrix `[gates · H, H]`, with one random orthogonal matrix for each gate: normal rows,
+/// orthogonalised by Gram–Schmidt with a second pass for accuracy.
 pub fn orthogonal(seed: u64, layout: &Layout, id: TensorId, parameters: &mut [f32]) {
     let hidden = layout.tensor(id).shape()[1];
     let mut random = stream(seed, layout, id);

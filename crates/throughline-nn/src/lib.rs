@@ -1,7 +1,7 @@
 //! Modules, heads and networks: the models of Throughline.
 //!
-//! The crate only computes; it opens no files and prints nothing. A [`Layer`] describes its parameters, but the parameters,
-//! the packed weights and the tapes belong to the caller, so that several threads can share one model.
+//! The crate only computes; it opens no files and prints nothing. A [`Layer`] describes its parameters, but the
+//! parameters, the packed weights and the tapes belong to the caller, so that several threads can share one model.
 //!
 //! | | |
 //! |---|---|

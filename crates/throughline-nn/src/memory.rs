@@ -1,4 +1,5 @@
-//! What the modules have in common: dropout, the record of the last pass, batches of one row per sequence, scratch memory.
+//! What the modules have in common: dropout, the record of the last pass, batches of one row per sequence, scratch
+//! memory.
 
 use alloc::vec::Vec;
 
@@ -10,8 +11,8 @@ use throughline_kernels::threads::Threads;
 use crate::module::{Call, Context, Cpu, Module, Pass};
 use crate::parameters::Builder;
 
-/// Inverted dropout of a module's output (Srivastava et al. 2014): in training each element is 0 with probability `rate` and
-/// otherwise multiplied by 1 / (1 - rate).
+/// Inverted dropout of a module's output (Srivastava et al. 2014): in training each element is 0 with probability
+/// `rate` and otherwise multiplied by 1 / (1 - rate).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Dropout {
     pub(crate) rate: f32,
@@ -35,8 +36,8 @@ impl Dropout {
         (self.rate > 0.0).then_some(dropout::Dropout { philox, rate: self.rate, place: self.site })
     }
 
-    /// Applies the masks of a pass to `x`, rows of `width` elements of which the first is packed row `first` of `batch`: in forward
-    /// to the output, in backward to its gradient.
+    /// Applies the masks of a pass to `x`, rows of `width` elements of which the first is packed row `first` of
+    /// `batch`: in forward to the output, in backward to its gradient.
     pub(crate) fn apply<E: Element>(
         self,
         context: Context<'_, E>,

@@ -1,8 +1,9 @@
 //! The traits that every module implements.
 //!
-//! A module maps the rows of a ragged batch to rows. There is no graph and no automatic differentiation: each module has a
-//! backward pass, written beside its forward pass. What forward keeps for backward is on a [tape](Module::Tape) that belongs
-//! to the caller and grows to the largest batch. Types, and so the order of every operation, are fixed at compile time.
+//! A module maps the rows of a ragged batch to rows. There is no graph and no automatic differentiation: each module
+//! has a backward pass, written beside its forward pass. What forward keeps for backward is on a [tape](Module::Tape)
+//! that belongs to the caller and grows to the largest batch. Types, and so the order of every operation, are fixed at
+//! compile time.
 //!
 //! A [`Layer`] describes a module: its width, its state, its initial parameters. A [`Module`] runs it in f32 or f64.
 //! [`Layer::then`] chains two modules; [`Layer::ending_in`] adds a [head](crate::heads), which has the loss.
@@ -117,8 +118,8 @@ pub struct Gradients<'a, E> {
     pub d_end: Option<&'a [StateArray<E>]>,
     /// `[N, I]`: the gradient of the input; `None` if it is not wanted. Tokens have none.
     pub dx: Option<&'a mut [E]>,
-    /// The gradient of the state at the start; `None` if it is not wanted. It is 0 for a sequence that had not begun. Without
-    /// a [`start`](Call::start) it is the gradient of the initial state, sequence by sequence.
+    /// The gradient of the state at the start; `None` if it is not wanted. It is 0 for a sequence that had not begun.
+    /// Without a [`start`](Call::start) it is the gradient of the initial state, sequence by sequence.
     pub d_start: Option<&'a mut [StateArray<E>]>,
     /// The gradients of all parameters, in the layout of the parameters.
     pub parameters: &'a mut [E],
@@ -148,17 +149,18 @@ impl<E: Element, M: Module<E> + ?Sized> Copy for Step<'_, E, M> {}
 pub enum TapeSetting {
     /// Checkpointing in time, off by default. It excludes the two settings that keep a trace.
     Checkpointing(Checkpointing),
-    /// With checkpointing: also keep the state after this many steps, for [`Module::state_after`]. It holds for one pass with
-    /// a tape. Without checkpointing every state is kept.
+    /// With checkpointing: also keep the state after this many steps, for [`Module::state_after`]. It holds for one
+    /// pass with a tape. Without checkpointing every state is kept.
     KeepStateAfter(usize),
     /// Keep the pre-activations of every gate, for inspection. Off by default.
     PreActivations(bool),
-    /// Keep the gradients of every gate's pre-activation and of the hidden and cell state at every row, for inspection. Off
-    /// by default.
+    /// Keep the gradients of every gate's pre-activation and of the hidden and cell state at every row, for inspection.
+    /// Off by default.
     RowGradients(bool),
 }
 
-/// A visitor of the recurrent stacks in a module, for inspecting gates and gradients after a pass; see [`Module::visit`].
+/// A visitor of the recurrent stacks in a module, for inspecting gates and gradients after a pass; see
+/// [`Module::visit`].
 pub trait Visit<E: Element> {
     /// Called for each stack, with the tape of its last pass.
     fn recurrent(&mut self, stack: &Recurrent, tape: &RecurrentTape<E>);
@@ -174,13 +176,14 @@ pub trait Layer {
         StateShape::default()
     }
 
-    /// How many arrays [`state_shape`](Self::state_shape) has. Modules with a state override this so that a step allocates
-    /// nothing.
+    /// How many arrays [`state_shape`](Self::state_shape) has. Modules with a state override this so that a step
+    /// allocates nothing.
     fn state_count(&self) -> usize {
         self.state_shape().arrays().len()
     }
 
-    /// Name and cell of every recurrent stack in the module. The names and shapes of parameters do not tell all cells apart.
+    /// Name and cell of every recurrent stack in the module. The names and shapes of parameters do not tell all cells
+    /// apart.
     fn cells(&self) -> Vec<(String, CellKind)> {
         Vec::new()
     }
@@ -214,11 +217,12 @@ pub trait Layer {
 
 /// A module that runs in f32 or f64.
 ///
-/// A sequence's output, final state, dx and the gradient of its start are bit for bit the same alone or in any batch, on any
-/// number of threads and any instruction set. Gradients of parameters are the same on any number of threads and any
-/// instruction set.
+/// A sequence's output, final state, dx and the gradient of its start are bit for bit the same alone or in any batch,
+/// on any number of threads and any instruction set. Gradients of parameters are the same on any number of threads and
+/// any instruction set.
 pub trait Module<E: Element>: Layer {
-    /// The input of a batch: features `[E]` of shape `[N, I]`, tokens `[u32]` of shape `[N]`, or a type of the module's own.
+    /// The input of a batch: features `[E]` of shape `[N, I]`, tokens `[u32]` of shape `[N]`, or a type of the module's
+    /// own.
     type Input: ?Sized;
     /// The weights in the layout that the kernels read. They are packed again after each update.
     type Packed;
@@ -248,8 +252,8 @@ pub trait Module<E: Element>: Layer {
     /// If the length of an array does not match the batch.
     fn forward(&self, call: Call<'_, E, Self>, tape: &mut Self::Tape);
 
-    /// The output `[rows out, F]` of the last pass, which was over `rows`, and the batch it is packed by: `rows` itself, or
-    /// one that the module made (pooling writes one row for each sequence, in the caller's order).
+    /// The output `[rows out, F]` of the last pass, which was over `rows`, and the batch it is packed by: `rows`
+    /// itself, or one that the module made (pooling writes one row for each sequence, in the caller's order).
     ///
     /// # Panics
     /// If the last call was not a forward pass, or was over another number of rows.
@@ -263,12 +267,12 @@ pub trait Module<E: Element>: Layer {
         let _ = (rows, tape, state);
     }
 
-    /// Writes the state after `steps` steps of the last pass, which was over `rows` and kept a tape, to `state`. Truncated
-    /// BPTT starts its next window there.
+    /// Writes the state after `steps` steps of the last pass, which was over `rows` and kept a tape, to `state`.
+    /// Truncated BPTT starts its next window there.
     ///
     /// # Panics
-    /// If the module reads in reverse, a sequence has fewer steps, the last pass was over another batch or kept no tape, or
-    /// checkpointing did not keep that state ([`TapeSetting::KeepStateAfter`]).
+    /// If the module reads in reverse, a sequence has fewer steps, the last pass was over another batch or kept no
+    /// tape, or checkpointing did not keep that state ([`TapeSetting::KeepStateAfter`]).
     fn state_after(&self, rows: &Ragged, steps: usize, tape: &Self::Tape, state: &mut [StateArray<E>]) {
         let _ = (rows, steps, tape, state);
     }
@@ -276,16 +280,17 @@ pub trait Module<E: Element>: Layer {
     /// Backpropagates through the last [`forward`](Self::forward), whose arguments `call` must repeat.
     ///
     /// # Panics
-    /// If the length of an array does not match the batch, the pass kept no tape, or `call` differs from that of the forward
-    /// pass in the batch (lengths, their order, boundaries), the kind of pass, or which sequences had begun.
+    /// If the length of an array does not match the batch, the pass kept no tape, or `call` differs from that of the
+    /// forward pass in the batch (lengths, their order, boundaries), the kind of pass, or which sequences had begun.
     fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape);
 
-    /// Runs one step of each stream, advances `state`, and returns the output `[B, F]`: the same bits as in a pass over the
-    /// whole sequence. Allocates nothing once the tape has grown. A step invalidates what an earlier pass kept for backward.
+    /// Runs one step of each stream, advances `state`, and returns the output `[B, F]`: the same bits as in a pass over
+    /// the whole sequence. Allocates nothing once the tape has grown. A step invalidates what an earlier pass kept for
+    /// backward.
     ///
     /// # Errors
-    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence. Some arrays of `state` may have
-    /// advanced by then.
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence. Some arrays of `state` may
+    /// have advanced by then.
     ///
     /// # Panics
     /// If the length of an array does not match the number of streams.

@@ -23,8 +23,8 @@ pub struct Network<B, H> {
     layout: Layout,
 }
 
-/// The packed weights of a network. Calls only read them, so any number of threads can share them; they are packed again after
-/// each update.
+/// The packed weights of a network. Calls only read them, so any number of threads can share them; they are packed
+/// again after each update.
 pub struct PackedNetwork<E: Element, B: Module<E>, H: Head<E>> {
     /// Those of the body.
     pub body: B::Packed,
@@ -97,8 +97,8 @@ pub struct Wanted<'a, T: ?Sized> {
     pub target: &'a T,
     /// The rows of the body's output that are scored; `None` for all. The others are context: they have no loss.
     pub scored: Option<Range<usize>>,
-    /// What gradients are divided by: the weight of all targets in the update. `None` for the weight of this batch; set it
-    /// where the gradients of several batches add up to one update.
+    /// What gradients are divided by: the weight of all targets in the update. `None` for the weight of this batch; set
+    /// it where the gradients of several batches add up to one update.
     pub normaliser: Option<f64>,
 }
 
@@ -146,8 +146,8 @@ impl<B: Layer, H> Network<B, H> {
         parameters
     }
 
-    /// Copies from `parameters` those that inference reads unpacked, such as embeddings. Beside packed weights, a network in
-    /// use needs no others: from now on its layout has room for these alone.
+    /// Copies from `parameters` those that inference reads unpacked, such as embeddings. Beside packed weights, a
+    /// network in use needs no others: from now on its layout has room for these alone.
     pub fn keep_what_is_read<E: Element>(&mut self, parameters: &[E]) -> Buffer<E>
     where
         H: Layer,
@@ -227,7 +227,8 @@ impl<B: Layer, H> Network<B, H> {
         Call { context, packed: &weights.packed.body, rows, x, start: start.map(State::start) }
     }
 
-    /// Computes the loss of a batch and adds its gradient, divided by the [normaliser](Wanted::normaliser), to `gradients`.
+    /// Computes the loss of a batch and adds its gradient, divided by the [normaliser](Wanted::normaliser), to
+    /// `gradients`.
     ///
     /// # Panics
     /// If the length of an array does not match the batch, a token or target is out of range, `pass` keeps no tape, or
@@ -323,7 +324,8 @@ impl<B: Layer, H> Network<B, H> {
         self.body.forward(self.call(weights, input, Pass::Inference), &mut workspace.body);
     }
 
-    /// Writes the final state of each sequence in the last pass, which was over `rows`, to `state`; all streams have then begun.
+    /// Writes the final state of each sequence in the last pass, which was over `rows`, to `state`; all streams have
+    /// then begun.
     ///
     /// # Panics
     /// If the last pass was over another batch, or `state` does not have the network's arrays and one stream for each
@@ -338,8 +340,8 @@ impl<B: Layer, H> Network<B, H> {
         state.begin();
     }
 
-    /// Writes the state after `steps` steps of the last pass, which kept a tape, to `state`; see [`Module::state_after`]. All
-    /// streams have then begun.
+    /// Writes the state after `steps` steps of the last pass, which kept a tape, to `state`; see
+    /// [`Module::state_after`]. All streams have then begun.
     ///
     /// # Panics
     /// As [`Module::state_after`], or if `state` does not have one stream for each sequence.

@@ -1,7 +1,7 @@
 //! All parameters of a model in one aligned buffer.
 //!
-//! A tensor is a name, a shape and a range of the buffer. Gradients and the moments of an optimiser are in buffers of the same
-//! layout, so that clipping, optimisers and checkpoints need not know one tensor from another.
+//! A tensor is a name, a shape and a range of the buffer. Gradients and the moments of an optimiser are in buffers of
+//! the same layout, so that clipping, optimisers and checkpoints need not know one tensor from another.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -47,8 +47,8 @@ impl Tensor {
     }
 }
 
-/// Collects the parameters of a model while its modules and heads are constructed, and numbers its places of dropout, so that
-/// no two share their masks.
+/// Collects the parameters of a model while its modules and heads are constructed, and numbers its places of dropout,
+/// so that no two share their masks.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     layout: Layout,

@@ -20,8 +20,8 @@ use crate::weights;
 
 /// A module with its parameters, their gradients and its working memory.
 ///
-/// A custom loss goes between [`run`](Self::run) and [`backward`](Self::backward): it maps the output to the gradient of the
-/// output.
+/// A custom loss goes between [`run`](Self::run) and [`backward`](Self::backward): it maps the output to the gradient
+/// of the output.
 pub struct Standalone<M: Module<E>, E: Element> {
     module: M,
     layout: Layout,
@@ -50,8 +50,8 @@ pub struct Run<E> {
 pub struct InputGradients<E> {
     /// `[N, I]`: the gradient of the input; empty if the input is tokens.
     pub x: Vec<E>,
-    /// The gradient of the state that the run was given, 0 for streams that had not begun. If it was given none: that of the
-    /// initial state, stream by stream.
+    /// The gradient of the state that the run was given, 0 for streams that had not begun. If it was given none: that
+    /// of the initial state, stream by stream.
     pub start: State<E>,
 }
 
@@ -177,8 +177,8 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
     /// Runs the module over a batch, from the state `start`, or from the initial state.
     ///
     /// # Panics
-    /// If the length of `x` does not match the batch, or `start` does not have the module's arrays and one stream for each
-    /// sequence.
+    /// If the length of `x` does not match the batch, or `start` does not have the module's arrays and one stream for
+    /// each sequence.
     pub fn run(&mut self, rows: &Ragged, x: &M::Input, start: Option<&State<E>>) -> Run<E> {
         let Self { module, layout, parameters, packed, cpu, tape, pass, .. } = self;
         let context = Context { cpu, layout, parameters, pass: *pass };
@@ -189,8 +189,9 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
         Run { output: module.output(rows, tape).1.to_vec(), last }
     }
 
-    /// Backpropagates through the last [`run`](Self::run), whose arguments must be repeated, and adds to the gradients of the
-    /// parameters. `dy` `[rows out, F]` is the gradient of the output, `d_last` that of the final state; `None` for zero.
+    /// Backpropagates through the last [`run`](Self::run), whose arguments must be repeated, and adds to the gradients
+    /// of the parameters. `dy` `[rows out, F]` is the gradient of the output, `d_last` that of the final state; `None`
+    /// for zero.
     ///
     /// # Panics
     /// If the arguments differ from those of the run, the run kept no tape, or a length does not match.
@@ -226,8 +227,8 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
     /// Runs one step of each stream, advances `state`, and returns the output, `[B, F]`.
     ///
     /// # Errors
-    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence. Some arrays of `state` may have
-    /// advanced by then.
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence. Some arrays of `state` may
+    /// have advanced by then.
     ///
     /// # Panics
     /// If the length of `x` does not match the number of streams, or `state` does not have the module's arrays.
@@ -241,8 +242,8 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
         Ok(y)
     }
 
-    /// Clips the gradients to the global norm `clip_norm` (infinity for no clipping), updates the parameters by `optimiser`,
-    /// clears the gradients, and returns their norm before clipping.
+    /// Clips the gradients to the global norm `clip_norm` (infinity for no clipping), updates the parameters by
+    /// `optimiser`, clears the gradients, and returns their norm before clipping.
     ///
     /// # Panics
     /// If `optimiser` was made for another number of parameters.
@@ -277,8 +278,8 @@ impl<M: Module<f32>> Standalone<M, f32> {
     /// Loads the parameters from the bytes of a safetensors file that the same module wrote.
     ///
     /// # Errors
-    /// [`Error::Weights`](crate::Error::Weights) if the file is damaged or belongs to another model. The parameters are then
-    /// unchanged.
+    /// [`Error::Weights`](crate::Error::Weights) if the file is damaged or belongs to another model. The parameters are
+    /// then unchanged.
     pub fn load_safetensors(&mut self, bytes: &[u8]) -> Result<()> {
         let mut parameters = self.layout.zeros();
         weights::load(&self.kind(), &self.layout, bytes, &mut parameters)?;

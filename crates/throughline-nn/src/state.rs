@@ -1,4 +1,5 @@
-//! The state of parallel streams: what recurrent layers remember from one call to the next. Every module has the same type.
+//! The state of parallel streams: what recurrent layers remember from one call to the next. Every module has the same
+//! type.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -67,8 +68,8 @@ impl<E: Element> StateArray<E> {
 
 /// The state of parallel streams.
 ///
-/// A stream that has not begun is before its first step: a pass starts it from the module's initial state, zero or learned,
-/// whatever the arrays hold for it.
+/// A stream that has not begun is before its first step: a pass starts it from the module's initial state, zero or
+/// learned, whatever the arrays hold for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State<E> {
     begun: Vec<bool>,
@@ -177,8 +178,8 @@ impl<E: Element> State<E> {
     }
 }
 
-/// The state that the sequences of a batch start from. A sequence that has not begun starts from the module's initial state,
-/// zero or learned, whatever the arrays hold for it.
+/// The state that the sequences of a batch start from. A sequence that has not begun starts from the module's initial
+/// state, zero or learned, whatever the arrays hold for it.
 #[derive(Debug)]
 pub struct Start<'a, E> {
     /// Whether each sequence has begun, in the caller's order.

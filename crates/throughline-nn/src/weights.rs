@@ -10,8 +10,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use crate::error::{Error, Result};
 use crate::parameters::Layout;
 
-/// The key of the metadata that has the kind of the model, as JSON. It is the only key: metadata is a hash map without a fixed
-/// order, and with several keys the same model could be written as different bytes.
+/// The key of the metadata that has the kind of the model, as JSON. It is the only key: metadata is a hash map without
+/// a fixed order, and with several keys the same model could be written as different bytes.
 const KEY: &str = "throughline";
 
 /// The bytes of a safetensors file with every tensor of `layout`, in F32. `kind` is JSON on one line and goes into the
@@ -45,8 +45,8 @@ pub fn size_limit(layout: &Layout) -> u64 {
 /// Reads every tensor of `layout` from the bytes of a safetensors file into `parameters`.
 ///
 /// # Errors
-/// [`Error::Weights`] if the file is damaged, has another `kind`, lacks a tensor, has one too many, or has one of another
-/// shape or type or with a number that is not finite. `parameters` may then be partly overwritten.
+/// [`Error::Weights`] if the file is damaged, has another `kind`, lacks a tensor, has one too many, or has one of
+/// another shape or type or with a number that is not finite. `parameters` may then be partly overwritten.
 ///
 /// # Panics
 /// If `parameters` does not have the length of `layout`.

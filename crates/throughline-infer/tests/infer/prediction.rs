@@ -108,7 +108,8 @@ fn a_long_line_read_in_windows_is_the_line() {
     }
 }
 
-/// Evaluation reads a long text in several streams; each unit is scored once, and all but a few with the context they have.
+/// Evaluation reads a long text in several streams; each unit is scored once, and all but a few with the context they
+/// have.
 #[test]
 fn a_text_in_streams_is_measured_as_a_whole() {
     let parts = language_model(CellKind::Lstm);
@@ -155,7 +156,7 @@ fn a_text_that_is_too_long_is_refused_alone() {
     let answers = served.predict(&["b", &too_long, &fits, &too_long, ""]);
     let error = answers[1].as_ref().unwrap_err();
     assert!(matches!(error, Error::Input { .. }));
-    let message = "expected a text of at most 63 characters, which is what fits the memory for one text, found 64";
+    let message = "expected a text of at most 63 characters, the limit of memory for one text, found 64";
     assert_eq!(error.to_string(), message);
     assert!(answers[3].is_err());
     for index in [0, 2, 4] {
@@ -168,7 +169,8 @@ fn a_text_that_is_too_long_is_refused_alone() {
     assert_eq!(answer.classes, answers[2].as_ref().unwrap().classes);
 }
 
-/// `config.json` alone says how long a text may be, how it is cleaned and how its states are pooled: the weights are the same.
+/// `config.json` alone says how long a text may be, how it is cleaned and how its states are pooled: the weights are
+/// the same.
 #[test]
 fn the_configuration_decides() {
     let ask = |change: &dyn Fn(&mut throughline_infer::tasks::classify::Config), text: &str| {

@@ -10,8 +10,8 @@ pub struct Sampling {
     pub temperature: f64,
     /// Sample from the k most probable tokens only; 0, the default, for all.
     pub top_k: usize,
-    /// Sample only from the smallest set of most probable tokens whose probabilities add up to this (nucleus sampling, Holtzman
-    /// et al. 2020). 1, the default, for all.
+    /// Sample only from the smallest set of most probable tokens whose probabilities add up to this (nucleus sampling,
+    /// Holtzman et al. 2020). 1, the default, for all.
     pub top_p: f64,
 }
 
@@ -21,9 +21,9 @@ impl Default for Sampling {
     }
 }
 
-/// Samples an index of `logits`; `uniform` is a random number in [0, 1). `forbidden` is never chosen unless it is the only
-/// index. Of equal logits the lower index ranks first. If the largest logit is infinite, it is chosen; NaN is chosen only if
-/// every allowed logit is NaN.
+/// Samples an index of `logits`; `uniform` is a random number in [0, 1). `forbidden` is never chosen unless it is the
+/// only index. Of equal logits the lower index ranks first. If the largest logit is infinite, it is chosen; NaN is
+/// chosen only if every allowed logit is NaN.
 ///
 /// # Panics
 /// If there are no logits.

@@ -80,13 +80,13 @@ pub trait Head<E: Element>: Layer {
     /// If `scored` is not a range of rows that have targets.
     fn weight(&self, scored: Range<usize>, target: &Self::Target) -> f64;
 
-    /// The loss, and its gradient divided by `normaliser`, the weight of all targets in the update. The gradient of x overwrites
-    /// `dx` `[N, F]`, with 0 in rows that are not scored; those of the parameters are added to `gradients`. A normaliser of 0
-    /// divides by 1.
+    /// The loss, and its gradient divided by `normaliser`, the weight of all targets in the update. The gradient of x
+    /// overwrites `dx` `[N, F]`, with 0 in rows that are not scored; those of the parameters are added to `gradients`.
+    /// A normaliser of 0 divides by 1.
     ///
     /// # Panics
-    /// If the length of an array does not match the rows, a target is out of range, or the normaliser is negative or not
-    /// finite.
+    /// If the length of an array does not match the rows, a target is out of range, or the normaliser is negative or
+    /// not finite.
     fn learn(
         &self,
         call: HeadCall<'_, E, Self>,

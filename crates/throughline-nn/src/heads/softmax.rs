@@ -44,8 +44,8 @@ impl<E: Element> SoftmaxTape<E> {
 }
 
 impl Softmax {
-    /// A head with parameters `{name}.weight` `[K, I]`, initially uniform in ±1/sqrt(I), and `{name}.bias` `[K]`, initially 0,
-    /// where I is `input` and K is `classes`.
+    /// A head with parameters `{name}.weight` `[K, I]`, initially uniform in ±1/sqrt(I), and `{name}.bias` `[K]`,
+    /// initially 0, where I is `input` and K is `classes`.
     ///
     /// # Panics
     /// If a size is 0.
@@ -53,8 +53,8 @@ impl Softmax {
         Self { ids: LinearIds::new(builder, name, input, classes), input, classes, tied: false }
     }
 
-    /// A head over the vocabulary of `embedding` that shares the weight of the embedding (Press and Wolf 2017) and adds the
-    /// bias `{name}.bias` `[V]`, initially 0. Its input is as wide as the embedding.
+    /// A head over the vocabulary of `embedding` that shares the weight of the embedding (Press and Wolf 2017) and adds
+    /// the bias `{name}.bias` `[V]`, initially 0. Its input is as wide as the embedding.
     pub fn tied(builder: &mut Builder, name: &str, embedding: &Embedding) -> Self {
         let (input, classes) = (embedding.width(), embedding.vocabulary());
         let bias = builder.add(alloc::format!("{name}.bias"), &[classes]);

@@ -1,5 +1,5 @@
-//! Attention pooling (Yang et al., "Hierarchical attention networks for document classification", NAACL 2016, equations 5 to
-//! 7). For the rows h_t of one sequence:
+//! Attention pooling (Yang et al., "Hierarchical attention networks for document classification", NAACL 2016, equations
+//! 5 to 7). For the rows h_t of one sequence:
 //!
 //! ```text
 //! u_t = tanh(W h_t + b)         W [F, F]

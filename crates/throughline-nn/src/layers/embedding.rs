@@ -33,7 +33,8 @@ pub struct EmbeddingTape<E> {
 }
 
 impl Embedding {
-    /// An embedding with the table `{name}.weight` `[vocabulary, width]`, initially normal with mean 0 and standard deviation 1.
+    /// An embedding with the table `{name}.weight` `[vocabulary, width]`, initially normal with mean 0 and standard
+    /// deviation 1.
     ///
     /// # Panics
     /// If a size is 0.

@@ -21,11 +21,11 @@ use crate::module::{Call, Cpu, Gradients, Layer, Module, Step};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{Start, StateArray, StateShape};
 
-/// How the rows of a sequence are pooled into one. A sequence without rows gives zeros; with `LastStates` it gives the states
-/// that it starts from.
+/// How the rows of a sequence are pooled into one. A sequence without rows gives zeros; with `LastStates` it gives the
+/// states that it starts from.
 ///
-/// Boundaries inside a sequence ([`Ragged::set_resets`]) do not divide it: all of its rows are pooled, before a boundary and
-/// after. Only the recurrent state starts afresh.
+/// Boundaries inside a sequence ([`Ragged::set_resets`]) do not divide it: all of its rows are pooled, before a
+/// boundary and after. Only the recurrent state starts afresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
@@ -36,8 +36,8 @@ pub enum Pooling {
     Last,
     /// The mean over the steps.
     Mean,
-    /// The largest value over the steps, feature by feature. Of equal values the earliest gets the gradient; NaN counts as the
-    /// largest.
+    /// The largest value over the steps, feature by feature. Of equal values the earliest gets the gradient; NaN counts
+    /// as the largest.
     Max,
     /// A mean with weights from a learned attention (Yang et al. 2016); see [`attention`](super::attention).
     Attention,
@@ -73,8 +73,8 @@ pub struct PoolTape<E> {
 }
 
 impl Pool {
-    /// `recurrent` followed by its pooling. `Attention` has parameters `{name}.weight` `[F, F]` and `{name}.query` `[F]`,
-    /// initially uniform in ±1/sqrt(F), and `{name}.bias` `[F]`, initially 0; the others have none.
+    /// `recurrent` followed by its pooling. `Attention` has parameters `{name}.weight` `[F, F]` and `{name}.query`
+    /// `[F]`, initially uniform in ±1/sqrt(F), and `{name}.bias` `[F]`, initially 0; the others have none.
     pub fn of(builder: &mut Builder, name: &str, recurrent: Recurrent, pooling: Pooling) -> Chain<Recurrent, Pool> {
         let (width, directions) = (recurrent.width(), recurrent.config().directions());
         let attention = (pooling == Pooling::Attention).then(|| Attention::new(builder, name, width));
@@ -99,7 +99,8 @@ impl Pool {
         self.attention.as_ref().map(|_| tape.attention.weights())
     }
 
-    /// The columns of each direction, and the packed row it reads last, for the sequence in `column`; nothing if it is empty.
+    /// The columns of each direction, and the packed row it reads last, for the sequence in `column`; nothing if it is
+    /// empty.
     fn last_rows(&self, rows: &Ragged, column: usize) -> impl Iterator<Item = (core::ops::Range<usize>, usize)> {
         let width = self.width / self.directions;
         let last = Direction::BOTH.map(|direction| rows.last_row(direction, column));
@@ -108,8 +109,8 @@ impl Pool {
 }
 
 impl Chain<Recurrent, Pool> {
-    /// Applies dropout to the pooled rows in training: each element is 0 with probability `rate`, and otherwise scaled by
-    /// 1 / (1 - rate).
+    /// Applies dropout to the pooled rows in training: each element is 0 with probability `rate`, and otherwise scaled
+    /// by 1 / (1 - rate).
     ///
     /// # Panics
     /// If `rate` is not in [0, 1).
@@ -124,8 +125,8 @@ impl Layer for Pool {
         self.width
     }
 
-    /// For `Mean` and `Max`: `{name}.value` `[B, F]`, the sums or the largest values so far, and `{name}.count` `[B, 1]`, the
-    /// number of steps so far, which has no gradient. The others have no state.
+    /// For `Mean` and `Max`: `{name}.value` `[B, F]`, the sums or the largest values so far, and `{name}.count` `[B,
+    /// 1]`, the number of steps so far, which has no gradient. The others have no state.
     fn state_shape(&self) -> StateShape {
         let mut shape = StateShape::default();
         if self.runs() {

@@ -26,8 +26,8 @@ fn count(bytes: isize, allocations: usize) {
     ALLOCATIONS.set(ALLOCATIONS.get() + allocations);
 }
 
-// SAFETY: every request goes to the system's allocator unchanged; counting touches thread-local numbers that need neither
-// initialisation nor destruction.
+// SAFETY: every request goes to the system's allocator unchanged; counting touches thread-local numbers that need
+// neither initialisation nor destruction.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize, 1);

@@ -1,4 +1,5 @@
-//! Checkpointing in time: the same outputs and gradients as without, but for rounding in those of parameters, and memory that grows with the square root of T.
+//! Checkpointing in time: the same outputs and gradients as without, but for rounding in those of parameters, and
+//! memory that grows with the square root of T.
 
 use std::time::Instant;
 
@@ -145,8 +146,8 @@ fn assert_same_solution<E: Element + Bits + Into<f64>>(
     }
 }
 
-/// Every setting that matters for segments, over unsorted lengths with an empty one, one of a single step and equal ones.
-/// The settings of k cut in one, in two, unevenly, at every step, and not at all.
+/// Every setting that matters for segments, over unsorted lengths with an empty one, one of a single step and equal
+/// ones. The settings of k cut in one, in two, unevenly, at every step, and not at all.
 fn check_against_whole<E: Element + Bits + Into<f64>>(cell: CellKind, tolerance: f64) {
     const LENGTHS: [usize; 6] = [4, 0, 11, 1, 11, 6];
     let every = Checkpointing::every;
@@ -280,8 +281,8 @@ fn backward_after_an_inference_pass_panics() {
     problem.solve(&mut tape);
 }
 
-/// Whoever catches a panic of forward finds nothing to go back through, not what an earlier pass or a part of this one left;
-/// the next forward pass sets it right.
+/// Whoever catches a panic of forward finds nothing to go back through, not what an earlier pass or a part of this one
+/// left; the next forward pass sets it right.
 #[test]
 fn backward_after_a_forward_pass_that_panicked_panics() {
     let config = RecurrentConfig { layers: 2, ..RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN) };
@@ -336,8 +337,8 @@ fn networks() {
     }
 }
 
-/// What the documentation of [`throughline_nn::checkpointing`] says a stack holds for `batch` sequences of `steps` steps, in
-/// bytes of f32, with k steps in a segment.
+/// What the documentation of [`throughline_nn::checkpointing`] says a stack holds for `batch` sequences of `steps`
+/// steps, in bytes of f32, with k steps in a segment.
 fn documented(config: &RecurrentConfig, steps: usize, batch: usize, k: usize) -> usize {
     let RecurrentConfig { cell, hidden, layers, .. } = *config;
     let c = usize::from(cell.has_cell_state());

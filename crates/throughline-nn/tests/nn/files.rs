@@ -100,7 +100,8 @@ fn names_and_shapes_are_pytorchs() {
     assert_eq!(header.as_object().unwrap().len(), 1 + 1 + 8 + 2);
 }
 
-/// Every other model's file is refused, of the same shapes or not: reset before and after, tanh and relu, other poolings.
+/// Every other model's file is refused, of the same shapes or not: reset before and after, tanh and relu, other
+/// poolings.
 #[test]
 fn no_model_takes_the_weights_of_another() {
     let models = models();

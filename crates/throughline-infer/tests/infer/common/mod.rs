@@ -69,7 +69,7 @@ impl<T: Serve> Parts<T> {
 
     /// The files of the model by name.
     pub fn files(&self) -> FilesOf {
-        let model = weights::save(&kind_json::<T>(&self.config), self.network.layout(), &self.parameters);
+        let model = weights::save(&kind_json::<T>(&self.network), self.network.layout(), &self.parameters);
         let own = [("config.json", config_json::<T>(&self.config).into_bytes()), ("model.safetensors", model)];
         let all = own.into_iter().chain(T::encoder_files(&self.encoder));
         all.map(|(name, bytes)| (name.to_owned(), bytes)).collect()

@@ -1,18 +1,20 @@
 //! Checkpointing in time: training memory that grows with the square root of T instead of T.
 //!
-//! Backpropagation through T steps needs what every step computed. With checkpointing, forward keeps only the output and the
-//! states at the start of each segment of k steps. Backward takes the segments from the last to the first: it recomputes the
-//! segment from its states with a tape, backpropagates through it, and passes the gradient of its initial states to the
-//! segment before (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016; for recurrent networks Gruslys et al.,
-//! "Memory-Efficient Backpropagation Through Time", NIPS 2016). This costs one more forward pass, less the last segment, whose
-//! tape is still there. A pass without checkpointing is the case of one segment.
+//! Backpropagation through T steps needs what every step computed. With checkpointing, forward keeps only the output
+//! and the states at the start of each segment of k steps. Backward takes the segments from the last to the first: it
+//! recomputes the segment from its states with a tape, backpropagates through it, and passes the gradient of its
+//! initial states to the segment before (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016; for
+//! recurrent networks Gruslys et al., "Memory-Efficient Backpropagation Through Time", NIPS 2016). This costs one more
+//! forward pass, less the last segment, whose tape is still there. A pass without checkpointing is the case of one
+//! segment.
 //!
-//! Outputs, final states, dx and the gradients of given states are the same bits for any k. Parameter gradients are summed
-//! segment by segment, so they differ in rounding.
+//! Outputs, final states, dx and the gradients of given states are the same bits for any k. Parameter gradients are
+//! summed segment by segment, so they differ in rounding.
 //!
 //! # Memory
-//! How many numbers a stack holds for one sequence of T steps in training, besides the parameters and the caller's x, dy and
-//! dx. There are S slots per unit, c is 1 for an LSTM and otherwise 0, and a segment has k steps (T without checkpointing):
+//! How many numbers a stack holds for one sequence of T steps in training, besides the parameters and the caller's x,
+//! dy and dx. There are S slots per unit, c is 1 for an LSTM and otherwise 0, and a segment has k steps (T without
+//! checkpointing):
 //!
 //! | what | numbers |
 //! |---|---|
@@ -23,12 +25,12 @@
 //! | gradients of outputs between layers | k·min(L-1, 2)·D·H |
 //! | states, with the first and the final ones | (⌈T/k⌉+1)·L·D·(1+c)·H |
 //!
-//! For one LSTM layer (S = 4) in one direction this is 6·H per step without checkpointing, and with k = √T about (T + 7·√T)·H in
-//! all, besides slot gradients. Only the output, which the caller reads, is then as long as the sequence.
+//! For one LSTM layer (S = 4) in one direction this is 6·H per step without checkpointing, and with k = √T about (T +
+//! 7·√T)·H in all, besides slot gradients. Only the output, which the caller reads, is then as long as the sequence.
 //!
 //! # Directions
-//! All layers run over one segment before any runs over the next. A bidirectional layer needs the whole output of the layer
-//! below, so a bidirectional stack cannot use checkpointing.
+//! All layers run over one segment before any runs over the next. A bidirectional layer needs the whole output of the
+//! layer below, so a bidirectional stack cannot use checkpointing.
 
 use alloc::vec::Vec;
 use core::num::NonZero;
@@ -36,7 +38,8 @@ use core::ops::Range;
 
 use throughline_kernels::sequence::Ragged;
 
-/// For how many steps at a time training keeps a tape; see the [module](self). It is a setting of the tape, not of the model.
+/// For how many steps at a time training keeps a tape; see the [module](self). It is a setting of the tape, not of the
+/// model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checkpointing {
     /// All of them.

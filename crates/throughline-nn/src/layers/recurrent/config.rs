@@ -25,7 +25,8 @@ pub struct RecurrentConfig {
     pub hidden: usize,
     /// L, the number of layers.
     pub layers: usize,
-    /// Whether each layer also reads in reverse, D = 2. A row of its output is then the forward state followed by the reverse.
+    /// Whether each layer also reads in reverse, D = 2. A row of its output is then the forward state followed by the
+    /// reverse.
     pub bidirectional: bool,
     /// Whether there are biases, `bias_ih` and `bias_hh`.
     pub bias: bool,

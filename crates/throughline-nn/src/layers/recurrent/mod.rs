@@ -54,8 +54,8 @@ struct DirectionIds {
 
 /// A stack of recurrent layers.
 ///
-/// Its state has an array `[B, H]` for each layer and direction: `{name}.h_l0`, `{name}.h_l0_reverse`, `{name}.h_l1`, ... and,
-/// if the cell has a cell state, after these `{name}.c_l0` and so on.
+/// Its state has an array `[B, H]` for each layer and direction: `{name}.h_l0`, `{name}.h_l0_reverse`, `{name}.h_l1`,
+/// ... and, if the cell has a cell state, after these `{name}.c_l0` and so on.
 #[derive(Clone, Debug)]
 pub struct Recurrent {
     name: String,
@@ -89,8 +89,9 @@ impl<E> PackedRecurrent<E> {
 
 impl Recurrent {
     /// A stack with PyTorch's parameters: `{name}.weight_ih_l0` `[G·H, I]`, `{name}.weight_hh_l0` `[G·H, H]`,
-    /// `{name}.bias_ih_l0` and `{name}.bias_hh_l0` `[G·H]`, and so on for each layer, with the suffix `_reverse` for the reverse
-    /// direction. Learned initial states are `{name}.initial_h_l0` and `{name}.initial_c_l0` `[H]`. An empty name adds no dot.
+    /// `{name}.bias_ih_l0` and `{name}.bias_hh_l0` `[G·H]`, and so on for each layer, with the suffix `_reverse` for
+    /// the reverse direction. Learned initial states are `{name}.initial_h_l0` and `{name}.initial_c_l0` `[H]`. An
+    /// empty name adds no dot.
     ///
     /// # Panics
     /// If a size is 0, or the rate of dropout is not in [0, 1).
@@ -120,8 +121,8 @@ impl Recurrent {
         Self { name: name.into(), prefix, config, readout, ids, first_site, output_dropout }
     }
 
-    /// Applies dropout to the output of the stack in training, besides the dropout between its layers: each element is 0 with
-    /// probability `rate`, and otherwise scaled by 1 / (1 - rate).
+    /// Applies dropout to the output of the stack in training, besides the dropout between its layers: each element is
+    /// 0 with probability `rate`, and otherwise scaled by 1 / (1 - rate).
     ///
     /// # Panics
     /// If `rate` is not in [0, 1).

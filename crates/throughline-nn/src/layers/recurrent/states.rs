@@ -1,5 +1,5 @@
-//! The states of a stack: conversion between the caller's order and the columns of a batch, given and learned initial states,
-//! and states in mid-sequence.
+//! The states of a stack: conversion between the caller's order and the columns of a batch, given and learned initial
+//! states, and states in mid-sequence.
 
 use throughline_kernels::Element;
 use throughline_kernels::sequence::Ragged;
@@ -46,7 +46,8 @@ impl Recurrent {
         if self.config.cell.has_cell_state() { &[Kind::Hidden, Kind::Cell] } else { &[Kind::Hidden] }
     }
 
-    /// Writes the states that the layers start from, given or initial, and allocates those after each of `segments` segments.
+    /// Writes the states that the layers start from, given or initial, and allocates those after each of `segments`
+    /// segments.
     pub(super) fn enter<E: Element>(&self, call: Call<'_, E, Self>, segments: usize, layers: &mut [LayerMemory<E>]) {
         let [states, _] = self.state_lengths(call.rows);
         if let Some(start) = call.start {
@@ -79,8 +80,8 @@ impl Recurrent {
         }
     }
 
-    /// Writes the states that sequences start from, `[D, B, H]` in column order: the given state of a sequence that has begun,
-    /// otherwise the initial one.
+    /// Writes the states that sequences start from, `[D, B, H]` in column order: the given state of a sequence that has
+    /// begun, otherwise the initial one.
     fn fill_entries<E: Element>(&self, batch: &Ragged, start: Option<Start<'_, E>>, initial: &[E], columns: &mut [E]) {
         let hidden = self.config.hidden;
         for direction in 0..self.config.directions() {
@@ -153,7 +154,8 @@ impl Recurrent {
         }
     }
 
-    /// Writes the states after `steps` steps of the last pass, which kept a tape, to `state`; 0 gives those it started from.
+    /// Writes the states after `steps` steps of the last pass, which kept a tape, to `state`; 0 gives those it started
+    /// from.
     pub(super) fn states_in_sequence<E: Element>(
         &self,
         batch: &Ragged,
@@ -201,8 +203,8 @@ impl Recurrent {
         self.for_each_last_state(batch, |column, feature| features[feature].copy_from_slice(&h[column]));
     }
 
-    /// The transpose of [`read_last_states`](Self::read_last_states): adds `d_features` to the gradients of the final states where
-    /// these were `given`, and overwrites them otherwise.
+    /// The transpose of [`read_last_states`](Self::read_last_states): adds `d_features` to the gradients of the final
+    /// states where these were `given`, and overwrites them otherwise.
     pub(super) fn receive_last_states_gradient<E: Element>(
         &self,
         batch: &Ragged,
@@ -218,7 +220,8 @@ impl Recurrent {
         });
     }
 
-    /// Calls `visit` for each final state of the top layer, with its range in `[D, B, H]`, column order, and in `[B, D·H]`.
+    /// Calls `visit` for each final state of the top layer, with its range in `[D, B, H]`, column order, and in `[B,
+    /// D·H]`.
     fn for_each_last_state(
         &self,
         batch: &Ragged,
@@ -234,7 +237,8 @@ impl Recurrent {
         }
     }
 
-    /// Writes the gradients of the states that the pass started from; 0 for given states of sequences that had not begun.
+    /// Writes the gradients of the states that the pass started from; 0 for given states of sequences that had not
+    /// begun.
     pub(super) fn start_gradients<E: Element>(
         &self,
         batch: &Ragged,
@@ -255,8 +259,8 @@ impl Recurrent {
         }
     }
 
-    /// Adds to the gradient of a learned initial state those of every sequence that started from it and of every boundary.
-    /// `given` tells whether a sequence started from a given state instead.
+    /// Adds to the gradient of a learned initial state those of every sequence that started from it and of every
+    /// boundary. `given` tells whether a sequence started from a given state instead.
     pub(super) fn learn_initial_states<E: Element>(
         &self,
         layout: &Layout,

@@ -18,8 +18,8 @@ pub struct RecurrentTape<E> {
     pub(super) last: LastCall,
     pub(super) layers: Vec<LayerMemory<E>>,
     pub(super) segments: Segments,
-    /// The segment whose steps the tapes hold. `None` if backward cannot follow: the last pass kept no tape, or a panic ended it
-    /// or the recomputation of a segment.
+    /// The segment whose steps the tapes hold. `None` if backward cannot follow: the last pass kept no tape, or a panic
+    /// ended it or the recomputation of a segment.
     pub(super) taped: Option<usize>,
     /// Whether the last pass applied dropout to the top layer's output, which is then in `dropped`, not `y`.
     pub(super) output_dropped: bool,
@@ -134,8 +134,8 @@ impl<E: Element> RecurrentTape<E> {
         self.last.forget();
     }
 
-    /// The tape of a layer in the last pass that kept one: every gate at every row. With [`Checkpointing`] it is that of the
-    /// segment that ran last.
+    /// The tape of a layer in the last pass that kept one: every gate at every row. With [`Checkpointing`] it is that
+    /// of the segment that ran last.
     ///
     /// # Panics
     /// If there is no such layer, or no pass has run.

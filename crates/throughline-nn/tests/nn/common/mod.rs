@@ -324,8 +324,8 @@ pub fn random_state<E: Element>(shape: &StateShape, streams: usize, seed: u64) -
 pub const DIFFERENCE_TOLERANCE: f64 = 1e-9;
 pub const DIFFERENCE_STEP: f64 = 1e-4;
 
-/// Compares all gradients of a module over a batch, from `start`, with central differences: of the parameters, of x, of the
-/// state at the start. The loss weighs every output and every number of the state at the end at random.
+/// Compares all gradients of a module over a batch, from `start`, with central differences: of the parameters, of x, of
+/// the state at the start. The loss weighs every output and every number of the state at the end at random.
 pub fn check_gradients<M: Module<f64, Input = [f64]>>(
     name: &str,
     module: &mut Standalone<M, f64>,

@@ -1,7 +1,7 @@
 //! Example 1: what a recurrent network computes.
 //!
-//! An LSTM is written here in plain Rust, one step at a time, and compared with the engine on three sequences of different
-//! lengths. Then the gates are looked at while the network reads.
+//! An LSTM is written here in plain Rust, one step at a time, and compared with the engine on three sequences of
+//! different lengths. Then the gates are looked at while the network reads.
 //!
 //!     cargo run --release -p throughline --example 01_forward
 
@@ -21,8 +21,8 @@ fn main() {
     let lengths = [3, 5, 1];
     let sequences: Vec<Vec<[f32; INPUT]>> = (0..lengths.len()).map(|b| wave(b, lengths[b])).collect();
 
-    // The engine reads them as one ragged batch. Padding would compute 3 · 5 = 15 rows; there are 9 real ones, and only these
-    // are stored: time-major, the longest sequence first. `batch_sizes[t]` sequences are still alive at step t.
+    // The engine reads them as one ragged batch. Padding would compute 3 · 5 = 15 rows; there are 9 real ones, and only
+    // these are stored: time-major, the longest sequence first. `batch_sizes[t]` sequences are still alive at step t.
     let batch = Ragged::new(&lengths);
     println!("batch_sizes {:?}, {} rows where padding would have 15", batch.batch_sizes(), batch.rows());
     assert_eq!(batch.batch_sizes(), [3, 2, 2, 1, 1]);
@@ -68,7 +68,8 @@ fn wave(b: usize, length: usize) -> Vec<[f32; INPUT]> {
     (0..length).map(|t| [angle(t).sin(), angle(t).cos()]).collect()
 }
 
-/// The weights of an LSTM, in PyTorch's names and gate order i, f, g, o: row `gate · H + unit` belongs to that gate of that unit.
+/// The weights of an LSTM, in PyTorch's names and gate order i, f, g, o: row `gate · H + unit` belongs to that gate of
+/// that unit.
 struct Lstm {
     /// `[4H, I]`
     weight_ih: Vec<f32>,

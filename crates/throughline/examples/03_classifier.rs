@@ -1,8 +1,8 @@
 //! Example 3: a classifier, from the parameters to a trained model.
 //!
-//! The task is temporal order (Hochreiter and Schmidhuber 1997, task 6a): two markers, each an X or a Y, stand somewhere in a
-//! sequence of letters that mean nothing. Which of XX, XY, YX and YY is it? The letters alone cannot tell XY from YX; the
-//! network has to remember what came first.
+//! The task is temporal order (Hochreiter and Schmidhuber 1997, task 6a): two markers, each an X or a Y, stand
+//! somewhere in a sequence of letters that mean nothing. Which of XX, XY, YX and YY is it? The letters alone cannot
+//! tell XY from YX; the network has to remember what came first.
 //!
 //! The network is the one that most tutorials build:
 //!
@@ -28,8 +28,8 @@ const UPDATES: u64 = 200;
 const LEARNING_RATE: f64 = 0.005;
 
 fn main() {
-    // What the model is: modules, one after another, and a head that owns the loss. Each adds its parameters to the builder.
-    // D·H = 2 · 32 columns come out of the LSTM; the pooling takes the state with which each direction ends.
+    // What the model is: modules, one after another, and a head that owns the loss. Each adds its parameters to the
+    // builder. D·H = 2 · 32 columns come out of the LSTM; the pooling takes the state with which each direction ends.
     let mut builder = Builder::new();
     let lstm = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, 16, 32) };
     let embedding = Embedding::new(&mut builder, "embedding", VOCABULARY, 16);
@@ -38,8 +38,9 @@ fn main() {
     let head = Softmax::new(&mut builder, "head", last_states.width(), CLASSES.len());
     let network = embedding.then(last_states).ending_in(head, builder);
 
-    // A network says which parameters there are; the numbers belong to us, all in one buffer, and so do their gradients, the
-    // optimiser's moments, the packed copy of the weights that the products read, and the memory to work in.
+    // A network says which parameters there are; the numbers belong to us, all in one buffer, and so do their
+    // gradients, the optimiser's moments, the packed copy of the weights that the products read, and the memory to work
+    // in.
     let cpu = Cpu::new(2);
     let mut parameters = network.initialise(&Initialise { forget_bias: 1.0, ..Initialise::new(1) });
     let mut gradients = network.layout().zeros();

@@ -1,8 +1,8 @@
 //! Example 4: a language model, trained and sampled from.
 //!
-//! A character language model reads a text and says at every step how probable each character is to come next (Mikolov et
-//! al. 2010; Graves 2013). Here a GRU learns a short text by heart, by truncated back-propagation through time, and then
-//! writes it down.
+//! A character language model reads a text and says at every step how probable each character is to come next (Mikolov
+//! et al. 2010; Graves 2013). Here a GRU learns a short text by heart, by truncated back-propagation through time, and
+//! then writes it down.
 //!
 //!     cargo run --release -p throughline --example 04_char_lm
 
@@ -64,8 +64,8 @@ fn main() {
             let wanted = Wanted::new(&window.targets[..]);
             total += network.learn(weights, input, wanted, Pass::Traced, &mut gradients, &mut workspace);
 
-            // Truncated BPTT (Williams and Peng 1990): the next window starts from the state this one ended in, and takes it
-            // for a constant, so no gradient flows back into the window before.
+            // Truncated BPTT (Williams and Peng 1990): the next window starts from the state this one ended in, and
+            // takes it for a constant, so no gradient flows back into the window before.
             network.end(&batch, &workspace, &mut state);
 
             let norm = reduce::sum_of_squares(cpu.isa, &cpu.threads, &gradients).sqrt();
@@ -77,8 +77,8 @@ fn main() {
         if epoch == 1 {
             first_loss = last_loss;
         }
-        // The loss is in nats a character. Its exponential, the perplexity, is among how many equally probable characters
-        // the model hesitates.
+        // The loss is in nats a character. Its exponential, the perplexity, is among how many equally probable
+        // characters the model hesitates.
         if epoch == 1 || epoch % 10 == 0 {
             println!("epoch {epoch:>3}   loss {last_loss:.4}   perplexity {:.3}", last_loss.exp());
         }
@@ -100,8 +100,8 @@ fn main() {
         vocabulary.decode(&written)
     };
 
-    // Temperature 0 takes the most probable character each time; a high temperature divides the logits and makes the model
-    // wilder.
+    // Temperature 0 takes the most probable character each time; a high temperature divides the logits and makes the
+    // model wilder.
     const PROMPT: &str = "The clock on";
     let by_heart = write(PROMPT, 150, Sampling { temperature: 0.0, ..Sampling::default() });
     println!("\ntemperature 0:   {by_heart}");

@@ -1,7 +1,7 @@
 //! Example 5: a model of your own, with a loss of your own, trained and saved.
 //!
-//! The model reads tokens and gives a number for each. It is to be 1 where the token is the same as the one before it, and
-//! 0 elsewhere; that takes memory.
+//! The model reads tokens and gives a number for each. It is to be 1 where the token is the same as the one before it,
+//! and 0 elsewhere; that takes memory.
 //!
 //!     cargo run --release -p throughline --example 05_your_own_model
 
@@ -50,7 +50,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("mean loss of the first 20 updates {first:.3}, of the last 20 {last:.5}");
     assert!(last < 0.1 * first, "it learns to compare a token with the one before: {first} became {last}");
 
-    // Saved: the parameters by name, as safetensors. Loaded: by a model of the same modules, whatever its parameters were.
+    // Saved: the parameters by name, as safetensors. Loaded: by a model of the same modules, whatever its parameters
+    // were.
     let path = std::env::temp_dir().join(format!("your_own_model-{}.safetensors", std::process::id()));
     std::fs::write(&path, model.to_safetensors())?;
     let mut loaded = own_model(2);

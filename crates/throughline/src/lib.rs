@@ -34,16 +34,16 @@
 //! | train as the program does, from a recipe | [`train::train`] |
 //! | use a model that the program has trained | [`Model::open`](infer::Model::open) |
 //!
-//! The examples 01 to 05 in the repository are programs that explain themselves, from an LSTM written by hand to a trained
-//! language model.
+//! The examples 01 to 05 in the repository are programs that explain themselves, from an LSTM written by hand to a
+//! trained language model.
 #![forbid(unsafe_code)]
 
 /// What models are composed of: layers, modules, heads, networks and their state.
 ///
-/// A [`Layer`](nn::Layer) says what a module is, a [`Module`](nn::Module) runs it forward, backward and a step at a time, and
-/// [`Layer::then`](nn::Layer::then) joins two. A [`Network`](nn::Network) is a body of modules that ends in a
-/// [`Head`](nn::Head), which owns the loss. Parameters are named by a [`Builder`](nn::Builder) and lie in one buffer, whose
-/// [`Layout`](nn::Layout) it makes.
+/// A [`Layer`](nn::Layer) says what a module is, a [`Module`](nn::Module) runs it forward, backward and a step at a
+/// time, and [`Layer::then`](nn::Layer::then) joins two. A [`Network`](nn::Network) is a body of modules that ends in a
+/// [`Head`](nn::Head), which owns the loss. Parameters are named by a [`Builder`](nn::Builder) and lie in one buffer,
+/// whose [`Layout`](nn::Layout) it makes.
 pub mod nn {
     pub use throughline_nn::chain::{Chain, ChainTape};
     pub use throughline_nn::concat::{Concat, ConcatTape};
@@ -107,8 +107,9 @@ pub mod train {
 
 /// Trained models in use.
 ///
-/// A [`Model`](infer::Model) is opened from a folder or from bytes, needs nothing of how it was trained, is shared by threads
-/// and predicts in batches. [`Model::get`](infer::Model::get) gives the [`Served`](infer::Served) of its task, with types.
+/// A [`Model`](infer::Model) is opened from a folder or from bytes, needs nothing of how it was trained, is shared by
+/// threads and predicts in batches. [`Model::get`](infer::Model::get) gives the [`Served`](infer::Served) of its task,
+/// with types.
 pub mod infer {
     pub use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
     pub use throughline_infer::{

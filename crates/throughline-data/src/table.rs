@@ -165,7 +165,7 @@ impl<'a> Records<'a> {
         loop {
             let rest = self.rest();
             let Some(length) = rest.find('"') else {
-                let hint = "close the quoted field, or double the quote if it is part of the text";
+                let hint = "close the quoted field, or double the quote if it belongs to the text";
                 let expected = "a closing quote for the one that opens here";
                 return Err(Error::malformed(self.table.path, Some(opened), expected, "the end of the file", hint));
             };
@@ -182,7 +182,7 @@ impl<'a> Records<'a> {
             Some(_) => {
                 let after = self.rest().lines().next().unwrap_or_default();
                 let found = format!("{} on line {}", quoted(after), self.line);
-                let hint = "double quotes that are part of the text, or close the field where it ends";
+                let hint = "double quotes that belong to the text, or close the field where it ends";
                 let expected = "a comma or a line end after the quoted field that begins here";
                 Err(Error::malformed(self.table.path, Some(opened), expected, found, hint))
             }

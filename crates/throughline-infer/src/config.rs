@@ -12,7 +12,7 @@ const MOST_LAYERS: usize = 1 << 10;
 /// The most parameters allowed: 16 GiB of f32.
 const MOST_PARAMETERS: f64 = (1u64 << 32) as f64;
 
-/// The shape of a recurrent stack in `config.json`. Dropout concerns only training and is not part of it.
+/// The shape of a recurrent stack in `config.json`. Dropout is not in it, since it concerns only training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecurrentSettings {

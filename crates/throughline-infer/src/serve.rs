@@ -61,7 +61,7 @@ pub struct Runner<'a, T: Serve> {
 /// The working memory of a [`Runner`].
 pub type RunnerWorkspace<T> = Workspace<f32, <T as Serve>::Body, <T as Serve>::Head>;
 
-/// A task, as far as its trained models are used. How they are trained is not part of it.
+/// What using the trained models of a task needs. Training them is the business of another crate.
 pub trait Serve: Sized + Send + Sync + 'static {
     /// The name and description of the task.
     const INFO: Info;

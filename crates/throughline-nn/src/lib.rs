@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`module`] | the traits of a module: forward, backward, one step at a time |
 //! | [`layers`] | embedding, recurrent stack, linear, pooling |
-//! | [`chain`], [`concat`] | two modules in sequence, or side by side |
+//! | [`chain`], [`mod@concat`] | two modules in sequence, or side by side |
 //! | [`heads`] | the end of a network: projection and loss |
 //! | [`network`] | a body and a head |
 //! | [`standalone`] | a module with its own parameters, for a custom loss |

@@ -1,4 +1,4 @@
-//! What the modules have in common: dropout, the record of the last pass, batches of one row per sequence, scratch
+//! Shared by the modules: dropout, the record of the last pass, batches of one row per sequence, scratch
 //! memory.
 
 use alloc::vec::Vec;

@@ -14,7 +14,7 @@ use crate::module::{Call, Cpu, Gradients, Layer, Module, Step};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::StateArray;
 
-/// The parameters of a linear map, which [`Linear`], attention and the softmax head have in common.
+/// The parameters of a linear map, as in [`Linear`], attention and the softmax head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinearIds {
     pub(crate) weight: TensorId,

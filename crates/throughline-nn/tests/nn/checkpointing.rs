@@ -281,8 +281,8 @@ fn backward_after_an_inference_pass_panics() {
     problem.solve(&mut tape);
 }
 
-/// Whoever catches a panic of forward finds nothing to go back through, not what an earlier pass or a part of this one
-/// left; the next forward pass sets it right.
+/// After a caught panic of forward, backward refuses what an earlier pass or the unfinished one left. The next forward
+/// pass is right again.
 #[test]
 fn backward_after_a_forward_pass_that_panicked_panics() {
     let config = RecurrentConfig { layers: 2, ..RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN) };

@@ -91,7 +91,7 @@ fn check_pairing<M: Module<f32, Input = [f32]>>(name: &str, mut module: Standalo
             module.run(&rows, wrong, None);
         });
     }
-    // A step leaves nothing to go back through, where there are steps.
+    // Backward cannot follow a step, if the module has steps.
     let mut state = module.new_state(1);
     module.run(&rows, &x, None);
     if module.step(&x[..INPUT], &mut state).is_ok() {
@@ -273,7 +273,7 @@ fn networks_name_what_does_not_fit() {
         Batch { start: Some(state.clone()), ..batch.clone() }.evaluate(&mut model);
     });
     let parameters = model.parameters.clone();
-    let (network, weights, workspace) = model.parts();
+    let (network, weights, workspace) = model.borrowed();
     expect("a GRU's state in a step", "does not have the arrays of this model", || {
         network.step(weights, &[1, 2], &mut state.clone(), workspace).expect("it reads forward");
     });

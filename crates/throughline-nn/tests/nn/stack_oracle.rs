@@ -131,8 +131,8 @@ impl Problem {
             }
             let mut state = State::zero(config.cell, hidden);
             if initial_state == InitialState::Learned {
-                for part in [&mut state.h, &mut state.c].into_iter().filter(|part| !part.is_empty()) {
-                    part.copy_from_slice(take(sizes.next().expect("a learned state")));
+                for array in [&mut state.h, &mut state.c].into_iter().filter(|array| !array.is_empty()) {
+                    array.copy_from_slice(take(sizes.next().expect("a learned state")));
                 }
             }
             restart.push(state);

@@ -77,7 +77,7 @@ impl Loaded {
                 let mut logits = Vec::new();
                 for sequence in sequences {
                     let mut state = model.state(1);
-                    let (network, weights, workspace) = model.parts();
+                    let (network, weights, workspace) = model.borrowed();
                     for token in sequence.chunks(1) {
                         logits.extend_from_slice(network.step(weights, token, &mut state, workspace).expect("steps"));
                     }

@@ -125,8 +125,8 @@ impl Layer for Pool {
         self.width
     }
 
-    /// For `Mean` and `Max`: `{name}.value` `[B, F]`, the sums or the largest values so far, and `{name}.count` `[B,
-    /// 1]`, the number of steps so far, which has no gradient. The others have no state.
+    /// For `Mean` and `Max`: `{name}.value` `[B, F]`, the sums or the largest values so far, and `{name}.count`
+    /// `[B, 1]`, the number of steps so far, which has no gradient. The others have no state.
     fn state_shape(&self) -> StateShape {
         let mut shape = StateShape::default();
         if self.runs() {

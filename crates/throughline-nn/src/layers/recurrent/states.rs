@@ -220,8 +220,8 @@ impl Recurrent {
         });
     }
 
-    /// Calls `visit` for each final state of the top layer, with its range in `[D, B, H]`, column order, and in `[B,
-    /// D·H]`.
+    /// Calls `visit` for each final state of the top layer, with its range in `[D, B, H]`, column order, and in
+    /// `[B, D·H]`.
     fn for_each_last_state(
         &self,
         batch: &Ragged,

@@ -120,7 +120,7 @@ fn written_anew<T: Serve>(served: &Served<T>, files: &Files) -> Files {
     let (config, encoder) = (served.config(), served.encoder());
     let network = T::network(config, Dropouts::default());
     let mut parameters = vec![0.0; network.layout().length()];
-    let (kind, (_, bytes)) = (kind_json::<T>(config), files.last().expect("the weights come last"));
+    let (kind, (_, bytes)) = (kind_json::<T>(&network), files.last().expect("the weights come last"));
     weights::load(&kind, network.layout(), bytes, &mut parameters).expect("the model was read from them");
     assert!(parameters.iter().all(|x: &f32| x.is_finite()));
     write::<T>(config, encoder, &parameters)
@@ -128,7 +128,7 @@ fn written_anew<T: Serve>(served: &Served<T>, files: &Files) -> Files {
 
 fn write<T: Serve>(config: &T::Config, encoder: &T::Encoder, parameters: &[f32]) -> Files {
     let network = T::network(config, Dropouts::default());
-    let weights = weights::save(&kind_json::<T>(config), network.layout(), parameters);
+    let weights = weights::save(&kind_json::<T>(&network), network.layout(), parameters);
     let mut files = T::encoder_files(encoder);
     files.extend([(FILES[0], config_json::<T>(config).into_bytes()), (FILES[3], weights)]);
     files

@@ -1,5 +1,5 @@
-//! Examples and token sequences put into batches. Everything here is a function of its arguments: a run that was cut
-//! off goes on from an epoch and a step number.
+//! Batches of examples and of token streams. Everything here is a function of its arguments, so a run resumes from the
+//! numbers of its epoch and step.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use throughline_kernels::random::{Philox, Purpose};
 use crate::error::{Error, Result};
 use crate::unknown::UnknownReplacement;
 
-/// Batches of examples of similar length, in another order each epoch.
+/// Batches of examples of similar length, in a different order each epoch.
 #[derive(Clone, Debug)]
 pub struct LengthBuckets {
     lengths: Vec<usize>,
@@ -17,16 +17,16 @@ pub struct LengthBuckets {
 }
 
 impl LengthBuckets {
-    /// How many batches are sorted by length together: enough that the lengths in a batch are alike, few enough that an
-    /// example has other neighbours each epoch.
+    /// How many batches are sorted by length together: enough for similar lengths in a batch, and few enough that an
+    /// example has different neighbours each epoch.
     const POOL: usize = 32;
 
-    /// Batches of `batch_size` out of examples of these lengths (in units).
+    /// Batches of `batch_size` examples, of which `lengths` gives the length of each.
     ///
     /// # Panics
     /// If `batch_size` is 0.
     pub fn new(lengths: Vec<usize>, batch_size: usize, seed: u64) -> Self {
-        assert!(batch_size > 0, "a batch holds at least one example");
+        assert!(batch_size > 0, "the batch size must be at least 1");
         Self { lengths, batch_size, seed }
     }
 
@@ -35,11 +35,11 @@ impl LengthBuckets {
         self.lengths.len().div_ceil(self.batch_size)
     }
 
-    /// The batches of one epoch, as indices of examples: each example once, all batches of `batch_size` but one that
-    /// holds the rest. In a batch the longest example comes first.
+    /// The batches of one epoch, each a list of indices of examples, the longest example first. Every example occurs
+    /// once, and every batch has `batch_size` examples, except one with the remainder.
     ///
-    /// The examples are shuffled, sorted by length within pools of 32 batches and cut into batches, whose order is
-    /// shuffled in turn.
+    /// The examples are shuffled, sorted by length within pools of 32 batches, and cut into batches, which are shuffled
+    /// in turn.
     pub fn epoch(&self, epoch: u64) -> Vec<Vec<usize>> {
         let mut random = Philox::new(self.seed, Purpose::Shuffle, epoch).stream();
         let mut order: Vec<usize> = (0..self.lengths.len()).collect();
@@ -53,12 +53,12 @@ impl LengthBuckets {
     }
 }
 
-/// A token sequence cut into `B` parallel streams for a stateful language model: row `b` of step `i + 1` goes on where
-/// row `b` of step `i` ended.
+/// A token sequence cut into `B` parallel streams for a stateful language model: stream `b` of step `i + 1` continues
+/// where stream `b` of step `i` ended.
 ///
-/// The first `B * L + 1` of `n` tokens are used, `L = (n - 1) / B` rounded down, so at most `B - 1` are left over at
-/// the end. Stream `b` reads the tokens `b * L .. (b + 1) * L` and predicts the one after each of them; the last target
-/// of a stream is the first input of the next.
+/// Of `n` tokens the first `B * L + 1` are used, with `L = (n - 1) / B` rounded down, so at most `B - 1` are left over.
+/// Stream `b` reads the tokens `b * L .. (b + 1) * L` and predicts the token after each; the last target of a stream is
+/// the first input of the next.
 #[derive(Clone, Debug)]
 pub struct Streams {
     tokens: Vec<u32>,
@@ -66,29 +66,29 @@ pub struct Streams {
     stride: usize,
 }
 
-/// The same stretch of all streams: the inputs of a language model and what it has to predict.
+/// A window of all streams: the inputs and targets of a language model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamWindow {
     /// The number of time steps `T`.
     pub time: usize,
-    /// The tokens read, `[T, B]`.
+    /// `[T, B]`: the tokens read.
     pub inputs: Vec<u32>,
-    /// The token after each of them, `[T, B]`.
+    /// `[T, B]`: the token after each of them.
     pub targets: Vec<u32>,
 }
 
 impl Streams {
-    /// `batch` streams (`B`) read `stride` tokens at a step.
+    /// Cuts `tokens` into `batch` streams, `B`, each of which reads `stride` tokens per step.
     ///
     /// # Errors
-    /// [`Error::TooFew`] when there are not even `batch + 1` tokens.
+    /// [`Error::TooFew`] if there are fewer than `batch + 1` tokens.
     ///
     /// # Panics
     /// If `batch` or `stride` is 0.
     pub fn new(tokens: Vec<u32>, batch: usize, stride: usize) -> Result<Self> {
-        assert!(batch > 0 && stride > 0, "batch and stride are at least 1");
+        assert!(batch > 0 && stride > 0, "batch and stride must be at least 1");
         if tokens.len() <= batch {
-            let hint = "give more text or a smaller batch";
+            let hint = "use more text or a smaller batch";
             let needed = batch.saturating_add(1);
             return Err(Error::TooFew { what: "tokens for the streams", needed, found: tokens.len(), hint });
         }
@@ -110,30 +110,30 @@ impl Streams {
         self.length().div_ceil(self.stride)
     }
 
-    /// Step number `index`, from 0: `stride` tokens of each stream, fewer in the last step if `L` is no multiple of it.
+    /// Step `index`, from 0: `stride` tokens of each stream, or fewer in the last step.
     ///
     /// # Panics
     /// If `index` is not below [`steps`](Self::steps).
     pub fn step(&self, index: usize) -> StreamWindow {
-        assert!(index < self.steps(), "step {index} of {}", self.steps());
+        assert!(index < self.steps(), "there is no step {index}, only {} steps", self.steps());
         let start = index * self.stride;
         self.window(start..self.length().min(start.saturating_add(self.stride)))
     }
 
-    /// The positions `time` of each stream, where they are not those of a step.
+    /// The positions `time` of each stream.
     ///
     /// # Panics
-    /// If `time` goes beyond [`length`](Self::length).
+    /// If `time` ends after [`length`](Self::length).
     pub fn window(&self, time: Range<usize>) -> StreamWindow {
         self.window_of(time, |_, token| token)
     }
 
-    /// As [`window`](Self::window), with some rare tokens replaced by the unknown token in this epoch. A token is
-    /// replaced or not by its position in the whole sequence, so what is unknown as a target is unknown as the next
-    /// input, too, and in every window that holds it.
+    /// As [`window`](Self::window), with some rare tokens replaced by the unknown token in this epoch. The choice
+    /// depends on the position in the whole sequence, so a token that is replaced as a target is replaced as the next
+    /// input too, and in every window that has it.
     ///
     /// # Panics
-    /// If `time` goes beyond [`length`](Self::length).
+    /// If `time` ends after [`length`](Self::length).
     pub fn window_with_unknown(
         &self,
         time: Range<usize>,
@@ -144,10 +144,10 @@ impl Streams {
         self.window_of(time, |position, token| epoch.token(0, position as u64, token))
     }
 
-    /// A window whose tokens are given by `token`, from the position in the whole sequence and the token there.
+    /// A window of the tokens that `token` returns for each position in the whole sequence and the token there.
     fn window_of(&self, time: Range<usize>, token: impl Fn(usize, u32) -> u32) -> StreamWindow {
         let length = self.length();
-        assert!(time.end <= length, "positions {time:?} of streams of length {length}");
+        assert!(time.end <= length, "the window {time:?} ends after the streams, which have length {length}");
         let at = |shift: usize| {
             let mut tokens = Vec::with_capacity(time.len() * self.batch);
             for position in time.clone() {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "step 3 of 3")]
+    #[should_panic(expected = "there is no step 3, only 3 steps")]
     fn there_is_no_step_after_the_last() {
         Streams::new((0..15).collect(), 2, 3).unwrap().step(3);
     }

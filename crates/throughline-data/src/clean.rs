@@ -1,22 +1,21 @@
-//! What is done to every text before it is cut into units: in training, in evaluation and in use alike.
+//! Cleaning of texts before they are cut into units, in the same way for training, evaluation and use.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// The byte order mark. Within a text it is a leftover of files that were put one after another.
+/// The byte order mark. Inside a text it is left over from concatenated files.
 const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
-/// The rules by which a text is cleaned. A model must be used with the rules it was trained with, so they are saved with
-/// it.
+/// The rules for cleaning texts. A model must be used with the rules it was trained with, so they are saved with it.
 ///
-/// Byte order marks (U+FEFF) are removed wherever they stand, and line ends become line feeds; both always. Cleaning a
-/// text twice is the same as cleaning it once.
+/// Whatever the rules, byte order marks (U+FEFF) are removed everywhere and line ends become line feeds. Cleaning is
+/// idempotent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TextRules {
-    /// Whether texts are normalised to Unicode NFC (UAX #15), so that `é` is one character however it was typed. `true`
+    /// Whether texts are normalised to Unicode NFC (UAX #15), so that `é` is one character however it was typed; `true`
     /// by default.
     pub nfc: bool,
 }
@@ -28,7 +27,8 @@ impl Default for TextRules {
 }
 
 impl TextRules {
-    /// The text without byte order marks, with line feeds for all line ends, in NFC if [`nfc`](Self::nfc) is set.
+    /// Removes byte order marks, turns all line ends into line feeds, and normalises to NFC if [`nfc`](Self::nfc) is
+    /// set.
     pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut cleaned = Cow::Borrowed(text);
         if text.contains(BYTE_ORDER_MARK) {
@@ -43,7 +43,7 @@ impl TextRules {
         cleaned
     }
 
-    /// A text to classify, or a label: [`clean`](Self::clean), and without the white space around it.
+    /// Cleans a text to classify or a label, and trims the white space around it.
     pub fn clean_example<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match self.clean(text) {
             Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
@@ -51,7 +51,7 @@ impl TextRules {
         }
     }
 
-    /// [`clean`](Self::clean) for a text of one's own, which is given back as it is when there is nothing to do.
+    /// [`clean`](Self::clean) for an owned text, which is returned as it is if there is nothing to do.
     pub(crate) fn clean_owned(&self, text: String) -> String {
         let changed = match self.clean(&text) {
             Cow::Borrowed(_) => None,
@@ -61,7 +61,7 @@ impl TextRules {
     }
 }
 
-/// The number of line ends in `bytes`: line feeds, carriage returns, and pairs of both, which count once.
+/// The number of line ends in `bytes`: LF, CR, and CR LF, which counts once.
 pub(crate) fn line_ends(bytes: &[u8]) -> usize {
     let after = bytes.iter().skip(1).map(Some).chain([None]);
     bytes.iter().zip(after).filter(|&(byte, after)| *byte == b'\n' || *byte == b'\r' && after != Some(&b'\n')).count()

@@ -1,4 +1,4 @@
-//! The one error of this crate: what was expected, what was found, where, and what to do about it.
+//! The error of this crate: where, what was expected, what was found, and what to do.
 
 use std::fmt;
 use std::io;
@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 
 use crate::printable::Shown;
 
-/// Input from outside that cannot be used.
+/// Input that cannot be used.
 ///
-/// Messages read `path:line: expected ..., found ...; what to do`. Wrong use by a programmer is not an error but a
-/// panic with a message, and each function says which of its arguments are checked so.
+/// Messages read `path:line: expected ..., found ...; what to do`. Wrong use by a programmer is a panic instead; each
+/// function documents its panics.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused to read a file or a folder.
+    /// A file or folder cannot be read.
     #[error("{}: cannot be read: {source}", Shown(.path))]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The reason the system gave.
         source: io::Error,
     },
-    /// Bytes that mean nothing in the wanted encoding.
+    /// Bytes that are invalid in the given encoding.
     #[error(
         "{}:{line}: expected {encoding} text, found invalid bytes at byte offset {offset}; \
          set data.encoding to the file's encoding (for example `windows-1252`), or repair the file",
@@ -32,46 +32,50 @@ pub enum Error {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The first invalid byte, counted from 0 at the beginning of the file.
+        /// The offset of the first invalid byte in the file, from 0.
         offset: usize,
-        /// The wanted encoding.
+        /// The name of the encoding.
         encoding: &'static str,
     },
     /// More bytes than the size limit allows.
-    #[error("{}: expected at most {limit} bytes, found more; raise the size limit or read less", Shown(.path))]
+    #[error(
+        "{}: expected at most {limit} more bytes, found a larger file; use less data (a program can raise the limit: \
+         `TextReader::max_bytes`)",
+        Shown(.path)
+    )]
     TooLarge {
-        /// The file with which the limit was passed.
+        /// The file that exceeds the limit.
         path: PathBuf,
-        /// The bytes that were still allowed.
+        /// How many bytes were left of the limit.
         limit: u64,
     },
-    /// Nothing to read where something was expected.
+    /// A file or folder without what was expected in it.
     #[error("{}: expected {expected}, found nothing; {hint}", Shown(.path))]
     Empty {
         /// The file or folder.
         path: PathBuf,
-        /// What should have been there.
+        /// What it should have.
         expected: String,
         /// What to do.
         hint: String,
     },
-    /// A file or folder whose content has the wrong form.
+    /// A file or folder of the wrong form.
     #[error("{}: expected {expected}, found {found}; {hint}", Place(.path, *.line))]
     Malformed {
         /// The file or folder.
         path: PathBuf,
-        /// The line, from 1, where there is one.
+        /// The line, from 1, if the error has one.
         line: Option<usize>,
-        /// The form it should have.
+        /// What it should have.
         expected: String,
-        /// What is there instead.
+        /// What it has.
         found: String,
         /// What to do.
         hint: String,
     },
-    /// A label that is not among those given.
+    /// A label that is not among the given ones.
     #[error(
-        "{}:{line}: expected one of the labels {known}, found {label}; correct the label or train with it",
+        "{}:{line}: expected one of the labels {known}, found {label}; correct the label, or train a model with it",
         Shown(.path)
     )]
     UnknownLabel {
@@ -79,25 +83,25 @@ pub enum Error {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The label found, quoted.
+        /// The label, quoted.
         label: String,
-        /// The labels given, quoted.
+        /// The given labels, quoted.
         known: String,
     },
-    /// A setting outside its range, or settings that exclude each other.
+    /// A setting out of its range, or settings that exclude each other.
     #[error("{key}: expected {expected}, found {found}")]
     Setting {
         /// The setting.
         key: &'static str,
         /// Its range.
         expected: String,
-        /// Its value, quoted where it is text.
+        /// Its value, quoted if it is text.
         found: String,
     },
-    /// Data that are valid but too few for what is asked.
+    /// Valid data, but too little of it.
     #[error("{what}: expected at least {needed}, found {found}; {hint}")]
     TooFew {
-        /// What there is too little of.
+        /// Of what there is too little.
         what: &'static str,
         /// How many are needed.
         needed: usize,
@@ -131,7 +135,7 @@ impl Error {
     }
 }
 
-/// `path:line`, or `path` where there is no line.
+/// `path:line`, or `path` without a line.
 struct Place<'a>(&'a Path, Option<usize>);
 
 impl fmt::Display for Place<'_> {
@@ -141,7 +145,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// `text` quoted, with its control characters escaped, and cut so that a long line does not drown the message.
+/// `text` quoted, with control characters escaped, and cut to 100 characters.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 100;
     match text.char_indices().nth(LONGEST) {
@@ -150,7 +154,7 @@ pub(crate) fn quoted(text: &str) -> String {
     }
 }
 
-/// The names quoted and separated by commas, the first few of them when there are many.
+/// The names, quoted and separated by commas; of many, the first 20 and how many more there are.
 pub(crate) fn quoted_list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     const MOST: usize = 20;
     let mut names = names.into_iter();

@@ -1,4 +1,4 @@
-//! What is in a folder, and what of it is not read and why.
+//! The files of a folder, and what is skipped and why.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,45 +8,45 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::printable::Shown;
 
-/// Something found in a folder and not read. A folder is listed once, without what is in it.
+/// A file or folder that was found but not read. A folder is listed once, without its content.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Skipped {
-    /// What was not read.
+    /// The file or folder.
     pub path: PathBuf,
     /// Why not.
     pub reason: SkipReason,
 }
 
-/// Why something in a folder was not read.
+/// Why a file or folder was not read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum SkipReason {
     /// Its name begins with a dot.
     Hidden,
-    /// A folder of build products: `target`, `node_modules` or `__pycache__`.
+    /// A folder of build output: `target`, `node_modules` or `__pycache__`.
     BuildFolder,
     /// A file with a NUL among its first 8 KiB.
     Binary,
-    /// Bytes that mean nothing in the wanted encoding.
+    /// A file with bytes that are invalid in the given encoding.
     Invalid {
-        /// The wanted encoding.
+        /// The name of the encoding.
         encoding: &'static str,
         /// The line of the first such byte, from 1.
         line: usize,
     },
-    /// A file that is evidently in this other encoding.
+    /// A file that is evidently in another encoding, this one.
     OtherEncoding(&'static str),
-    /// A file without text; in a folder of labelled texts also one of nothing but white space.
+    /// A file without text. Among labelled texts, also one of white space only.
     Empty,
     /// A file beside the folders of the classes.
     OutsideClasses,
-    /// A file whose name does not end in `.txt` where each `.txt` file is a class.
+    /// A file whose name does not end in `.txt`, where each `.txt` file is a class.
     Extension,
-    /// A folder where each file is a class.
+    /// A folder, where each file is a class.
     Folder,
-    /// A link that leads nowhere.
+    /// A link to nothing.
     DanglingLink,
-    /// A link to something that was read already.
+    /// A link to something that is read anyway.
     AlreadyRead,
     /// Neither a file nor a folder: a pipe, a socket, a device.
     Special,
@@ -56,16 +56,16 @@ impl fmt::Display for SkipReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hidden => f.write_str("hidden"),
-            Self::BuildFolder => f.write_str("a folder of build products"),
+            Self::BuildFolder => f.write_str("a folder of build output"),
             Self::Binary => f.write_str("a binary file"),
             Self::Invalid { encoding, line } => write!(f, "not valid {encoding}, line {line}"),
             Self::OtherEncoding(encoding) => write!(f, "a file in {encoding}"),
             Self::Empty => f.write_str("no text in it"),
-            Self::OutsideClasses => f.write_str("a file beside the folders of the classes"),
+            Self::OutsideClasses => f.write_str("a file next to the class folders"),
             Self::Extension => f.write_str("not a `.txt` file"),
-            Self::Folder => f.write_str("a folder beside the files of the classes"),
-            Self::DanglingLink => f.write_str("a link that leads nowhere"),
-            Self::AlreadyRead => f.write_str("a link to what was read already"),
+            Self::Folder => f.write_str("a folder next to the class files"),
+            Self::DanglingLink => f.write_str("a broken link"),
+            Self::AlreadyRead => f.write_str("a link to something read already"),
             Self::Special => f.write_str("neither a file nor a folder"),
         }
     }
@@ -88,7 +88,7 @@ pub(crate) fn skipped_list(skipped: &[Skipped]) -> String {
     list.join("; ")
 }
 
-/// The entries of one folder in the order of their names: those that are not hidden, and those that are.
+/// The entries of a folder in the order of their names: those that are not hidden, and those that are.
 pub(crate) fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
     let (mut visible, mut hidden) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(folder).map_err(Error::io(folder))? {
@@ -104,7 +104,7 @@ pub(crate) fn entries(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
     Ok((visible, hidden))
 }
 
-/// The regular files below `folder` in the order of their paths, and what was skipped, in no order.
+/// The regular files below `folder` in the order of their paths, and what was skipped, in no particular order.
 pub(crate) fn files_below(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Skipped>)> {
     let (mut files, mut skipped) = (Vec::new(), Vec::new());
     let mut seen = HashSet::new();
@@ -119,7 +119,7 @@ pub(crate) fn files_below(folder: &Path) -> Result<(Vec<PathBuf>, Vec<Skipped>)>
             Err(source) => return Err(Error::Io { path, source }),
         };
         let is_folder = path.is_dir();
-        // The identity of a file is where its links end: a loop of links comes back to a folder already seen.
+        // Files are identified by their canonical path, so a loop of links ends at a folder already seen.
         let reason = if is_folder && path != folder && is_build_folder(&path) {
             SkipReason::BuildFolder
         } else if !seen.insert(real) {

@@ -1,4 +1,4 @@
-//! The forms in which labelled texts are commonly kept, and how they are told apart.
+//! The formats of labelled texts, and how they are detected.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,25 +13,26 @@ use crate::clean::TextRules;
 use crate::error::{Error, Result, quoted, quoted_list};
 use crate::folder::entries;
 
-/// What a label begins with in the files of fastText.
+/// The prefix of labels in the files of fastText.
 pub(crate) const LABEL_PREFIX: &str = "__label__";
 
-/// How labelled texts are kept.
+/// A format of labelled texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Format {
-    /// A file of comma-separated values (RFC 4180): fields may be quoted and then hold commas and line ends.
+    /// A file of comma-separated values (RFC 4180). Quoted fields may contain commas and line ends.
     Csv,
-    /// A file of tab-separated values: quotes mean nothing, no field holds a tab or a line end.
+    /// A file of tab-separated values. Quotes have no meaning, and no field contains a tab or a line end.
     Tsv,
-    /// A folder with one folder for each class, named by its label; each text file in it or below it is one example.
+    /// A folder with one subfolder for each class, named by its label. Each text file in it, at any depth, is one
+    /// example.
     FolderPerClass,
-    /// A folder with one `.txt` file (in any letter case) for each class, or one such file of any name; each line is one
-    /// example, the label is the file's name without extension.
+    /// A folder with one `.txt` file (in any letter case) for each class, or one such file of any name. Each line is
+    /// one example; the label is the file's name without its extension.
     FilePerClass,
-    /// A file in which each line is a label, white space, and a text. A line has one label: fastText's files with
-    /// several `__label__` words on a line are refused.
+    /// A file in which each line is a label, white space, and a text. fastText's files with several `__label__` words
+    /// on a line are refused.
     LabelFirst,
 }
 
@@ -50,17 +51,17 @@ impl Format {
         }
     }
 
-    /// The format of a file or folder, where it leaves no doubt:
+    /// Detects the format of a file or folder:
     ///
-    /// - a file named `.csv`, `.tsv` or `.tab` is what its name says;
-    /// - any other file is [`LabelFirst`](Self::LabelFirst) if all lines in its first 64 KiB begin with a whole number
-    ///   or a word such as `__label__good`, with text after it in some, and at most every second one brings a new
-    ///   label;
-    /// - a folder that holds folders and no `.txt` files is [`FolderPerClass`](Self::FolderPerClass);
-    /// - a folder that holds `.txt` files and no folders is [`FilePerClass`](Self::FilePerClass).
+    /// - a file whose name ends in `.csv`, `.tsv` or `.tab` has that format (`.tab` is TSV);
+    /// - any other file is [`LabelFirst`](Self::LabelFirst) if every line in its first 64 KiB begins with a whole
+    ///   number or a word such as `__label__good`, some lines have text after it, and there are at most half as many
+    ///   labels as lines;
+    /// - a folder with subfolders and no `.txt` files is [`FolderPerClass`](Self::FolderPerClass);
+    /// - a folder with `.txt` files and no subfolders is [`FilePerClass`](Self::FilePerClass).
     ///
     /// # Errors
-    /// [`Error::Malformed`] saying what can be given instead, where there is doubt; [`Error::Io`].
+    /// [`Error::Malformed`] if none of these applies; it lists the formats to choose from. [`Error::Io`].
     pub fn detect(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let found = if path.is_dir() {
@@ -77,12 +78,12 @@ impl Format {
                 Some("csv") => return Ok(Self::Csv),
                 Some("tsv" | "tab") => return Ok(Self::Tsv),
                 _ if begins_with_labels(path)? => return Ok(Self::LabelFirst),
-                _ => "a file whose name and lines do not tell".into(),
+                _ => "a file whose name and content do not show it".into(),
             }
         };
-        let expected = "labelled texts in a form that can be recognised";
+        let expected = "labelled texts whose format can be detected";
         let names: Vec<_> = Self::ALL.iter().map(|format| format!("`{}`", format.name())).collect();
-        Err(Error::malformed(path, None, expected, found, format!("give the format: {}", names.join(", "))))
+        Err(Error::malformed(path, None, expected, found, format!("set the format to one of {}", names.join(", "))))
     }
 
     pub(crate) fn is_table(self) -> bool {
@@ -113,14 +114,14 @@ pub(crate) fn is_text_file(path: &Path) -> bool {
 
 fn begins_with_labels(path: &Path) -> Result<bool> {
     const SAMPLE: u64 = 64 << 10;
-    // What a pipe gives is gone once it was looked at.
+    // Reading from a pipe would consume it.
     if !path.metadata().map_err(Error::io(path))?.is_file() {
         return Ok(false);
     }
     let mut bytes = Vec::new();
     File::open(path).and_then(|file| file.take(SAMPLE).read_to_end(&mut bytes)).map_err(Error::io(path))?;
     if bytes.len() as u64 == SAMPLE {
-        // The last line may be cut.
+        // The last line may be incomplete.
         bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n' || byte == b'\r').unwrap_or(0));
     }
     let sample = String::from_utf8_lossy(&bytes);
@@ -132,7 +133,7 @@ fn begins_with_labels(path: &Path) -> Result<bool> {
     Ok(some_text && labels.len() <= lines.len().div_ceil(2) && labels.into_iter().all(is_label))
 }
 
-/// The first word of a line, and the rest without the white space around it; nothing if the line is blank.
+/// The first word of a line, and the rest, trimmed; `None` if the line is blank.
 pub(crate) fn label_and_text(line: &str) -> Option<(&str, &str)> {
     let line = line.trim();
     let (label, text) = line.split_once(char::is_whitespace).unwrap_or((line, ""));

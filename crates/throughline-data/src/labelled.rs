@@ -14,33 +14,33 @@ pub(crate) mod reader;
 pub struct Example {
     /// The class, an index into [`LabelledSet::labels`].
     pub label: u32,
-    /// The cleaned text without the white space around it; never empty.
+    /// The text, cleaned and trimmed; never empty.
     pub text: String,
     /// The file it was read from, an index into [`LabelledSet::files`].
     pub file: u32,
-    /// The line on which it begins, from 1.
+    /// The line of the file where it begins, from 1.
     pub line: usize,
 }
 
-/// Labelled texts, and where they came from.
+/// Labelled texts, and where they are from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelledSet {
-    /// The names of the classes: those given, or those found, ordered by code point.
+    /// The names of the classes: those given, or those found, sorted by code point.
     pub labels: Vec<String>,
-    /// The examples in the order in which they were read.
+    /// The examples, in the order in which they were read.
     pub examples: Vec<Example>,
-    /// The files read.
+    /// The files that were read.
     pub files: Vec<PathBuf>,
-    /// How many lines and records were left out because they hold no text.
+    /// How many lines and records were left out because they have no text.
     pub blank: usize,
-    /// What was found in folders and not read, in the order of the paths.
+    /// What was found in folders but not read, in the order of the paths.
     pub skipped: Vec<Skipped>,
-    /// The format of all files, given or detected. Whoever reads more data of the same kind should give it.
+    /// The format of all files, given or detected. Pass it on to a reader of more data of the same kind.
     pub format: Format,
 }
 
 impl LabelledSet {
-    /// The most classes a set may have. More of them mean that a column of numbers or of text was taken for the labels.
+    /// The most classes that a set may have. With more, the labels were probably read from the wrong column.
     pub const MAX_CLASSES: usize = 4096;
 
     /// The class of each example.
@@ -48,7 +48,7 @@ impl LabelledSet {
         self.examples.iter().map(|example| example.label).collect()
     }
 
-    /// A set of these examples alone, in this order; everything else stays as it is.
+    /// A set of only these examples, in this order, with everything else the same.
     ///
     /// # Panics
     /// If an index is not below the number of examples.
@@ -67,7 +67,7 @@ impl LabelledSet {
     /// `file:line` of an example, for a message.
     ///
     /// # Panics
-    /// If there is no such example.
+    /// If `example` is not below the number of examples.
     pub fn place(&self, example: usize) -> String {
         let Example { file, line, .. } = self.examples[example];
         format!("{}:{line}", crate::printable::Shown(&self.files[file as usize]))

@@ -1,18 +1,18 @@
-//! Data for Throughline: from files to batches, and what a model has to beat.
+//! Data for Throughline: from files to batches, with baselines and metrics.
 //!
-//! Every text is cleaned by the same [`TextRules`], wherever it comes from: files ([`TextReader`], [`LabelledReader`]), a
-//! stream ([`BoundedLines`]), or a caller. A vocabulary and a model see only clean text.
+//! Every text is cleaned by the same [`TextRules`], whether it comes from files ([`TextReader`], [`LabelledReader`]), a
+//! stream ([`BoundedLines`]) or a caller. Vocabularies and models see only clean text.
 //!
-//! A language model needs a text split in order ([`Fractions::split_text`]), a [`Vocabulary`] of the training split, and
-//! parallel [`Streams`] of tokens. Its baseline is an [`NgramModel`].
+//! For a language model: a text split in order ([`Fractions::split_text`]), a [`Vocabulary`] of the training split, and
+//! parallel [`Streams`] of tokens. The baseline is an [`NgramModel`].
 //!
-//! A classifier needs a [`LabelledSet`] (tables, folders, lists), split class by class ([`Fractions::stratified`]) without
-//! the same example in two splits ([`shared_examples`], [`remove_duplicates`]), and batches of similar length
-//! ([`LengthBuckets`]). Its baselines are [`NaiveBayes`] and the [`majority_class`]; what it gets wrong is in a
+//! For a classifier: a [`LabelledSet`] from tables, folders or lists, split class by class ([`Fractions::stratified`])
+//! with no example in two splits ([`shared_examples`], [`remove_duplicates`]), and batches of similar length
+//! ([`LengthBuckets`]). The baselines are [`NaiveBayes`] and the [`majority_class`]; errors are counted in a
 //! [`ConfusionMatrix`].
 //!
-//! Files from outside are checked: whatever is wrong with them is an [`Error`] that says where, and what is not read of a
-//! folder is listed ([`Skipped`]). Everything random depends on a seed alone, everything else on nothing but the data.
+//! Files are checked strictly: anything wrong is an [`Error`] that says where, and what is not read of a folder is
+//! listed ([`Skipped`]). Everything random depends only on a seed.
 //!
 //! ```
 //! use throughline_data::{Fractions, Streams, Unit, Vocabulary, VocabularyOptions, interpolated_entropy};

@@ -1,15 +1,15 @@
-//! Lines from a stream, in bounded memory: however long a line is, the ones after it are still answered.
+//! Lines from a stream in bounded memory. A line that is too long does not affect the lines after it.
 
 use std::io::{self, BufRead};
 
 use unicode_normalization::char::canonical_combining_class;
 use unicode_normalization::{IsNormalized, is_nfc_quick};
 
-/// Reads lines, or long lines in several chunks, and never holds more than a limit of bytes.
+/// Reads lines, or long lines in several chunks, and never keeps more than a limit of bytes.
 ///
-/// LF, CR LF and CR alone all end a line, as in every text this crate reads; what follows the last line end is a line if
-/// it is not empty. Byte order marks at the beginning of the stream are dropped. Texts are otherwise as they are in the
-/// stream: pass them to [`TextRules`](crate::TextRules).
+/// LF, CR LF and CR each end a line, as everywhere in this crate; what follows the last line end is a line if it is not
+/// empty. A byte order mark at the beginning of the stream is dropped. Texts are not cleaned: pass them to
+/// [`TextRules`](crate::TextRules).
 ///
 /// ```
 /// use throughline_data::{BoundedLines, Line};
@@ -25,51 +25,51 @@ use unicode_normalization::{IsNormalized, is_nfc_quick};
 pub struct BoundedLines<R> {
     input: R,
     limit: usize,
-    /// The bytes of a line that were read last. The first `taken` of them were handed over.
+    /// Bytes of the current line. The first `taken` of them have been returned.
     buffer: Vec<u8>,
     taken: usize,
-    /// The line that was read last, from 1.
+    /// The number of the current line, from 1.
     number: usize,
-    /// The bytes of this line that were handed over or dropped.
+    /// How many bytes of this line have been returned or dropped.
     passed: u64,
     /// Whether the end of this line is still to be read.
     in_line: bool,
-    /// Whether the last line ended in CR, so that a LF after it belongs to its end.
+    /// Whether the last line ended in CR, so that a following LF belongs to it.
     after_carriage_return: bool,
-    /// Whether the input has ended. It is not asked again: a terminal would wait for more.
+    /// Whether the input has ended. It is not read again, since a terminal would wait for more.
     ended: bool,
 }
 
-/// A line, or what is wrong with it.
+/// A line, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A line without its line end.
+    /// A line, without its line end.
     Text {
         /// Its number, from 1.
         number: usize,
         /// Its text.
         text: &'a str,
     },
-    /// A line longer than the limit. All of it was read and dropped.
+    /// A line longer than the limit. It was read to its end and dropped.
     TooLong {
         /// Its number, from 1.
         number: usize,
         /// Its length in bytes without the line end.
         bytes: u64,
     },
-    /// A line that is not valid UTF-8. All of it was read and dropped.
+    /// A line that is not valid UTF-8. It was read to its end and dropped.
     Invalid {
         /// Its number, from 1.
         number: usize,
-        /// The first invalid byte, counted from 0 at the beginning of the line.
+        /// The offset of the first invalid byte in the line, from 0.
         offset: u64,
     },
 }
 
-/// A stretch of a line, or what is wrong with the rest of it.
+/// A chunk of a line, or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunk<'a> {
-    /// The next stretch of a line, without the line end. Only a chunk that begins its line may be empty.
+    /// The next chunk of a line, without the line end. Only the first chunk of a line may be empty.
     Text {
         /// The number of the line, from 1.
         number: usize,
@@ -80,11 +80,11 @@ pub enum Chunk<'a> {
         /// Whether it is the last one.
         last: bool,
     },
-    /// What comes next in the line is not valid UTF-8. The rest of the line was read and dropped.
+    /// The line goes on with invalid UTF-8. The rest of it was read and dropped.
     Invalid {
         /// The number of the line, from 1.
         number: usize,
-        /// The first invalid byte, counted from 0 at the beginning of the line.
+        /// The offset of the first invalid byte in the line, from 0.
         offset: u64,
     },
 }
@@ -92,11 +92,11 @@ pub enum Chunk<'a> {
 /// Where reading into the buffer stopped.
 #[derive(Clone, Copy, PartialEq)]
 enum Stop {
-    /// The line is whole.
+    /// At the end of the line.
     LineEnd,
-    /// The buffer is full, and the line goes on.
+    /// In the line, because the buffer is full.
     Full,
-    /// There is no further line.
+    /// At the end of the input.
     End,
 }
 
@@ -106,7 +106,7 @@ impl<R: BufRead> BoundedLines<R> {
     /// # Panics
     /// If `limit` is below 4, the length of the longest character.
     pub fn new(input: R, limit: usize) -> Self {
-        assert!(limit >= 4, "a limit of {limit} bytes does not hold every character");
+        assert!(limit >= 4, "the limit must be at least 4 bytes, the length of the longest character, not {limit}");
         Self {
             input,
             limit,
@@ -120,15 +120,15 @@ impl<R: BufRead> BoundedLines<R> {
         }
     }
 
-    /// What the lines are read from.
+    /// The input that the lines are read from.
     pub fn input(&self) -> &R {
         &self.input
     }
 
-    /// The next line, or the rest of one of which chunks were taken; nothing at the end.
+    /// The next line, or the rest of a line whose first chunks were read; `None` at the end of the input.
     ///
     /// # Errors
-    /// What reading returns.
+    /// Any error of the input, except interruptions.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         let stop = self.fill()?;
         if stop == Stop::End {
@@ -146,12 +146,12 @@ impl<R: BufRead> BoundedLines<R> {
         }))
     }
 
-    /// The next chunk of a line, at most the limit long: a short line whole, a long one in several. Between two chunks of
-    /// a line no character is cut and none that normalisation would join; there is white space before the cut if there is
-    /// any in the second half of the chunk, so that words stay whole.
+    /// The next chunk of a line, no longer than the limit; `None` at the end of the input. A short line is one chunk. A
+    /// long line is cut after white space if there is any in the second half of a chunk, so that words stay whole;
+    /// otherwise between two characters that normalisation does not join, if there are such.
     ///
     /// # Errors
-    /// What reading returns.
+    /// Any error of the input, except interruptions.
     pub fn next_chunk(&mut self) -> io::Result<Option<Chunk<'_>>> {
         let stop = self.fill()?;
         if stop == Stop::End {
@@ -176,7 +176,7 @@ impl<R: BufRead> BoundedLines<R> {
         Ok(Some(Chunk::Text { number, text, first: before == 0, last: stop == Stop::LineEnd }))
     }
 
-    /// Notes that the first `length` bytes of the buffer are handed over; they stay until the next call.
+    /// Marks the first `length` bytes of the buffer as returned; they stay until the next call.
     fn pass(&mut self, length: usize) {
         self.taken = length;
         self.passed += length as u64;
@@ -192,7 +192,7 @@ impl<R: BufRead> BoundedLines<R> {
         Ok(())
     }
 
-    /// Lets go of what was handed over, and reads until the line ends or the buffer is full.
+    /// Drops what was returned, and reads until the line ends or the buffer is full.
     fn fill(&mut self) -> io::Result<Stop> {
         self.buffer.drain(..self.taken);
         self.taken = 0;
@@ -202,7 +202,7 @@ impl<R: BufRead> BoundedLines<R> {
         let stop = self.read_on()?;
         if self.number == 1 && self.passed == 0 && self.buffer.starts_with(MARK) {
             self.buffer.drain(..MARK.len());
-            // The room is free again.
+            // There is room for more now.
             return if stop == Stop::Full { self.read_on() } else { Ok(stop) };
         }
         Ok(stop)
@@ -233,7 +233,7 @@ impl<R: BufRead> BoundedLines<R> {
         Ok(false)
     }
 
-    /// Reads into the room that is left in the buffer until the line ends. A line that fits exactly is whole.
+    /// Reads until the line ends or the buffer is full. A line that fits exactly ends.
     fn read_on(&mut self) -> io::Result<Stop> {
         loop {
             if !self.has_more()? {
@@ -270,7 +270,7 @@ impl<R: BufRead> BoundedLines<R> {
 /// The byte order mark in UTF-8.
 const MARK: &[u8] = "\u{FEFF}".as_bytes();
 
-/// Where to cut a chunk that is full of `text` and is followed by more: see [`BoundedLines::next_chunk`].
+/// Where to cut `text`, which fills a chunk and is followed by more of the line; see [`BoundedLines::next_chunk`].
 fn place_to_cut(text: &str) -> usize {
     let after_space = text.char_indices().rev().find(|(_, c)| c.is_whitespace()).map(|(at, c)| at + c.len_utf8());
     if let Some(cut) = after_space.filter(|&cut| 2 * cut > text.len()) {
@@ -295,7 +295,8 @@ mod tests {
 
     type Result<T> = std::result::Result<T, (bool, u64)>;
 
-    /// All lines, read `buffer` bytes at a time: texts, or whether a line was too long, and the number that goes with it.
+    /// All lines, read `buffer` bytes at a time: texts, or whether a line was too long, and the number that goes with
+    /// it.
     fn lines(input: &[u8], limit: usize, buffer: usize) -> Vec<Result<String>> {
         let mut lines = BoundedLines::new(BufReader::with_capacity(buffer, input), limit);
         let mut read = Vec::new();
@@ -407,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "does not hold every character")]
+    #[should_panic(expected = "the limit must be at least 4 bytes")]
     fn a_limit_holds_a_character() {
         BoundedLines::new(io::empty(), 3);
     }

@@ -1,10 +1,10 @@
-//! How good a classifier is, class by class.
+//! Metrics of a classifier.
 
 use std::fmt;
 
 use crate::printable::printable;
 
-/// How often each class was taken for each other.
+/// How often examples of each class were predicted as each class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfusionMatrix {
     labels: Vec<String>,
@@ -12,14 +12,14 @@ pub struct ConfusionMatrix {
     counts: Vec<u64>,
 }
 
-/// The measures of one class.
+/// The metrics of one class.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassScores {
-    /// The share of the predictions of this class that are right; 0 if there are none.
+    /// The share of the predictions of this class that are correct; 0 if there are none.
     pub precision: f64,
-    /// The share of the examples of this class that are recognised; 0 if there are none.
+    /// The share of the examples of this class that are predicted correctly; 0 if there are none.
     pub recall: f64,
-    /// The harmonic mean of the two: `2 * right / (examples + predictions)`.
+    /// The harmonic mean of the two: `2 * correct / (examples + predictions)`.
     pub f1: f64,
     /// The number of examples of this class.
     pub examples: u64,
@@ -28,7 +28,7 @@ pub struct ClassScores {
 }
 
 impl ConfusionMatrix {
-    /// An empty matrix of the classes with these names.
+    /// A matrix of zeros for the classes with these names.
     pub fn new(labels: Vec<String>) -> Self {
         let counts = vec![0; labels.len() * labels.len()];
         Self { labels, counts }
@@ -41,7 +41,7 @@ impl ConfusionMatrix {
     pub fn add(&mut self, truth: u32, prediction: u32) {
         let classes = self.labels.len();
         let (truth, prediction) = (truth as usize, prediction as usize);
-        assert!(truth.max(prediction) < classes, "classes {truth} and {prediction} of {classes}");
+        assert!(truth.max(prediction) < classes, "classes {truth} and {prediction} must be below {classes}");
         self.counts[truth * classes + prediction] += 1;
     }
 
@@ -50,13 +50,13 @@ impl ConfusionMatrix {
         &self.labels
     }
 
-    /// How often examples of class `truth` were taken for class `prediction`.
+    /// How often examples of class `truth` were predicted as class `prediction`.
     ///
     /// # Panics
     /// If a class is not below the number of labels.
     pub fn count(&self, truth: usize, prediction: usize) -> u64 {
         let classes = self.labels.len();
-        assert!(truth.max(prediction) < classes, "classes {truth} and {prediction} of {classes}");
+        assert!(truth.max(prediction) < classes, "classes {truth} and {prediction} must be below {classes}");
         self.counts[truth * classes + prediction]
     }
 
@@ -65,31 +65,31 @@ impl ConfusionMatrix {
         self.counts.iter().sum()
     }
 
-    /// The share of right predictions; not a number if there are none at all.
+    /// The share of correct predictions; NaN without predictions.
     pub fn accuracy(&self) -> f64 {
-        let right: u64 = (0..self.labels.len()).map(|class| self.count(class, class)).sum();
-        right as f64 / self.total() as f64
+        let correct: u64 = (0..self.labels.len()).map(|class| self.count(class, class)).sum();
+        correct as f64 / self.total() as f64
     }
 
-    /// Precision, recall and F1 of a class; nothing if it occurs neither among the examples nor among the predictions.
+    /// Precision, recall and F1 of a class; `None` if it occurs neither among the examples nor among the predictions.
     ///
     /// # Panics
     /// If the class is not below the number of labels.
     pub fn scores(&self, class: usize) -> Option<ClassScores> {
         let all = 0..self.labels.len();
-        let right = self.count(class, class) as f64;
+        let correct = self.count(class, class) as f64;
         let examples: u64 = all.clone().map(|prediction| self.count(class, prediction)).sum();
         let predictions: u64 = all.map(|truth| self.count(truth, class)).sum();
         (examples + predictions > 0).then(|| ClassScores {
-            precision: right / predictions.max(1) as f64,
-            recall: right / examples.max(1) as f64,
-            f1: 2.0 * right / (examples + predictions) as f64,
+            precision: correct / predictions.max(1) as f64,
+            recall: correct / examples.max(1) as f64,
+            f1: 2.0 * correct / (examples + predictions) as f64,
             examples,
             predictions,
         })
     }
 
-    /// The mean of F1 over the classes that occur among the examples or the predictions; not a number if none does.
+    /// The mean F1 of the classes that occur among the examples or the predictions; NaN if none does.
     pub fn macro_f1(&self) -> f64 {
         let f1: Vec<f64> =
             (0..self.labels.len()).filter_map(|class| self.scores(class)).map(|scores| scores.f1).collect();
@@ -109,12 +109,12 @@ impl serde::Serialize for ConfusionMatrix {
     }
 }
 
-/// A table for people: a row for each true class with its counts by predicted class, its recall and its F1. Labels are
-/// shown as [`printable`] makes them.
+/// A table with a row for each true class: its counts by predicted class, recall and F1. Labels are escaped and cut by
+/// [`printable`].
 impl fmt::Display for ConfusionMatrix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const HEAD: &str = "truth \\ prediction";
-        // Columns bear the number of their class, so that long names do not widen the table.
+        // Columns are headed by the number of their class, so that long names do not widen the table.
         let labels: Vec<String> = self.labels.iter().map(|label| printable(label)).collect();
         let name_width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
         let number_width = self.labels.len().to_string().len();
@@ -141,8 +141,8 @@ impl fmt::Display for ConfusionMatrix {
     }
 }
 
-/// The most frequent class, the first of equally frequent ones, and its share: what is right by always guessing it.
-/// Nothing if there is no example.
+/// The most frequent class, the first if several are equally frequent, and its share, which is the accuracy of always
+/// predicting it; `None` without examples.
 pub fn majority_class(classes: &[u32]) -> Option<(u32, f64)> {
     let mut sorted = classes.to_vec();
     sorted.sort_unstable();

@@ -1,19 +1,19 @@
-//! What a classifier must beat: multinomial naive Bayes over n-grams.
+//! The baseline of a classifier: multinomial naive Bayes over n-grams.
 
 use crate::trie::Trie;
 use crate::unit::Unit;
 
-/// Which n-grams count, and how they are smoothed.
+/// Which n-grams are used, and how their counts are smoothed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NaiveBayesOptions {
-    /// The longest n-grams; all from 1 to this length are used. At least 1.
+    /// The length of the longest n-grams, at least 1. All lengths up to it are used.
     pub longest: usize,
-    /// What is added to each count (Lidstone; 1 is Laplace's rule). Above 0.
+    /// The number added to each count (Lidstone smoothing; 1 is Laplace smoothing), above 0.
     pub alpha: f64,
 }
 
 impl NaiveBayesOptions {
-    /// Up to trigrams of characters and bytes with `alpha` 0.1; single words with `alpha` 1.
+    /// For characters and bytes, n-grams up to trigrams with `alpha` 0.1; for words, single words with `alpha` 1.
     pub fn of(unit: Unit) -> Self {
         match unit {
             // Many trigrams occur in few examples: a larger alpha would drown the rare classes.
@@ -25,21 +25,20 @@ impl NaiveBayesOptions {
 
 /// A multinomial naive Bayes classifier (Manning, Raghavan and Schuetze 2008, chapter 13).
 ///
-/// With `c(f, k)` the number of times that n-gram `f` occurs in the training examples of class `k`, `F` the number of
-/// different n-grams, and `n(f)` the number of times that `f` occurs in the example to classify, the class chosen has
-/// the largest
+/// Let `c(f, k)` be how often n-gram `f` occurs in the training examples of class `k`, `F` the number of different
+/// n-grams, and `n(f)` how often `f` occurs in the example to classify. The predicted class maximises
 ///
 /// ```text
 /// ln p(k) + sum over f of n(f) * ln((c(f, k) + alpha) / (sum over g of c(g, k) + alpha * F))
 /// ```
 ///
-/// where `p(k)` is the share of class `k` among the training examples. N-grams of length 2 and more may include a mark
-/// before the first and after the last token of an example. N-grams never seen in training are passed over.
+/// where `p(k)` is the share of class `k` among the training examples. N-grams of length 2 and more also include a mark
+/// before the first token of an example and one after the last. N-grams that do not occur in training are ignored.
 #[derive(Clone, Debug)]
 pub struct NaiveBayes {
     options: NaiveBayesOptions,
     trie: Trie,
-    /// The classes in which each n-gram occurs and how often, by node.
+    /// For each node: the classes in which its n-gram occurs, and how often.
     counts: Vec<Vec<(u32, u32)>>,
     /// `ln p(k)`.
     log_prior: Vec<f64>,
@@ -47,32 +46,36 @@ pub struct NaiveBayes {
     log_total: Vec<f64>,
 }
 
-/// The marks before and after an example. No vocabulary is large enough to use them as tokens.
+/// The marks before and after an example. No vocabulary is large enough to have them as tokens.
 const BEGIN: u32 = u32::MAX - 1;
 const END: u32 = u32::MAX;
 
 impl NaiveBayes {
-    /// Learns from the tokens of each example and its class, one of `0..class_count`. A class without example is never
-    /// predicted.
+    /// Fits the classifier to the tokens and the class, one of `0..class_count`, of each example. A class without
+    /// examples is never predicted.
     ///
     /// # Panics
-    /// If there is no example, their number is not that of the `classes`, a class is not below `class_count`, or an
-    /// option is out of its range.
+    /// If there are no examples, not as many `classes`, a class is not below `class_count`, or an option is out of its
+    /// range.
     pub fn fit(
         examples: &[impl AsRef<[u32]>],
         classes: &[u32],
         class_count: usize,
         options: NaiveBayesOptions,
     ) -> Self {
-        assert!(!examples.is_empty(), "naive Bayes learns from at least one example");
-        assert_eq!(examples.len(), classes.len(), "one class for each example");
-        assert!(options.longest > 0, "the longest n-gram is at least 1 long");
-        assert!(options.alpha > 0.0 && options.alpha.is_finite(), "alpha is above 0: {}", options.alpha);
+        assert!(!examples.is_empty(), "naive Bayes needs at least one example");
+        assert_eq!(examples.len(), classes.len(), "there must be one class for each example");
+        assert!(options.longest > 0, "`longest` must be at least 1");
+        assert!(
+            options.alpha > 0.0 && options.alpha.is_finite(),
+            "`alpha` must be above 0 and finite, not {}",
+            options.alpha
+        );
         let mut trie = Trie::default();
         let mut counts = vec![Vec::<(u32, u32)>::new()];
         let mut of_class = vec![0usize; class_count];
         let mut total = vec![0usize; class_count];
-        // Class after class, so that the count to raise is always the last of an n-gram.
+        // Class by class, so that the count to increment is always the last one of an n-gram.
         let mut order: Vec<usize> = (0..examples.len()).collect();
         order.sort_by_key(|&example| classes[example]);
         for example in order {
@@ -96,14 +99,14 @@ impl NaiveBayes {
                 }
             });
         }
-        // Where all examples are empty there is no n-gram, but the logarithm must exist.
+        // If all examples are empty there are no n-grams, but the logarithm must be finite.
         let features = counts.iter().filter(|of_node| !of_node.is_empty()).count().max(1) as f64;
         let log_prior = of_class.iter().map(|&n| (n as f64 / examples.len() as f64).ln()).collect();
         let log_total = total.iter().map(|&n| (n as f64 + options.alpha * features).ln()).collect();
         Self { options, trie, counts, log_prior, log_total }
     }
 
-    /// The most likely class of an example, given its tokens; the first of equally likely ones.
+    /// The most probable class for these tokens, the first if several are equally probable.
     pub fn predict(&self, tokens: &[u32]) -> u32 {
         let log_alpha = self.options.alpha.ln();
         let mut known = 0usize;
@@ -128,7 +131,8 @@ impl NaiveBayes {
     }
 }
 
-/// Hands over the longest n-gram at each place of an example with its marks. Its beginnings are the shorter ones there.
+/// Calls `take` with the longest n-gram at each position of an example with its marks. Its prefixes are the shorter
+/// ones.
 fn for_each_path(tokens: &[u32], longest: usize, mut take: impl FnMut(&[u32])) {
     let marked: Vec<u32> = [BEGIN].into_iter().chain(tokens.iter().copied()).chain([END]).collect();
     for start in 0..marked.len() {
@@ -136,7 +140,7 @@ fn for_each_path(tokens: &[u32], longest: usize, mut take: impl FnMut(&[u32])) {
     }
 }
 
-/// A mark alone says nothing: every example has it.
+/// Whether an n-gram that ends in `token` after `length` others counts. A single mark does not: every example has it.
 fn counted(length: usize, token: u32) -> bool {
     length > 0 || token < BEGIN
 }

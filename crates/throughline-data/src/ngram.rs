@@ -1,4 +1,4 @@
-//! What a language model must beat: n-gram models, interpolated.
+//! The baseline of a language model: interpolated n-gram models.
 
 use crate::error::{Error, Result};
 use crate::trie::Trie;
@@ -16,34 +16,34 @@ pub fn interpolated_entropy(training: &[u32], tokens: &[u32], vocabulary_size: u
 
 /// An n-gram language model by deleted interpolation (Jelinek and Mercer 1980).
 ///
-/// With `h_k` the last `k - 1` tokens before `w`, `c` the count of an n-gram in the training tokens, and `V` the size
-/// of the vocabulary,
+/// Let `h_k` be the last `k - 1` tokens before `w`, `c` the count of an n-gram in the training tokens, and `V` the size
+/// of the vocabulary. Then
 ///
 /// ```text
 /// p_0(w)       = 1 / V
 /// p_k(w | h_k) = weight * c(h_k w) / c(h_k) + (1 - weight) * p_(k-1)(w | h_(k-1))        k = 1, ..., order
 /// ```
 ///
-/// A context that was never seen has weight 0. The weight is tied over the contexts of the same `k` and the same
-/// `log2 c(h_k)`, rounded down. The weights are fitted by expectation maximisation on the last tenth of the training
-/// tokens, with counts from the rest; then that tenth is counted too.
+/// A context that does not occur in training has weight 0. Contexts of the same `k` and the same `log2 c(h_k)`, rounded
+/// down, share a weight. The weights are fitted by expectation maximisation on the last tenth of the training tokens,
+/// with counts from the others; then that tenth is counted too.
 #[derive(Clone, Debug)]
 pub struct NgramModel {
     order: usize,
     vocabulary_size: usize,
     trie: Trie,
-    /// How often each n-gram occurred, by node.
+    /// For each node: how often its n-gram occurred.
     count: Vec<u32>,
-    /// How often it occurred with a token after it, by node.
+    /// For each node: how often its n-gram was followed by a token.
     followed: Vec<u32>,
-    /// By order, then by bucket.
+    /// The weight for each order and bucket.
     weights: Vec<[f64; BUCKETS]>,
 }
 
 /// The possible values of `log2` of a count.
 const BUCKETS: usize = u32::BITS as usize;
 
-/// One summand in the probability of one token: the relative frequency in a context, and whose weight it has.
+/// A term in the probability of a token: its relative frequency in a context, and which weight it has.
 struct Term {
     /// The index of the order, from 0.
     order: usize,
@@ -56,15 +56,15 @@ impl NgramModel {
     /// weights.
     ///
     /// # Errors
-    /// [`Error::TooFew`] when there are fewer than 20 training tokens.
+    /// [`Error::TooFew`] if there are fewer than 20 training tokens.
     ///
     /// # Panics
     /// If `order` is 0 or a token is not below `vocabulary_size`.
     pub fn fit(training: &[u32], vocabulary_size: usize, order: usize) -> Result<Self> {
-        assert!(order > 0, "the order of an n-gram model is at least 1");
+        assert!(order > 0, "the order of an n-gram model must be at least 1");
         const FEWEST: usize = 20;
         if training.len() < FEWEST {
-            let hint = "give more text to train on";
+            let hint = "use more training text";
             return Err(Error::TooFew { what: "training tokens", needed: FEWEST, found: training.len(), hint });
         }
         let mut model = Self {
@@ -84,17 +84,17 @@ impl NgramModel {
         Ok(model)
     }
 
-    /// The cross-entropy of `tokens` in nats per unit: the mean of `-ln p` over all but the first of them, each given
-    /// those before it. This is what a network is measured on that reads the same tokens from the beginning.
+    /// The cross-entropy of `tokens` in nats per unit: the mean of `-ln p` over all tokens but the first, each given
+    /// those before it. It is comparable with the loss of a network that reads the same tokens from the beginning.
     ///
     /// # Errors
-    /// [`Error::TooFew`] when there are fewer than two tokens.
+    /// [`Error::TooFew`] if there are fewer than two tokens.
     ///
     /// # Panics
     /// If a token is not below the size of the vocabulary.
     pub fn entropy(&self, tokens: &[u32]) -> Result<f64> {
         if tokens.len() < 2 {
-            let hint = "give a longer text to measure on";
+            let hint = "use a longer text";
             return Err(Error::TooFew { what: "tokens to predict", needed: 2, found: tokens.len(), hint });
         }
         self.check(tokens);
@@ -109,9 +109,9 @@ impl NgramModel {
         assert!(largest < size, "token {largest} is not below the vocabulary size {size}");
     }
 
-    /// Counts `token` after each of `contexts`, the nodes of the last 0, 1, 2, ... tokens, and moves these on.
+    /// Counts `token` after each of `contexts`, the nodes of the last 0, 1, 2, ... tokens, and advances these.
     fn count(&mut self, contexts: &mut Vec<u32>, token: u32) {
-        // From the longest context down, so that each is read before the next shorter one moves into its place.
+        // From the longest context down, so that each is read before the next shorter one replaces it.
         for length in (0..contexts.len()).rev() {
             let context = contexts[length];
             let node = self.trie.insert(context, token);
@@ -129,7 +129,7 @@ impl NgramModel {
         }
     }
 
-    /// Hands over the terms of each token but the first, shortest context first.
+    /// Calls `take` with the terms of each token but the first, shortest context first.
     fn for_each_prediction(&self, tokens: &[u32], mut take: impl FnMut(&[Term])) {
         let (mut contexts, mut longer) = (vec![Trie::ROOT], Vec::new());
         let mut terms = Vec::new();
@@ -137,7 +137,7 @@ impl NgramModel {
             terms.clear();
             longer.clear();
             longer.push(Trie::ROOT);
-            // If a context is unknown, or was never followed by anything, so are all longer ones.
+            // If a context did not occur or was never followed by a token, the same holds for all longer ones.
             for (order, &context) in contexts.iter().enumerate() {
                 let followed = self.followed[context as usize];
                 if followed == 0 {
@@ -163,8 +163,8 @@ impl NgramModel {
         })
     }
 
-    /// Expectation maximisation: a weight becomes the share of its uses in which the context, and not a shorter one, is
-    /// likely to have produced the token. One imagined use for each side keeps it away from 0 and 1.
+    /// Fits the weights by expectation maximisation: a weight becomes the expected share of its uses in which the
+    /// context, and not a shorter one, generated the token. A pseudo-count on each side keeps it away from 0 and 1.
     fn fit_weights(&mut self, held_out: &[u32]) {
         const MOST_ROUNDS: usize = 100;
         const LEAST_GAIN: f64 = 1e-6;
@@ -176,17 +176,16 @@ impl NgramModel {
         let mut before = f64::INFINITY;
         for _ in 0..MOST_ROUNDS {
             let mut used = vec![[1.0; BUCKETS]; self.order];
-            let mut passed = used.clone();
+            let mut backed_off = used.clone();
             let mut nats = 0.0;
             let mut start = 0;
             for &end in &ends {
-                nats -= self.share_out(&terms[start..end], &mut used, &mut passed).ln();
+                nats -= self.add_expected_counts(&terms[start..end], &mut used, &mut backed_off).ln();
                 start = end;
             }
-            for (weight, (used, passed)) in
-                self.weights.iter_mut().flatten().zip(used.iter().flatten().zip(passed.iter().flatten()))
-            {
-                *weight = used / (used + passed);
+            let counts = used.iter().flatten().zip(backed_off.iter().flatten());
+            for (weight, (used, backed_off)) in self.weights.iter_mut().flatten().zip(counts) {
+                *weight = used / (used + backed_off);
             }
             let entropy = nats / ends.len() as f64;
             if before - entropy < LEAST_GAIN {
@@ -196,16 +195,21 @@ impl NgramModel {
         }
     }
 
-    /// Adds to `used` how likely each context has produced a token, to `passed` how likely a shorter one has, and
-    /// returns the token's probability.
-    fn share_out(&self, terms: &[Term], used: &mut [[f64; BUCKETS]], passed: &mut [[f64; BUCKETS]]) -> f64 {
+    /// Adds to `used` the probability that each context generated the token, to `backed_off` the probability that a
+    /// shorter one did, and returns the probability of the token.
+    fn add_expected_counts(
+        &self,
+        terms: &[Term],
+        used: &mut [[f64; BUCKETS]],
+        backed_off: &mut [[f64; BUCKETS]],
+    ) -> f64 {
         let mut reached = 1.0;
         for longest in (0..terms.len()).rev() {
             let term = &terms[longest];
             let by_this = self.weights[term.order][term.bucket] * term.frequency / self.probability(&terms[..=longest]);
             used[term.order][term.bucket] += reached * by_this;
             reached *= 1.0 - by_this;
-            passed[term.order][term.bucket] += reached;
+            backed_off[term.order][term.bucket] += reached;
         }
         self.probability(terms)
     }

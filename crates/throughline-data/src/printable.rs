@@ -1,19 +1,19 @@
-//! Text from outside made fit for a terminal.
+//! Escaping of text for a terminal.
 //!
-//! Labels, texts and file names come from data that anybody may have written. Printed as they are, they could send escape
-//! sequences, run lines together or turn the direction of writing.
+//! Labels, texts and file names may come from anyone. Printed as they are, they could send escape sequences to the
+//! terminal, break lines, or reverse the writing direction.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
-/// The most characters of what [`printable`] returns.
+/// The most characters that [`printable`] returns.
 pub const PRINTABLE_WIDTH: usize = 40;
 
-/// A label or short text for one line of a message or a table: control characters and controls of the writing direction
-/// are escaped (as `\n` or `\u{1b}`), and what is longer than [`PRINTABLE_WIDTH`] characters is cut and ends in `…`.
+/// A label or short text for one line of a message or a table. Control characters and controls of the writing direction
+/// are escaped (as `\n` or `\u{1b}`); a text longer than [`PRINTABLE_WIDTH`] characters is cut and ends in `…`.
 ///
-/// Characters are counted, not columns: wide characters take more room, combining ones less.
+/// The width is in characters, not in columns of the terminal.
 pub fn printable(text: &str) -> String {
     let beginning = text.char_indices().nth(PRINTABLE_WIDTH + 1).map_or(text, |(end, _)| &text[..end]);
     let escaped = escape(beginning, is_harmless);
@@ -23,12 +23,12 @@ pub fn printable(text: &str) -> String {
     }
 }
 
-/// Running text for a terminal: as [`printable`], but line feeds and tabs stay, and nothing is cut.
+/// Running text for a terminal: escaped as by [`printable`], but with line feeds and tabs, and not cut.
 pub fn printable_text(text: &str) -> Cow<'_, str> {
     escape(text, |c| is_harmless(c) || matches!(c, '\n' | '\t'))
 }
 
-/// A path for a message.
+/// A path, escaped for a message.
 pub(crate) struct Shown<'a>(pub(crate) &'a Path);
 
 impl fmt::Display for Shown<'_> {
@@ -52,8 +52,8 @@ fn escape(text: &str, stays: fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// Whether `c` is neither a control (C0, DEL, C1), nor a control of the writing direction (UAX #9), nor a separator of
-/// lines or paragraphs.
+/// Whether `c` is not a control character (C0, DEL, C1), a control of the writing direction (UAX #9), or a line or
+/// paragraph separator.
 fn is_harmless(c: char) -> bool {
     let direction = matches!(
         c,

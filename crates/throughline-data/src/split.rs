@@ -1,4 +1,4 @@
-//! A dataset split into training, validation and test data.
+//! Splitting a dataset into training, validation and test data.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use throughline_kernels::random::{Philox, Purpose};
 use crate::error::{Error, Result};
 use crate::unit::Unit;
 
-/// The share of each split. What they leave of 1 is not used.
+/// The share of each split. If they add up to less than 1, the rest of the data is not used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fractions {
     train: f64,
@@ -20,19 +20,19 @@ pub struct Fractions {
 /// One of the three splits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Split {
-    /// What the model is trained on.
+    /// For training the model.
     #[serde(rename = "train")]
     Train,
-    /// What models are compared on.
+    /// For choosing among models.
     #[serde(rename = "val")]
     Validation,
-    /// What the chosen model is measured on.
+    /// For measuring the chosen model.
     #[serde(rename = "test")]
     Test,
 }
 
 impl Split {
-    /// All three, in their order.
+    /// All three, in this order.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
     /// `training`, `validation` or `test`.
@@ -45,19 +45,19 @@ impl Split {
     }
 }
 
-/// Something for each of the three splits.
+/// A value for each of the three splits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Splits<T> {
-    /// What the model is trained on.
+    /// That of the training split.
     pub train: T,
-    /// What models are compared on.
+    /// That of the validation split.
     pub validation: T,
-    /// What the chosen model is measured on.
+    /// That of the test split.
     pub test: T,
 }
 
 impl<T> Splits<T> {
-    /// That of `split`.
+    /// The value of `split`.
     pub fn of(&self, split: Split) -> &T {
         match split {
             Split::Train => &self.train,
@@ -66,7 +66,7 @@ impl<T> Splits<T> {
         }
     }
 
-    /// `f` of each split.
+    /// Applies `f` to the value of each split, in order.
     pub fn map<U>(self, mut f: impl FnMut(T) -> U) -> Splits<U> {
         Splits { train: f(self.train), validation: f(self.validation), test: f(self.test) }
     }
@@ -76,15 +76,15 @@ impl Fractions {
     /// The shares of the training, validation and test split.
     ///
     /// # Errors
-    /// [`Error::Setting`] unless each is between 0 and 1, the training share is above 0, and the sum is at most 1.
+    /// [`Error::Setting`] unless each share is from 0 to 1, that of training is above 0, and the sum is at most 1.
     pub fn new(train: f64, validation: f64, test: f64) -> Result<Self> {
         let shares = [train, validation, test];
-        // The sum of shares such as 0.7, 0.2, 0.1 may pass 1 by rounding.
+        // The sum of shares such as 0.7, 0.2 and 0.1 may exceed 1 by rounding.
         let fits = shares.iter().all(|share| (0.0..=1.0).contains(share)) && shares.iter().sum::<f64>() < 1.0 + 1e-9;
         if fits && train > 0.0 {
             return Ok(Self { train, validation, test });
         }
-        let expected = "a train, validation and test share from 0 to 1, train above 0, together at most 1";
+        let expected = "train, validation and test shares from 0 to 1, with train above 0 and a sum of at most 1";
         Err(Error::setting("split", expected, format!("{shares:?}")))
     }
 
@@ -99,17 +99,17 @@ impl Fractions {
         Splits { train: 0..train_end, validation: train_end..validation_end, test: validation_end..test_end }
     }
 
-    /// The splits of a text, each with its share of the text's units, as [`ranges`](Self::ranges) of them. A boundary
-    /// between bytes that falls into a character moves to the beginning of that character.
+    /// The splits of a text, by [`ranges`](Self::ranges) of its units. A boundary between bytes that falls inside a
+    /// character moves to the beginning of the character.
     pub fn split_text<'a>(&self, text: &'a str, unit: Unit) -> Splits<&'a str> {
         let ranges = self.ranges(unit.count(text));
         let [a, b, c] = [ranges.train.end, ranges.validation.end, ranges.test.end].map(|n| beginning(text, unit, n));
         Splits { train: &text[..a], validation: &text[a..b], test: &text[b..c] }
     }
 
-    /// The splits of a set of labelled examples, given the label of each, as ascending indices. Each class is shuffled
-    /// by `seed` and split as [`ranges`](Self::ranges) says, so that all splits have the same mixture of classes up
-    /// to rounding. Every class keeps at least one example in the training split.
+    /// The splits of labelled examples, given the label of each, as ascending indices. Each class is shuffled by `seed`
+    /// and split by [`ranges`](Self::ranges), so that all splits have the same proportions of classes up to rounding.
+    /// Every class has at least one example in the training split.
     pub fn stratified(&self, labels: &[u32], seed: u64) -> Splits<Vec<usize>> {
         let mut by_class: Vec<(u32, usize)> = labels.iter().copied().zip(0..).collect();
         by_class.sort_unstable();
@@ -131,12 +131,12 @@ impl Fractions {
     }
 }
 
-/// The first `count` units of `text`, or all of it if there are no more.
+/// The first `count` units of `text`, or all of it if it has fewer.
 pub fn first_units(text: &str, unit: Unit, count: usize) -> &str {
     &text[..beginning(text, unit, count)]
 }
 
-/// The byte offset at which unit number `count` of `text` begins, or the length of `text` if there are no more.
+/// The byte offset of unit `count` of `text`, from 0, or the length of `text` if it has no such unit.
 fn beginning(text: &str, unit: Unit, count: usize) -> usize {
     let offset = match unit {
         Unit::Char => text.char_indices().map(|(offset, _)| offset).nth(count),

@@ -1,28 +1,28 @@
-//! Tables of comma-separated or tab-separated values, read record by record with the line on which each begins.
+//! Tables of comma-separated or tab-separated values, read record by record with line numbers.
 
 use std::borrow::Cow;
 use std::path::Path;
 
 use crate::error::{Error, Result, quoted, quoted_list};
 
-/// Where text and label are in a table.
+/// The columns of text and label in a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Columns<'a> {
-    /// By the names in the header.
+    /// By their names in the header.
     Named { text: &'a str, label: &'a str },
-    /// By position from 0, without a header.
+    /// By index from 0, in a table without a header.
     Numbered { text: usize, label: usize },
 }
 
 impl<'a> Columns<'a> {
-    /// From the settings: two names, by default `text` and `label`, or two numbers from 1.
+    /// From the settings: two names, by default `text` and `label`, or two numbers, from 1.
     pub(crate) fn new(text: Option<&'a str>, label: Option<&'a str>) -> Result<Self> {
         let number = |column: Option<&str>| column.and_then(|column| column.parse::<usize>().ok());
         match (number(text), number(label)) {
             (None, None) => Ok(Self::Named { text: text.unwrap_or("text"), label: label.unwrap_or("label") }),
             (Some(text @ 1..), Some(label @ 1..)) => Ok(Self::Numbered { text: text - 1, label: label - 1 }),
             _ => {
-                let expected = "two names of columns, or two numbers from 1 for a table without a header";
+                let expected = "two column names, or two column numbers, from 1, for a table without a header";
                 let shown = |column: Option<&str>| column.map_or_else(|| "the default".into(), quoted);
                 let found = format!("text_column {} and label_column {}", shown(text), shown(label));
                 Err(Error::setting("text_column", expected, found))
@@ -31,17 +31,17 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// The content of a table, and the file it came from.
+/// The content of a table, and the file it is from.
 pub(crate) struct Table<'a> {
     pub(crate) path: &'a Path,
     /// Cleaned text: every line end is a line feed.
     pub(crate) content: &'a str,
-    /// A comma, which goes with quoted fields, or a tab, which goes without.
+    /// A comma, where fields may be quoted, or a tab, where they may not.
     pub(crate) delimiter: u8,
 }
 
 impl Table<'_> {
-    /// Hands over label, text and line, from 1, of each record. Blank lines are no records.
+    /// Calls `take` with label, text and line, from 1, of each record. Blank lines are skipped.
     pub(crate) fn for_each(
         &self,
         columns: Columns,
@@ -61,19 +61,19 @@ impl Table<'_> {
             let width = *width.get_or_insert(fields.len());
             if fields.len() != width {
                 let expected = format!("{width} fields as in the first record");
-                let hint = "quote a field that holds the separator";
+                let hint = "quote fields that contain the separator";
                 return Err(Error::malformed(self.path, Some(line), expected, fields.len().to_string(), hint));
             }
             let field = |index: usize| {
                 fields.get(index).map(AsRef::as_ref).ok_or_else(|| {
-                    let expected = format!("a column number {}", index + 1);
+                    let expected = format!("a column {}", index + 1);
                     let found = format!("{width} columns");
-                    Error::malformed(self.path, Some(line), expected, found, "give the number of a column, from 1")
+                    Error::malformed(self.path, Some(line), expected, found, "columns are numbered from 1")
                 })
             };
             let (label, text): (&str, &str) = (field(label_column)?, field(text_column)?);
             if matches!(columns, Columns::Named { text: t, label: l } if text.trim() == t && label.trim() == l) {
-                let hint = "remove the headers that came in when files were put one after another";
+                let hint = "remove the repeated header, which concatenating files leaves behind";
                 return Err(Error::malformed(self.path, Some(line), "a record", "the header again", hint));
             }
             take(label, text, line)?;
@@ -81,7 +81,7 @@ impl Table<'_> {
         Ok(())
     }
 
-    /// The place of the column with this name in the header on `line`.
+    /// The index of the column `name` in the header on `line`.
     fn column(&self, header: &[Cow<str>], name: &str, line: usize) -> Result<usize> {
         let mut places = header.iter().enumerate().filter(|(_, column)| column.trim() == name).map(|(place, _)| place);
         match (places.next(), places.next()) {
@@ -90,22 +90,23 @@ impl Table<'_> {
                 let expected = format!("one column named {}", quoted(name));
                 let columns = quoted_list(header.iter().map(AsRef::as_ref));
                 let found = if first.is_some() { "more than one in " } else { "the columns " };
-                let hint = "give text_column and label_column: names, or numbers from 1 if there is no header";
+                let hint =
+                    "set text_column and label_column to column names, or to numbers from 1 if there is no header";
                 Err(Error::malformed(self.path, Some(line), expected, format!("{found}{columns}"), hint))
             }
         }
     }
 }
 
-/// The records of a table, read strictly as RFC 4180 has them where fields may be quoted: a quote at the beginning of a
-/// field opens it, and after the quote that closes it comes a separator or a line end. Anything else is an error, for it
-/// means that a quote was forgotten somewhere and that the field is made of what were several. A quote within a field
-/// that is not quoted (`5" long`) is text: such a field ends with its line whatever is in it.
+/// The records of a table. Where fields may be quoted, RFC 4180 is read strictly: a quote at the beginning of a field
+/// opens it, and the quote that closes it must be followed by a separator or a line end. Anything else is an error,
+/// since it means that a quote is missing somewhere and several fields were read as one. A quote inside an unquoted
+/// field (`5" long`) is text, because such a field ends with its line at the latest.
 struct Records<'a> {
     table: &'a Table<'a>,
-    /// Where the next record begins, or the blank lines before it.
+    /// The offset of the next record, or of the blank lines before it.
     position: usize,
-    /// The line of that place, from 1.
+    /// The line of that offset, from 1.
     line: usize,
 }
 
@@ -114,7 +115,7 @@ impl<'a> Records<'a> {
         Self { table, position: 0, line: 1 }
     }
 
-    /// Puts the fields of the next record into `fields` and returns its line; nothing after the last record.
+    /// Reads the next record into `fields` and returns its line; `None` after the last record.
     fn next(&mut self, fields: &mut Vec<Cow<'a, str>>) -> Result<Option<usize>> {
         fields.clear();
         while self.take(b'\n') {
@@ -137,7 +138,7 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Goes past `byte` if it comes next.
+    /// Skips `byte` if it is next, and returns whether it was.
     fn take(&mut self, byte: u8) -> bool {
         let found = self.rest().as_bytes().first() == Some(&byte);
         self.position += usize::from(found);
@@ -148,7 +149,7 @@ impl<'a> Records<'a> {
         &self.table.content[self.position..]
     }
 
-    /// All up to the next separator or line end.
+    /// A field up to the next separator or line end.
     fn plain_field(&mut self) -> &'a str {
         let ends = |&byte: &u8| byte == self.table.delimiter || byte == b'\n';
         let rest = self.rest();
@@ -157,14 +158,14 @@ impl<'a> Records<'a> {
         field
     }
 
-    /// A field of which the opening quote was taken.
+    /// A quoted field, after its opening quote.
     fn quoted_field(&mut self) -> Result<Cow<'a, str>> {
         let opened = self.line;
         let mut field = Cow::Borrowed("");
         loop {
             let rest = self.rest();
             let Some(length) = rest.find('"') else {
-                let hint = "close the quoted field, or double a quote that belongs to it";
+                let hint = "close the quoted field, or double the quote if it belongs to the text";
                 let expected = "a closing quote for the one that opens here";
                 return Err(Error::malformed(self.table.path, Some(opened), expected, "the end of the file", hint));
             };
@@ -181,7 +182,7 @@ impl<'a> Records<'a> {
             Some(_) => {
                 let after = self.rest().lines().next().unwrap_or_default();
                 let found = format!("{} on line {}", quoted(after), self.line);
-                let hint = "double a quote that belongs to the text, or close the field where it ends";
+                let hint = "double quotes that belong to the text, or close the field where it ends";
                 let expected = "a comma or a line end after the quoted field that begins here";
                 Err(Error::malformed(self.table.path, Some(opened), expected, found, hint))
             }
@@ -290,7 +291,7 @@ mod tests {
         let columns = Columns::new(Some("2"), Some("1")).unwrap();
         assert_eq!(read(b',', columns, "x,one\ny,two").unwrap(), [row("x", "one", 1), row("y", "two", 2)]);
         let error = message(read(b',', Columns::new(Some("3"), Some("1")).unwrap(), "x,one\ny,two"));
-        assert!(error.contains("table:1: expected a column number 3, found 2 columns"), "{error}");
+        assert!(error.contains("table:1: expected a column 3, found 2 columns"), "{error}");
         for (text, label) in [(Some("0"), Some("1")), (Some("1"), None), (Some("text"), Some("2"))] {
             let columns = Columns::new(text, label);
             assert!(matches!(columns, Err(Error::Setting { key: "text_column", .. })), "{text:?} {label:?}");

@@ -1,4 +1,4 @@
-//! A folder of small files that goes away with its value.
+//! A temporary folder of small files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Text from files and folders, decoded strictly: a byte that means nothing in the wanted encoding is never replaced.
+//! Text from files and folders, decoded strictly: invalid bytes are errors and never replaced.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,8 +12,8 @@ use crate::folder::{SkipReason, Skipped, files_below, skipped_list};
 
 /// Reads text files of one encoding, up to a size limit.
 ///
-/// A byte order mark of another encoding is an error, and so is UTF-16 without one where it was not asked for. All texts
-/// are [cleaned](TextRules::clean): LF, CR LF and CR alone all end a line and become LF.
+/// A byte order mark of another encoding is an error, and so is a file that is evidently UTF-16 if that was not asked
+/// for. All texts are [cleaned](TextRules::clean).
 #[derive(Clone, Copy, Debug)]
 pub struct TextReader {
     encoding: &'static Encoding,
@@ -28,21 +28,21 @@ impl Default for TextReader {
     }
 }
 
-/// What a folder or a file held.
+/// The texts of a file or folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
     /// The texts in the order of their paths. None is empty.
     pub documents: Vec<Document>,
-    /// What was found in a folder and not read, in the order of the paths.
+    /// What was found in a folder but not read, in the order of the paths.
     pub skipped: Vec<Skipped>,
 }
 
 /// One text file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
-    /// Where it was read.
+    /// The file.
     pub path: PathBuf,
-    /// Its whole text, cleaned.
+    /// Its text, cleaned.
     pub text: String,
 }
 
@@ -50,12 +50,11 @@ impl TextReader {
     /// 1 GiB.
     pub const DEFAULT_MAX_BYTES: u64 = 1 << 30;
 
-    /// The same reader for files of another encoding, named by a label of the WHATWG Encoding Standard such as `utf-8`,
-    /// `windows-1252`, `shift_jis` or `utf-16le`. In that standard `latin1` and `iso-8859-1` mean `windows-1252`, in
-    /// which every byte is valid.
+    /// Sets the encoding by a label of the WHATWG Encoding Standard, such as `utf-8`, `windows-1252`, `shift_jis` or
+    /// `utf-16le`. In that standard `latin1` and `iso-8859-1` mean `windows-1252`, in which every byte is valid.
     ///
     /// # Errors
-    /// [`Error::Setting`] when the standard has no such label.
+    /// [`Error::Setting`] if the standard has no such label.
     pub fn encoding(self, label: &str) -> Result<Self> {
         match Encoding::for_label(label.as_bytes()) {
             Some(encoding) if encoding != REPLACEMENT => Ok(Self { encoding, ..self }),
@@ -66,22 +65,22 @@ impl TextReader {
         }
     }
 
-    /// The same reader with another limit, in bytes, on all that one call may read.
+    /// Sets the limit, in bytes, on all files of one call together.
     pub fn max_bytes(self, max_bytes: u64) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// The same reader with other rules for cleaning texts.
+    /// Sets the rules for cleaning texts.
     pub fn with_rules(self, rules: TextRules) -> Self {
         Self { rules, ..self }
     }
 
-    /// The rules by which texts are cleaned.
+    /// The rules for cleaning texts.
     pub fn rules(&self) -> TextRules {
         self.rules
     }
 
-    /// The most bytes that one call may read.
+    /// The limit, in bytes, on all files of one call together.
     pub(crate) fn limit(&self) -> u64 {
         self.max_bytes
     }
@@ -89,9 +88,8 @@ impl TextReader {
     /// The text of one file.
     ///
     /// # Errors
-    /// [`Error::Encoding`] with line and byte offset when the file is not valid text of the wanted encoding,
-    /// [`Error::Malformed`] when it is evidently text of another one, [`Error::TooLarge`], [`Error::Empty`] and
-    /// [`Error::Io`].
+    /// [`Error::Encoding`], with line and byte offset, if the file is not valid in the encoding, [`Error::Malformed`]
+    /// if it is evidently in another encoding, [`Error::TooLarge`], [`Error::Empty`] and [`Error::Io`].
     pub fn read_file(&self, path: impl AsRef<Path>) -> Result<String> {
         let path = path.as_ref();
         let text = self.load(path, &mut self.max_bytes.clone())?;
@@ -100,13 +98,13 @@ impl TextReader {
 
     /// The text of a file, or of all text files in a folder and its subfolders, in the order of their paths.
     ///
-    /// A file named directly must be valid. In a folder, what is not text is listed in [`Texts::skipped`] with the
-    /// reason: binary files (a NUL among the first 8 KiB), files not valid in the wanted encoding, empty and special
-    /// files, hidden entries, folders of build products (`target`, `node_modules`, `__pycache__`). Links are followed;
-    /// what they reach is read once.
+    /// A file that is named directly must be valid. In a folder, what is not text is skipped and listed in
+    /// [`Texts::skipped`] with the reason: binary files (a NUL in the first 8 KiB), files that are not valid in the
+    /// encoding, empty and special files, hidden entries, folders of build output (`target`, `node_modules`,
+    /// `__pycache__`). Links are followed, but nothing is read twice.
     ///
     /// # Errors
-    /// As [`read_file`](Self::read_file); [`Error::Empty`] when a folder holds no text at all.
+    /// As [`read_file`](Self::read_file); [`Error::Empty`] if a folder has no text at all.
     pub fn read(&self, path: impl AsRef<Path>) -> Result<Texts> {
         let path = path.as_ref();
         if !path.is_dir() {
@@ -117,12 +115,12 @@ impl TextReader {
         if texts.documents.is_empty() { Err(empty(path, &texts.skipped)) } else { Ok(texts) }
     }
 
-    /// The text of a file, which may be empty. Its size is taken from `budget`.
+    /// The text of a file, which may be empty. Its size is subtracted from `budget`.
     pub(crate) fn load(&self, path: &Path, budget: &mut u64) -> Result<String> {
         Ok(self.rules.clean_owned(self.load_unchanged(path, budget)?))
     }
 
-    /// The text of a file as it is in the file, but for a mark at its beginning.
+    /// The text of a file, not cleaned, without a byte order mark at its beginning.
     pub(crate) fn load_unchanged(&self, path: &Path, budget: &mut u64) -> Result<String> {
         let file = File::open(path).map_err(Error::io(path))?;
         let mut bytes = Vec::new();
@@ -133,7 +131,7 @@ impl TextReader {
         self.decode(bytes, path)
     }
 
-    /// The texts below a folder; there may be none.
+    /// The texts below a folder, of which there may be none.
     pub(crate) fn load_folder(&self, folder: &Path, budget: &mut u64) -> Result<Texts> {
         let (files, mut skipped) = files_below(folder)?;
         let mut documents = Vec::new();
@@ -156,7 +154,7 @@ impl TextReader {
         Ok(Texts { documents, skipped })
     }
 
-    /// Why the beginning of a file shows that it is no text of the wanted encoding.
+    /// Why a file is not read, judging by its first 8 KiB.
     fn unfit(&self, path: &Path) -> Result<Option<SkipReason>> {
         let mut beginning = Vec::new();
         let file = File::open(path).map_err(Error::io(path))?;
@@ -172,7 +170,7 @@ impl TextReader {
         [UTF_16LE, UTF_16BE].contains(&self.encoding)
     }
 
-    /// The encoding that `bytes` evidently have where it is not the wanted one, and how it is known.
+    /// The encoding that `bytes` evidently have if it is another one, and the evidence.
     fn other_encoding(&self, bytes: &[u8]) -> Option<(&'static Encoding, &'static str)> {
         match Encoding::for_bom(bytes) {
             Some((marked, _)) => (marked != self.encoding).then_some((marked, "the byte order mark of")),
@@ -218,8 +216,9 @@ impl TextReader {
     }
 }
 
-/// The byte order of text that is UTF-16 by the look of its first 4 KiB: NULs are nearly all in the upper bytes, and are
-/// most of those (ASCII text) or at least every sixteenth (text of another alphabet, with its spaces and line ends).
+/// The encoding of text that looks like UTF-16 without a byte order mark in its first 4 KiB: nearly all NULs are in the
+/// upper bytes, and are most of these (ASCII text), or at least every sixteenth (the spaces and line ends of another
+/// alphabet).
 fn unmarked_utf_16(bytes: &[u8]) -> Option<&'static Encoding> {
     let sample = &bytes[..bytes.len().min(4 << 10)];
     let nuls_from = |first: usize| sample.iter().skip(first).step_by(2).filter(|&&byte| byte == 0).count();
@@ -237,8 +236,8 @@ impl Texts {
     }
 }
 
-/// The texts one after another. Where one lacks a line end at its end, a line end goes between it and the next, so that
-/// the last word of one and the first of the next do not become a word that is in neither. Empty texts leave no trace.
+/// Concatenates texts, with a line feed after each that does not end in one, except the last, so that no word runs into
+/// the next text. Empty texts are left out.
 pub fn join_texts(texts: impl IntoIterator<Item = impl Into<String>>) -> String {
     let mut texts = texts.into_iter().map(Into::into).filter(|text| !text.is_empty());
     let mut joined: String = texts.next().unwrap_or_default();
@@ -253,7 +252,7 @@ pub fn join_texts(texts: impl IntoIterator<Item = impl Into<String>>) -> String 
 
 fn empty(path: &Path, skipped: &[Skipped]) -> Error {
     let skipped = if skipped.is_empty() { String::new() } else { format!(" (skipped: {})", skipped_list(skipped)) };
-    let hint = format!("name a file or folder that holds some{skipped}");
+    let hint = format!("name a file or folder that has some{skipped}");
     Error::Empty { path: path.into(), expected: "text".into(), hint }
 }
 

@@ -1,4 +1,4 @@
-//! The units that a text is cut into.
+//! The units of a text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, quoted};
 
-/// What a text is cut into.
+/// The unit that a text is cut into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Unit {
-    /// A character (Unicode scalar value).
+    /// A character, that is, a Unicode scalar value.
     Char,
-    /// A byte of the UTF-8 form of the text.
+    /// A byte of the text in UTF-8.
     Byte,
-    /// A word between white space. A line feed is a word of its own, so that lines survive; other white space is lost.
+    /// A word between white space. A line feed is a word of its own, so that lines are kept; other white space is lost.
     Word,
 }
 
@@ -33,7 +33,7 @@ impl Unit {
         }
     }
 
-    /// `characters`, `bytes` or `words`, for people.
+    /// `characters`, `bytes` or `words`, for messages.
     pub fn plural(self) -> &'static str {
         match self {
             Self::Char => "characters",
@@ -42,7 +42,7 @@ impl Unit {
         }
     }
 
-    /// How many of this unit `text` has.
+    /// The number of units in `text`.
     pub fn count(self, text: &str) -> usize {
         match self {
             Self::Char => text.chars().count(),
@@ -69,7 +69,7 @@ impl FromStr for Unit {
     }
 }
 
-/// The words of `text`, with a `"\n"` at the end of each line that has one.
+/// The words of `text`, with a `"\n"` for each line feed.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive('\n').flat_map(|line| line.split_whitespace().chain(line.ends_with('\n').then_some("\n")))
 }

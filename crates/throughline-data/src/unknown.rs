@@ -1,31 +1,31 @@
-//! Training the unknown token: rare tokens of the training text now and then become unknown.
+//! Training of the unknown token: rare tokens of the training text are sometimes replaced by it.
 //!
-//! A vocabulary made of the whole training text leaves nothing unknown in it. Without this the unknown token would keep
-//! its random initial values, and a model would be certain about what it has never seen.
+//! A vocabulary of the whole training text leaves nothing unknown in that text. Without replacement the embedding of
+//! the unknown token would keep its random initial values.
 
 use throughline_kernels::random::{Philox, Purpose};
 
 use crate::vocabulary::UNKNOWN;
 
-/// Which training tokens are replaced by the unknown token, in every epoch others.
+/// Chooses which training tokens are replaced by the unknown token, different ones each epoch.
 ///
-/// Tokens that occur once in the training text are replaced with a probability p, as in Dyer et al. 2015
+/// Tokens that occur once in the training text are replaced with probability p, as in Dyer et al. 2015
 /// ("Transition-based dependency parsing with stack long short-term memory") and Lample et al. 2016 ("Neural
-/// architectures for named entity recognition"), both with p = 0.5. Where no token occurs once, those with
-/// the lowest count c take their place with the probability p / c, so that the unknown token is always trained.
+/// architectures for named entity recognition"), both with p = 0.5. If no token occurs once, those with the lowest
+/// count c are replaced with probability p / c, so that the unknown token is trained in any case.
 ///
-/// The choice is a function of the seed, the epoch and the position of a token in the training data alone: it does not
-/// depend on batches or threads, and a resumed run makes it again.
+/// The choice depends only on the seed, the epoch and the position of a token in the training data, not on batches or
+/// threads, so a resumed run makes it again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnknownReplacement {
-    /// For each token whether it is rare.
+    /// Whether each token is rare.
     rare: Vec<bool>,
     /// A rare token is replaced if its random 32 bits are below this.
     threshold: u64,
     seed: u64,
 }
 
-/// The choice of one epoch.
+/// The replacement in one epoch.
 #[derive(Clone, Copy, Debug)]
 pub struct UnknownEpoch<'a> {
     replacement: &'a UnknownReplacement,
@@ -33,15 +33,16 @@ pub struct UnknownEpoch<'a> {
 }
 
 impl UnknownReplacement {
-    /// The probability used in the literature, for words and characters alike.
+    /// The probability in the literature, 0.5.
     pub const DEFAULT_PROBABILITY: f64 = 0.5;
 
-    /// The replacement for these training texts, as tokens. A byte is never unknown: for bytes use the probability 0.
+    /// The replacement for these training texts, given as tokens. For bytes, which are never unknown, use probability
+    /// 0.
     ///
     /// # Panics
-    /// If `probability` is not in 0 to 1.
+    /// If `probability` is not in [0, 1].
     pub fn new<'a>(training: impl IntoIterator<Item = &'a [u32]>, probability: f64, seed: u64) -> Self {
-        assert!((0.0..=1.0).contains(&probability), "a probability is from 0 to 1, not {probability}");
+        assert!((0.0..=1.0).contains(&probability), "the probability must be in [0, 1], not {probability}");
         let mut counts = Vec::<u64>::new();
         for &token in training.into_iter().flatten() {
             let token = token as usize;
@@ -58,17 +59,17 @@ impl UnknownReplacement {
         Self { rare, threshold: (probability / lowest as f64 * 2f64.powi(32)).round() as u64, seed }
     }
 
-    /// The choice of one epoch.
+    /// The replacement in epoch `epoch`.
     pub fn epoch(&self, epoch: u64) -> UnknownEpoch<'_> {
         UnknownEpoch { replacement: self, random: Philox::new(self.seed, Purpose::Unknown, epoch) }
     }
 }
 
 impl UnknownEpoch<'_> {
-    /// `token`, or the unknown token in its place. `sequence` is the index of the training example (0 for one long text),
-    /// `position` that of the token in it.
+    /// `token`, or the unknown token if it is replaced. `sequence` is the index of the training example, 0 for one long
+    /// text, and `position` that of the token in it.
     pub fn token(&self, sequence: u64, position: u64, token: u32) -> u32 {
-        // Only few tokens cost a random number.
+        // Few tokens are rare, and only these need a random number.
         if !self.replacement.rare.get(token as usize).is_some_and(|&rare| rare) {
             return token;
         }
@@ -77,7 +78,7 @@ impl UnknownEpoch<'_> {
         if replaced { UNKNOWN } else { token }
     }
 
-    /// Replaces tokens of a training example from its beginning: see [`token`](Self::token).
+    /// Replaces tokens of a whole training example; see [`token`](Self::token).
     pub fn replace(&self, sequence: u64, tokens: &mut [u32]) {
         for (token, position) in tokens.iter_mut().zip(0..) {
             *token = self.token(sequence, position, *token);

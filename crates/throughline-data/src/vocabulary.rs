@@ -1,4 +1,4 @@
-//! The tokens a model knows.
+//! Vocabularies: the tokens of a model.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -14,15 +14,16 @@ pub use decoder::Decoder;
 /// The index of the unknown token.
 pub const UNKNOWN: u32 = 0;
 
-/// How the unknown token is written. The same word in a text, as some corpora have it, is the unknown token.
+/// The text of the unknown token. In a word vocabulary the same word in a text, which some corpora have, is the unknown
+/// token.
 pub const UNKNOWN_TOKEN: &str = "<unk>";
 
 /// Which units of the training text become tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VocabularyOptions {
-    /// The most tokens kept, the unknown token included; at least 2. The most frequent ones stay. No limit by default.
+    /// The most tokens, the unknown token included; at least 2. The most frequent units are kept. No limit by default.
     pub max_size: Option<usize>,
-    /// How often a unit must occur to become a token; at least 1, which is the default.
+    /// How often a unit must occur to become a token; at least 1, the default.
     pub min_count: u64,
 }
 
@@ -32,10 +33,10 @@ impl Default for VocabularyOptions {
     }
 }
 
-/// The tokens a model knows, and the way from text to indices and back.
+/// The tokens of a model, and the encoding of text as their indices.
 ///
-/// Index 0 is the unknown token [`UNKNOWN_TOKEN`]. Characters and words follow by descending frequency, equally
-/// frequent ones by code point. A byte vocabulary always holds all 256 bytes in order, byte `b` at index `b + 1`.
+/// Index 0 is the unknown token [`UNKNOWN_TOKEN`]. Characters and words follow by descending frequency, and by code
+/// point if equally frequent. A byte vocabulary always has all 256 bytes in order, byte `b` at index `b + 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vocabulary {
     unit: Unit,
@@ -43,10 +44,10 @@ pub struct Vocabulary {
     lookup: Lookup,
 }
 
-/// The way from a unit to its index.
+/// The index of each unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Lookup {
-    /// Indexed by code point, up to the largest in the vocabulary.
+    /// By code point, up to the largest in the vocabulary.
     Char(Vec<u32>),
     Byte,
     Word(HashMap<String, u32>),
@@ -56,15 +57,16 @@ impl Vocabulary {
     /// The most tokens of a vocabulary, the unknown token included.
     pub const MAX_TOKENS: usize = 1 << 20;
 
-    /// The longest that all tokens together may be, in bytes of UTF-8.
+    /// The most bytes of all tokens together, in UTF-8.
     pub const MAX_TOKEN_BYTES: usize = 16 << 20;
 
-    /// The vocabulary of the training split alone, of [cleaned](crate::TextRules::clean) texts.
+    /// Builds the vocabulary of training texts, which must be [cleaned](crate::TextRules::clean). Use the training
+    /// split only.
     ///
     /// # Errors
-    /// [`Error::Setting`] when an option is out of its range, is given for bytes (which are always all there), or
-    /// leaves more than [`MAX_TOKENS`](Self::MAX_TOKENS) or [`MAX_TOKEN_BYTES`](Self::MAX_TOKEN_BYTES);
-    /// [`Error::TooFew`] when nothing is left but the unknown token.
+    /// [`Error::Setting`] if an option is out of its range, is given for bytes, or leaves more than
+    /// [`MAX_TOKENS`](Self::MAX_TOKENS) or [`MAX_TOKEN_BYTES`](Self::MAX_TOKEN_BYTES); [`Error::TooFew`] if nothing is
+    /// left but the unknown token.
     pub fn build<'a>(
         unit: Unit,
         training: impl IntoIterator<Item = &'a str>,
@@ -83,20 +85,24 @@ impl Vocabulary {
         let bytes: usize = ranked.iter().map(String::len).sum();
         if ranked.len() >= Self::MAX_TOKENS || bytes > Self::MAX_TOKEN_BYTES {
             let expected = format!(
-                "a limit that leaves at most {} tokens of {} bytes together",
+                "a limit that leaves at most {} tokens of {} bytes in all",
                 Self::MAX_TOKENS,
                 Self::MAX_TOKEN_BYTES
             );
-            return Err(Error::setting("max_size", expected, format!("{} tokens of {bytes} bytes", ranked.len() + 1)));
+            return Err(Error::setting(
+                "max_size",
+                expected,
+                format!("{} tokens of {bytes} bytes in all", ranked.len() + 1),
+            ));
         }
         if ranked.is_empty() {
-            let hint = "give more training text or a smaller min_count";
+            let hint = "use more training text or a smaller min_count";
             return Err(Error::TooFew { what: "tokens in the vocabulary", needed: 2, found: 1, hint });
         }
         Ok(Self::of(unit, [UNKNOWN_TOKEN.into()].into_iter().chain(ranked).collect()))
     }
 
-    /// `tokens` are known to be valid for `unit`.
+    /// A vocabulary of `tokens`, which must be valid for `unit`.
     fn of(unit: Unit, tokens: Vec<String>) -> Self {
         let indexed = tokens.iter().zip(0u32..).skip(1);
         let lookup = match unit {
@@ -117,18 +123,18 @@ impl Vocabulary {
         Self { unit, tokens, lookup }
     }
 
-    /// What this vocabulary cuts a text into.
+    /// The unit that texts are cut into.
     pub fn unit(&self) -> Unit {
         self.unit
     }
 
-    /// The number of tokens, the unknown token included: the `V` of a model. At least 2.
+    /// V, the number of tokens, the unknown token included; at least 2.
     #[expect(clippy::len_without_is_empty, reason = "a vocabulary is never empty")]
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// The tokens in the order of their indices. A byte is written as two hexadecimal digits.
+    /// The tokens, in the order of their indices. A byte is two hexadecimal digits.
     pub fn tokens(&self) -> &[String] {
         &self.tokens
     }
@@ -151,7 +157,7 @@ impl Vocabulary {
             .unwrap_or_else(|| panic!("token {index} is not below the vocabulary size {size}"))
     }
 
-    /// The share of unknown tokens among `tokens`, from 0 to 1; 0 if there are none.
+    /// The share of unknown tokens among `tokens`, from 0 to 1; 0 for no tokens.
     pub fn unknown_share(tokens: &[u32]) -> f64 {
         let unknown = tokens.iter().filter(|&&token| token == UNKNOWN).count();
         unknown as f64 / tokens.len().max(1) as f64
@@ -161,7 +167,7 @@ impl Vocabulary {
 impl VocabularyOptions {
     fn check(&self, unit: Unit) -> Result<()> {
         if unit == Unit::Byte && *self != Self::default() {
-            let expected = "no max_size and no min_count for bytes, which are always all in the vocabulary";
+            let expected = "no max_size or min_count for bytes, since all bytes are always in the vocabulary";
             return Err(Error::setting("unit", expected, format!("{self:?}")));
         }
         if let Some(size @ ..2) = self.max_size {
@@ -173,7 +179,7 @@ impl VocabularyOptions {
         Ok(())
     }
 
-    /// The units kept, most frequent first.
+    /// The units to keep, most frequent first.
     fn rank<T: Copy + Ord + Hash>(&self, units: impl Iterator<Item = T>) -> Vec<T> {
         let mut counts = HashMap::<T, u64>::new();
         units.for_each(|unit| *counts.entry(unit).or_default() += 1);

@@ -1,12 +1,12 @@
-//! Inputs of like length read together: no step is computed on padding, and one product serves many rows.
+//! Batches of inputs of similar length.
 
-/// Most inputs of a batch.
+/// The most inputs in a batch.
 const MOST_INPUTS: usize = 256;
-/// Most rows of a batch, unless one input alone has more: they stay small beside the weights they pay for.
+/// The most rows in a batch, unless a single input has more. Larger batches are no faster and take more memory.
 const MOST_ROWS: usize = 1 << 14;
 
-/// Cuts inputs of these `lengths` into batches of like length, longest first; each holds indices of inputs. What is computed
-/// of an input does not depend on its batch.
+/// Divides inputs of these `lengths` into batches of similar length, longest first; each batch is a list of indices. An
+/// answer does not depend on the batch it was computed in.
 pub fn like_length(lengths: &[usize]) -> impl Iterator<Item = Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&index| (std::cmp::Reverse(lengths[index]), index));

@@ -1,35 +1,35 @@
-//! What models of several tasks have in common in `config.json`: the sizes of a recurrent stack.
+//! What the models of all tasks have in `config.json`: the shape of a recurrent stack.
 
 use serde::{Deserialize, Serialize};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::RecurrentConfig;
 use throughline_nn::layers::recurrent::InitialState;
 
-/// The most any size may be: enough for every model, and small enough that no product of two sizes overflows.
+/// The largest size allowed: enough for every model, and small enough that the product of two sizes does not overflow.
 const LARGEST_SIZE: usize = 1 << 24;
-/// The most layers.
+/// The most layers allowed.
 const MOST_LAYERS: usize = 1 << 10;
-/// The most parameters: 16 GiB of f32.
+/// The most parameters allowed: 16 GiB of f32.
 const MOST_PARAMETERS: f64 = (1u64 << 32) as f64;
 
-/// A recurrent stack as files describe it. Dropout is a matter of training and not in it.
+/// The shape of a recurrent stack in `config.json`. Dropout is not in it, since it concerns only training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecurrentSettings {
     /// The cell, by its name: `rnn_tanh`, `rnn_relu`, `lstm`, `gru_after` or `gru_before`.
     #[serde(with = "cell_name")]
     pub cell: CellKind,
-    /// I, the columns of what the stack reads.
+    /// I, the input features of the stack.
     pub input: usize,
-    /// H
+    /// H, the hidden units of each layer and direction.
     pub hidden: usize,
-    /// L
+    /// L, the number of layers.
     pub layers: usize,
-    /// Whether it reads in both directions.
+    /// Whether each layer reads in both directions.
     pub bidirectional: bool,
     /// Whether there are biases.
     pub bias: bool,
-    /// What sequences start from.
+    /// The state that sequences start from.
     pub initial_state: InitialState,
 }
 
@@ -53,22 +53,22 @@ mod cell_name {
 }
 
 impl RecurrentSettings {
-    /// The stack, with dropout between its layers.
+    /// The configuration of the stack, with a rate of dropout between its layers.
     pub fn config(&self, dropout: f32) -> RecurrentConfig {
         let Self { cell, input, hidden, layers, bidirectional, bias, initial_state } = *self;
         RecurrentConfig { cell, input, hidden, layers, bidirectional, bias, dropout, initial_state }
     }
 
-    /// D·H
+    /// D·H, the columns of the stack's output.
     pub fn output(&self) -> usize {
         self.config(0.0).output()
     }
 
-    /// Checks the sizes of a model that embeds `vocabulary` units and has `outputs` outputs; absurd ones must not reach any
-    /// multiplication.
+    /// Checks the sizes of a model with an embedding of `vocabulary` units and a softmax over `outputs` classes. After
+    /// it no product of sizes overflows.
     ///
     /// # Errors
-    /// Key, what it must be, what it is.
+    /// Names the key, its range and its value.
     pub fn check(&self, vocabulary: usize, outputs: usize) -> Result<(), ConfigError> {
         let sizes = [("input", self.input), ("hidden", self.hidden), ("vocabulary", vocabulary), ("classes", outputs)];
         for (key, size) in sizes {
@@ -86,7 +86,7 @@ impl RecurrentSettings {
         Ok(())
     }
 
-    /// About how many parameters, in floating point so that nothing overflows.
+    /// An upper bound on the number of parameters, in floating point so that nothing overflows.
     fn parameter_bound(&self, vocabulary: f64, outputs: f64) -> f64 {
         let (input, hidden, output) = (self.input as f64, self.hidden as f64, self.output() as f64);
         let direction = |input: f64| self.cell.gates() as f64 * hidden * (input + hidden + 2.0);
@@ -95,37 +95,37 @@ impl RecurrentSettings {
         directions * stack + vocabulary * input + outputs * (output + 1.0) + output * (output + 2.0)
     }
 
-    /// Numbers that inference holds for one row: what the stack reads, and what every layer writes.
+    /// How many numbers inference holds for one row: the input of the stack and the output of each layer.
     pub fn numbers_per_row(&self) -> usize {
         self.input + self.layers * self.output()
     }
 }
 
-/// What is wrong with a description of a model.
+/// A value in a model's configuration that is not allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The key.
     pub key: &'static str,
-    /// What it must be.
+    /// What is allowed.
     pub expected: String,
-    /// What it is.
+    /// The value.
     pub found: String,
 }
 
 impl ConfigError {
-    /// `key` must be `expected`, and is `found`.
+    /// An error that says `key`: expected `expected`, found `found`.
     pub fn new(key: &'static str, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Self {
         Self { key, expected: expected.to_string(), found: found.to_string() }
     }
 }
 
-/// Shares that training drops (Srivastava et al. 2014).
+/// Rates of dropout in training (Srivastava et al. 2014), each in [0, 1); 0 by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Dropouts {
-    /// Of the embedded inputs.
+    /// After the embedding.
     pub embedding: f32,
-    /// Of what a layer of the stack hands to the next.
+    /// Between the layers of the stack.
     pub layers: f32,
-    /// Of what the head reads.
+    /// Before the head.
     pub output: f32,
 }

@@ -1,10 +1,10 @@
-//! What can be wrong with a model's files, or with an input.
+//! The error of this crate.
 
 use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
-/// A model or an input that cannot be used.
+/// A model that cannot be opened, or an input that it cannot take.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -13,21 +13,21 @@ pub enum Error {
     Io {
         /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// What was tried: `open` or `read`.
         action: &'static str,
-        /// What the system said.
+        /// The reason the system gave.
         source: io::Error,
     },
-    /// A file of a model is missing, damaged, of another version, or does not fit the others.
+    /// A file of a model is missing or damaged, has another version, or does not match the others.
     #[error("{file}: {what}: expected {expected}, found {found}")]
     Model {
         /// The file.
         file: String,
         /// The key, or where in the file.
         what: String,
-        /// What would be right.
+        /// What it should have.
         expected: String,
-        /// What is there.
+        /// What it has.
         found: String,
     },
     /// An input that the model cannot take.
@@ -38,23 +38,23 @@ pub enum Error {
         /// What it was given.
         found: String,
     },
-    /// A model of another task was asked for something that it cannot do.
+    /// The model belongs to another task.
     #[error("expected a model of task \"{expected}\", found one of task \"{found}\"")]
     Task {
-        /// The task that can.
+        /// The task asked for.
         expected: &'static str,
         /// The model's task.
         found: &'static str,
     },
-    /// More threads than the system starts.
-    #[error("threads: expected fewer ({why}), found {count}")]
+    /// The system could not start the threads.
+    #[error("cannot start {count} threads: {why}; ask for fewer")]
     Threads {
         /// How many were asked for.
         count: usize,
-        /// What the system said.
+        /// The reason the system gave.
         why: String,
     },
-    /// A vocabulary that cannot be used.
+    /// The vocabulary is damaged.
     #[error(transparent)]
     Data(#[from] throughline_data::Error),
 }

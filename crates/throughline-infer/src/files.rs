@@ -1,4 +1,4 @@
-//! Where a model's files come from: a folder, or memory.
+//! The files of a model, in a folder or in memory.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// The files of a model by name.
+/// The files of a model.
 #[derive(Clone, Debug)]
 pub enum Files {
     /// In a folder.
     Folder(PathBuf),
-    /// In memory.
+    /// In memory, by name.
     Memory(BTreeMap<String, Vec<u8>>),
 }
 
 impl Files {
-    /// The bytes of the file `name`, of which there may be `limit` at most.
+    /// The bytes of the file `name`, at most `limit`.
     ///
     /// # Errors
-    /// If there is no such file, or it is larger; nothing larger than `limit` is ever in memory.
+    /// If there is no such file, it cannot be read, or it is larger. No more than `limit` bytes are read.
     pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         match self {
             Self::Folder(folder) => read_at_most(&folder.join(name), limit),
@@ -29,7 +29,7 @@ impl Files {
                 Some(bytes) => Err(Error::model(name, "size", format_args!("at most {limit} bytes"), bytes.len())),
                 None => {
                     let names: Vec<&str> = files.keys().map(String::as_str).collect();
-                    Err(Error::model(name, "file", "its bytes", format_args!("only {names:?}")))
+                    Err(Error::model(name, "file", "a file of this name", format_args!("only {}", names.join(", "))))
                 }
             },
         }
@@ -44,7 +44,7 @@ impl Files {
             .map_err(|error| Error::model(&self.place(name), "text", "UTF-8", error))
     }
 
-    /// The file as messages name it.
+    /// The file `name` as messages show it: its path in a folder, or its name.
     pub fn place(&self, name: &str) -> String {
         match self {
             Self::Folder(folder) => folder.join(name).display().to_string(),
@@ -53,10 +53,10 @@ impl Files {
     }
 }
 
-/// Reads the file at `path`, which may have at most `limit` bytes.
+/// The bytes of the file at `path`, at most `limit`.
 ///
 /// # Errors
-/// [`Error::Io`] when it cannot be read, [`Error::Model`] when it is larger; nothing larger than `limit` is ever in memory.
+/// [`Error::Io`] if it cannot be read, [`Error::Model`] if it is larger. No more than `limit` bytes are kept in memory.
 pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let io = |action| move |source| Error::Io { path: path.to_path_buf(), action, source };
     let file = File::open(path).map_err(io("open"))?;

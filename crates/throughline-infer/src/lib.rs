@@ -1,7 +1,8 @@
-//! Models in use: opened from a folder or from bytes, shared by threads, predicting in batches.
+//! Trained models in use: opened from a folder or from bytes, shared by threads, predicting in batches.
 //!
-//! A [`Model`] needs `config.json`, the weights and what encodes its inputs (`vocabulary.json`, `labels.json`), and nothing
-//! of how it was trained. It is immutable and `Send + Sync`: put it into an `Arc` and call it from anywhere.
+//! A [`Model`] is opened from `config.json`, `model.safetensors` and the files of its encoder (`vocabulary.json`, and
+//! `labels.json` for a classifier); it needs no recipe and no training code. It is immutable and `Send + Sync`, so
+//! threads can share it in an `Arc`.
 //!
 //! ```no_run
 //! # fn main() -> throughline_infer::Result<()> {
@@ -11,7 +12,7 @@
 //! for answer in model.predict_lines(&["a gripping film", "two hours of my life"]) {
 //!     println!("{}", answer?);
 //! }
-//! // The same with types, where the task is known.
+//! // With the types of the task, where it is known:
 //! let classifier = model.get::<Classify>().expect("a classifier");
 //! let answers = classifier.predict(&["a gripping film"]);
 //! println!("{:?}", answers[0].as_ref().map(|answer| &answer.label));
@@ -19,8 +20,8 @@
 //! # }
 //! ```
 //!
-//! A task is a folder of its own: its [`Serve`] says what its models are made of and what they answer, and one line in
-//! [`tasks`] registers it.
+//! Each task is a file in [`tasks`]: its [`Serve`] has the configuration, the network and the predictions of its
+//! models, and one line registers it.
 #![forbid(unsafe_code)]
 
 mod batches;

@@ -1,4 +1,4 @@
-//! A trained model, ready to be used.
+//! Trained models: opening and calling them.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::threads::Threads;
-use throughline_nn::module::Cpu;
+use throughline_nn::module::{Cpu, Layer};
 use throughline_nn::network::{Network, PackedNetwork, Weights, Workspace};
 use throughline_nn::weights;
 
@@ -22,19 +22,19 @@ use crate::tasks;
 
 /// The version of `config.json` and of the metadata in `model.safetensors` that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 2;
-/// The most bytes of a `config.json`.
+/// The most bytes a `config.json` may have.
 const LARGEST_CONFIG: u64 = 1 << 20;
 
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.safetensors";
 
-/// `config.json`: what every version has.
+/// What every version of `config.json` has.
 #[derive(Deserialize)]
 struct Version {
     format_version: u32,
 }
 
-/// `config.json`: what every task has.
+/// What the `config.json` of every task has.
 #[derive(Deserialize)]
 struct Task {
     task: String,
@@ -55,20 +55,21 @@ pub fn config_json<T: Serve>(config: &T::Config) -> String {
     serde_json::to_string_pretty(&file).expect("plain data has a JSON form") + "\n"
 }
 
-/// What tells this kind of model from others whose weights have the same names and shapes, as JSON on one line.
-pub fn kind_json<T: Serve>(config: &T::Config) -> String {
+/// What tells a network of task `T` from others whose parameters have the same names and shapes: version, task and
+/// cells, as JSON on one line.
+pub fn kind_json<T: Serve>(network: &Network<T::Body, T::Head>) -> String {
     #[derive(Serialize)]
     struct Kind<'a> {
         format_version: u32,
         task: &'a str,
         cells: Vec<&'a str>,
     }
-    let cells = T::cells(config).into_iter().map(|cell| cell.name()).collect();
+    let cells = network.body().cells().into_iter().map(|(_, cell)| cell.name()).collect();
     let kind = Kind { format_version: FORMAT_VERSION, task: T::INFO.name, cells };
     serde_json::to_string(&kind).expect("plain data has a JSON form")
 }
 
-/// Reads the text of a `config.json` of task `T`; `place` says in errors where it came from.
+/// Reads the text of a `config.json` of task `T`; `place` is the file's name in errors.
 pub(crate) fn read_config<T: Serve>(text: &str, place: &str) -> Result<T::Config> {
     let file: ConfigFile<T::Config> = serde_json::from_str(text).map_err(|error| not_a_config(text, place, &error))?;
     T::check(&file.model).map_err(|wrong| Error::model(place, wrong.key, wrong.expected, wrong.found))?;
@@ -83,7 +84,7 @@ fn not_a_config(text: &str, place: &str, error: &serde_json::Error) -> Error {
     Error::model(place, &what, format_args!("a model description of format_version {FORMAT_VERSION}"), message)
 }
 
-/// The last key before the place of an error, which serde names only where the key itself is wrong.
+/// The last key before an error. Serde names the key only if the key itself is wrong.
 fn key_before<'a>(text: &'a str, error: &serde_json::Error) -> Option<&'a str> {
     let lines = text.split_inclusive('\n').take(error.line().saturating_sub(1));
     let before = text.get(..lines.map(str::len).sum::<usize>() + error.column())?;
@@ -103,25 +104,26 @@ fn read_task(text: &str, place: &str) -> Result<String> {
     Ok(task)
 }
 
-/// A model of task `T`: immutable, and shared by any number of threads.
+/// A model of task `T`. It is immutable, and any number of threads can share it.
 pub struct Served<T: Serve> {
     config: T::Config,
     encoder: T::Encoder,
     network: Network<T::Body, T::Head>,
-    /// What is read from the parameters themselves, such as embeddings; the rest is packed.
+    /// The parameters that are read unpacked, such as embeddings. Of the others there is only `packed`.
     parameters: Buffer<f32>,
     packed: PackedNetwork<f32, T::Body, T::Head>,
     parameter_count: usize,
     cpu: Cpu,
-    /// Memory that no call has in use.
+    /// Working memory that no call is using.
     workspaces: Mutex<Vec<RunnerWorkspace<T>>>,
 }
 
 impl<T: Serve> Served<T> {
-    /// Opens a model from its files; `threads` is how many threads compute, by default all there are.
+    /// Opens a model from its files, to run on `threads` threads, or on as many as the CPU has.
     ///
     /// # Errors
-    /// If a file is missing, damaged, of another version or task, or does not fit the others.
+    /// If a file is missing or damaged, has another version or task, or does not match the others; or if the system
+    /// cannot start the threads.
     pub fn open(files: &Files, threads: Option<usize>) -> Result<Self> {
         let place = files.place(CONFIG);
         let text = files.read_text(CONFIG, LARGEST_CONFIG)?;
@@ -132,25 +134,33 @@ impl<T: Serve> Served<T> {
         let config = read_config::<T>(&text, &place)?;
         let encoder = T::open_encoder(&config, files)?;
         let network = T::network(&config, Dropouts::default());
-        let held = network.layout().parameter_count() as u64 * 4;
-        let header: usize = network.layout().tensors().iter().map(|tensor| tensor.name().len() + 512).sum();
-        let bytes = files.read(WEIGHTS, held + header as u64 + (1 << 16))?;
+        let layout = network.layout();
+        let bytes = files.read(WEIGHTS, weights::size_limit(layout))?;
         let place = files.place(WEIGHTS);
-        if (bytes.len() as u64) < held {
-            let expected = format_args!("at least {held} bytes, as config.json describes");
+        // Before memory for the parameters is allocated.
+        let needed = 4 * layout.parameter_count() as u64;
+        if (bytes.len() as u64) < needed {
+            let expected = format_args!("at least {needed} bytes for the model that config.json describes");
             return Err(Error::model(&place, "weights", expected, format_args!("{} bytes", bytes.len())));
         }
-        let mut parameters = network.layout().zeros();
-        weights::load(&kind_json::<T>(&config), network.layout(), &bytes, &mut parameters)
-            .map_err(|error| Error::model(&place, "weights", "those of this model", error))?;
+        let mut parameters = layout.zeros();
+        weights::load(&kind_json::<T>(&network), layout, &bytes, &mut parameters).map_err(|error| match error {
+            throughline_nn::Error::Weights { place: tensor, expected, found } => {
+                Error::model(&place, &tensor, expected, found)
+            }
+            other => Error::model(&place, "weights", "those of this model", other),
+        })?;
         drop(bytes);
         Self::new(config, encoder, network, &parameters, threads)
     }
 
-    /// A model from what makes it, with `parameters` in the layout of `network`.
+    /// A model of `network` with `parameters` in its layout, to run on `threads` threads, or on as many as the CPU has.
     ///
     /// # Errors
-    /// If the system does not start as many threads.
+    /// [`Error::Threads`] if the system cannot start the threads.
+    ///
+    /// # Panics
+    /// If `parameters` does not have the length of the layout.
     pub fn new(
         config: T::Config,
         encoder: T::Encoder,
@@ -167,22 +177,22 @@ impl<T: Serve> Served<T> {
         Ok(Self { config, encoder, network, parameters, packed, parameter_count, cpu, workspaces: Mutex::default() })
     }
 
-    /// What makes the network.
+    /// The configuration.
     pub fn config(&self) -> &T::Config {
         &self.config
     }
 
-    /// From inputs to what the network reads.
+    /// The encoder of inputs.
     pub fn encoder(&self) -> &T::Encoder {
         &self.encoder
     }
 
-    /// Trained numbers.
+    /// The number of parameters.
     pub fn parameter_count(&self) -> usize {
         self.parameter_count
     }
 
-    /// Calls `work` with the network, its weights and memory that nobody else uses.
+    /// Calls `work` with a [`Runner`] whose working memory no other call uses.
     pub fn run<R>(&self, work: impl FnOnce(&mut Runner<'_, T>) -> R) -> R {
         let free = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = free().pop();
@@ -193,18 +203,19 @@ impl<T: Serve> Served<T> {
         result
     }
 
-    /// Answers inputs, in their order. Inputs of like length are read together; the answers do not depend on their company.
+    /// The predictions for `inputs`, in their order. Inputs of similar length run in one batch; a prediction is the
+    /// same bits whatever the other inputs are.
     pub fn predict(&self, inputs: &[&str]) -> Vec<Result<T::Prediction>> {
         self.run(|runner| T::predict(runner, &self.config, &self.encoder, inputs))
     }
 
-    /// Measures the model; `None` where there is nothing to measure on.
+    /// Evaluates the model; `None` if `data` has nothing to predict.
     pub fn evaluate(&self, data: &T::Data) -> Option<Evaluation> {
         self.run(|runner| T::evaluate(runner, &self.config, &self.encoder, data))
     }
 }
 
-/// A [`Served`] of any task.
+/// [`Served`] without its task type.
 trait AnyModel: Any + Send + Sync {
     fn info(&self) -> &'static Info;
     fn parameter_count(&self) -> usize;
@@ -226,7 +237,7 @@ impl<T: Serve> AnyModel for Served<T> {
     }
 }
 
-/// A trained model of whatever task.
+/// A trained model of any task.
 pub struct Model(Box<dyn AnyModel>);
 
 impl std::fmt::Debug for Model {
@@ -236,16 +247,17 @@ impl std::fmt::Debug for Model {
 }
 
 impl Model {
-    /// Opens the model in a folder; `threads` is how many threads compute, by default all there are.
+    /// Opens the model in a folder, to run on `threads` threads, or on as many as the CPU has.
     ///
     /// # Errors
-    /// If a file is missing, damaged, of another version or an unknown task, or does not fit the others.
+    /// If a file is missing or damaged, has another version or an unknown task, or does not match the others; or if the
+    /// system cannot start the threads.
     pub fn open(folder: impl AsRef<Path>, threads: Option<usize>) -> Result<Self> {
         Self::from_files(&Files::Folder(folder.as_ref().to_path_buf()), threads)
     }
 
-    /// The same from files in memory, by name: `config.json`, `model.safetensors`, `vocabulary.json`, and of a classifier
-    /// `labels.json`.
+    /// Opens a model from files in memory, given by name: `config.json`, `model.safetensors`, `vocabulary.json`, and
+    /// for a classifier `labels.json`. Other files are ignored.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -268,36 +280,36 @@ impl Model {
         (entry.open)(files, threads)
     }
 
-    /// A model of a known task.
+    /// A model of task `T`.
     pub fn of<T: Serve>(served: Served<T>) -> Self {
         Self(Box::new(served))
     }
 
-    /// What its task is.
+    /// The name and description of its task.
     pub fn info(&self) -> &'static Info {
         self.0.info()
     }
 
-    /// Trained numbers.
+    /// The number of parameters.
     pub fn parameter_count(&self) -> usize {
         self.0.parameter_count()
     }
 
-    /// The model with the types of its task; `None` if it is of another one.
+    /// The model with the types of task `T`; `None` if it is of another task.
     pub fn get<T: Serve>(&self) -> Option<&Served<T>> {
         let any: &dyn Any = &*self.0;
         any.downcast_ref()
     }
 
-    /// The same, or an error that names both tasks.
+    /// The model with the types of task `T`.
     ///
     /// # Errors
-    /// [`Error::Task`]
+    /// [`Error::Task`], which names both tasks, if it is of another task.
     pub fn expect<T: Serve>(&self) -> Result<&Served<T>> {
         self.get().ok_or(Error::Task { expected: T::INFO.name, found: self.info().name })
     }
 
-    /// Answers lines of text, in their order, each as a JSON object.
+    /// The predictions for lines of text, in their order, each as a JSON object.
     pub fn predict_lines(&self, lines: &[&str]) -> Vec<Result<Value>> {
         self.0.predict_lines(lines)
     }

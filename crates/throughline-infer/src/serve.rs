@@ -1,4 +1,4 @@
-//! What a task says of its models in use.
+//! The trait of a task whose models are used.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,93 +14,90 @@ use crate::config::{ConfigError, Dropouts};
 use crate::error::Result;
 use crate::files::Files;
 
-/// What people and programs are told of a task.
+/// The name and description of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Info {
-    /// Its name in recipes, files and on the command line.
+    /// The name in recipes, in files and on the command line, such as `lm`.
     pub name: &'static str,
-    /// What its models are, such as `language model`.
+    /// What a model of the task is called, such as `language model`.
     pub title: &'static str,
-    /// A line about it.
+    /// What it predicts, in one line.
     pub about: &'static str,
-    /// By what models are compared, such as `the lowest loss`.
+    /// What the best model has, such as `the lowest loss`.
     pub best: &'static str,
-    /// What a loss is the mean over, in the plural: `units`, `texts`.
+    /// What the loss is averaged over, in the plural: `units` or `texts`.
     pub counted: &'static str,
-    /// Commands that use one of its models, `{run}` standing for the run.
+    /// Commands that use a model of the task; `{run}` stands for the run folder.
     pub usage: &'static [&'static str],
 }
 
-/// How good a model is on some data.
+/// How well a model does on some data.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluation {
-    /// What the loss is the mean over: units that were predicted, or texts.
+    /// How many predictions the loss is the mean over: units or texts.
     pub count: usize,
-    /// Mean loss in nats.
+    /// The mean loss in nats.
     pub loss: f64,
-    /// The task's metrics by name.
+    /// The metrics of the task, by name.
     #[serde(flatten)]
     pub metrics: BTreeMap<String, f64>,
-    /// The share of units that the model has never seen, from 0 to 1.
+    /// The share of units that are not in the vocabulary, from 0 to 1.
     pub unknown_share: f64,
-    /// Of a classifier, who was taken for whom.
+    /// For a classifier: how often each true class was predicted as each class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confusion: Option<ConfusionMatrix>,
 }
 
-/// A network at work: its weights, and the memory of one caller.
+/// A network with its weights, and the working memory of one caller.
 pub struct Runner<'a, T: Serve> {
     /// The network.
     pub network: &'a Network<T::Body, T::Head>,
-    /// Its weights, and what computes.
+    /// Its weights, and the CPU to run on.
     pub weights: Weights<'a, f32, T::Body, T::Head>,
-    /// The caller's memory.
+    /// The caller's working memory.
     pub workspace: &'a mut RunnerWorkspace<T>,
 }
 
-/// The memory of a [`Runner`].
+/// The working memory of a [`Runner`].
 pub type RunnerWorkspace<T> = Workspace<f32, <T as Serve>::Body, <T as Serve>::Head>;
 
-/// A task's models in use. What trains them is elsewhere.
+/// What using the trained models of a task needs. Training them is the business of another crate.
 pub trait Serve: Sized + Send + Sync + 'static {
-    /// What people are told.
+    /// The name and description of the task.
     const INFO: Info;
 
-    /// Everything that makes a network, as it stands in `config.json`.
+    /// The configuration of a model, stored in `config.json`: everything that determines its network and its encoder.
     type Config: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync + 'static;
-    /// From an input to what the network reads.
+    /// Encodes texts as the network's input.
     type Encoder: Send + Sync + 'static;
-    /// The network but for its head.
+    /// The body of the network.
     type Body: Module<f32, Packed: Send + Sync, Tape: Send> + Send + Sync;
-    /// What it ends in.
+    /// The head of the network.
     type Head: Head<f32, Packed: Send + Sync, Tape: Send> + Send + Sync;
-    /// Encoded data to be measured on.
+    /// Encoded data to evaluate on.
     type Data;
     /// The answer to one input.
     type Prediction: Clone + Debug + PartialEq + Serialize;
 
-    /// Checks a configuration from outside.
+    /// Checks a configuration that comes from a file.
     ///
     /// # Errors
-    /// Names the key, what it must be and what it is.
+    /// Names the key, its range and its value.
     fn check(config: &Self::Config) -> std::result::Result<(), ConfigError>;
 
-    /// The cells of the network, for the metadata of its weights.
-    fn cells(config: &Self::Config) -> Vec<throughline_kernels::cells::CellKind>;
-
-    /// The network; a model in use drops nothing.
+    /// The network. A model in use has no dropout, which is the default.
     fn network(config: &Self::Config, dropouts: Dropouts) -> Network<Self::Body, Self::Head>;
 
-    /// Reads the encoder's files.
+    /// Reads the files of the encoder.
     ///
     /// # Errors
-    /// If a file is missing, damaged, or does not fit `config`.
+    /// If a file is missing or damaged, or does not match `config`.
     fn open_encoder(config: &Self::Config, files: &Files) -> Result<Self::Encoder>;
 
-    /// Name and bytes of the files that [`open_encoder`](Self::open_encoder) reads.
+    /// The name and content of each file that [`open_encoder`](Self::open_encoder) reads.
     fn encoder_files(encoder: &Self::Encoder) -> Vec<(&'static str, Vec<u8>)>;
 
-    /// Measures a model; `None` where there is nothing to measure on.
+    /// Evaluates the model; `None` if `data` has nothing to predict.
     fn evaluate(
         runner: &mut Runner<'_, Self>,
         config: &Self::Config,
@@ -108,10 +105,10 @@ pub trait Serve: Sized + Send + Sync + 'static {
         data: &Self::Data,
     ) -> Option<Evaluation>;
 
-    /// What the best model has least of.
+    /// The number that models are compared by; lower is better.
     fn score(evaluation: &Evaluation) -> f64;
 
-    /// Answers inputs, in their order; the same bits for any company.
+    /// The predictions for `inputs`, in their order. A prediction is the same bits whatever the other inputs are.
     fn predict(
         runner: &mut Runner<'_, Self>,
         config: &Self::Config,

@@ -1,27 +1,27 @@
-//! What can be wrong with a model that comes from outside.
+//! The error of this crate.
 
 use alloc::string::String;
 
-/// Weights that cannot be used, where the caller knows the file and adds its name; or a step that a module cannot take.
+/// Weights that do not fit the model, or a step that a module cannot run.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The weights do not fit the model.
-    #[error("weights, {place}: expected {expected}, found {found}")]
+    /// The weights do not fit the model. The caller knows the name of the file and adds it.
+    #[error("weights: {place}: expected {expected}, found {found}")]
     Weights {
-        /// The tensor, or the part of the file.
+        /// The tensor, or where in the file.
         place: String,
-        /// What the model needs.
+        /// What the model expects.
         expected: String,
-        /// What is there.
+        /// What the file has.
         found: String,
     },
-    /// A module that needs the whole sequence was asked for one step.
-    #[error("the module `{module}` cannot go step by step: {why}")]
+    /// A module that needs the whole sequence was asked to run one step.
+    #[error("the module `{module}` cannot run step by step: {why}")]
     NoSteps {
-        /// The module's name.
+        /// The name of the module.
         module: String,
-        /// Why it cannot.
+        /// Why not.
         why: &'static str,
     },
 }

@@ -1,5 +1,5 @@
-//! Initial values of parameters. Every tensor has its own family of random numbers, so a value depends on the seed, the
-//! tensor's place in the layout and the element alone.
+//! Initial values of parameters. Each tensor has a random stream of its own, so that a value depends only on the seed,
+//! the tensor's position in the layout and the element's in the tensor.
 
 use alloc::vec::Vec;
 
@@ -7,33 +7,33 @@ use throughline_kernels::random::{Philox, Purpose, Stream};
 
 use crate::parameters::{Layout, TensorId};
 
-/// How the weights of a recurrent stack begin.
+/// The initial weights of recurrent stacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Initialisation {
-    /// Everything uniform in ±1/sqrt(H), PyTorch's default.
+    /// Weights and biases uniform in ±1/sqrt(H), PyTorch's default.
     #[default]
     Uniform,
-    /// Weights uniform in ±sqrt(6 / (fan in + fan out)) for each gate (Glorot and Bengio 2010), biases 0.
+    /// Weights uniform in ±sqrt(6 / (fan in + fan out)), gate by gate (Glorot and Bengio 2010, equation 16); biases 0.
     Xavier,
-    /// Recurrent weights orthogonal for each gate (Saxe et al. 2014), input weights as Xavier, biases 0.
+    /// Recurrent weights orthogonal, gate by gate (Saxe et al. 2014); input weights as with `Xavier`; biases 0.
     Orthogonal,
 }
 
-/// How a model begins.
+/// How the parameters of a model are initialised.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Initialise {
-    /// The seed of every random number.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// The weights of recurrent layers.
+    /// The weights of recurrent stacks.
     pub recurrent: Initialisation,
     /// Added to the input bias of every gate named `forget` (Gers et al. 2000; Jozefowicz et al. 2015 advise 1).
     pub forget_bias: f32,
 }
 
 impl Initialise {
-    /// Uniform recurrent weights, forget biases as they come.
+    /// Uniform recurrent weights, and nothing added to the forget biases.
     pub fn new(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
@@ -44,7 +44,7 @@ fn stream(seed: u64, layout: &Layout, id: TensorId) -> Stream {
     Philox::new(seed, Purpose::Initialise, index).stream()
 }
 
-/// Uniform in ±`limit`.
+/// Fills tensor `id` with numbers uniform in ±`limit`.
 pub fn uniform(seed: u64, layout: &Layout, id: TensorId, limit: f64, parameters: &mut [f32]) {
     let mut random = stream(seed, layout, id);
     for x in layout.view_mut(parameters, id) {
@@ -52,7 +52,7 @@ pub fn uniform(seed: u64, layout: &Layout, id: TensorId, limit: f64, parameters:
     }
 }
 
-/// Normal with mean 0.
+/// Fills tensor `id` with normal numbers of mean 0 and standard deviation `deviation`.
 pub fn normal(seed: u64, layout: &Layout, id: TensorId, deviation: f64, parameters: &mut [f32]) {
     let mut random = stream(seed, layout, id);
     for x in layout.view_mut(parameters, id) {
@@ -60,14 +60,16 @@ pub fn normal(seed: u64, layout: &Layout, id: TensorId, deviation: f64, paramete
     }
 }
 
-/// Uniform in ±sqrt(6 / (rows of a gate + columns)), for a matrix `[gates · rows, columns]`.
+/// Fills tensor `id`, a matrix `[gates · rows, columns]`, with numbers uniform in ±sqrt(6 / (rows + columns)) (Glorot
+/// and Bengio 2010, equation 16).
 pub fn xavier(seed: u64, layout: &Layout, id: TensorId, gates: usize, parameters: &mut [f32]) {
     let shape = layout.tensor(id).shape();
     let limit = libm::sqrt(6.0 / (shape[0] / gates + shape[1]) as f64);
     uniform(seed, layout, id, limit, parameters);
 }
 
-/// An orthogonal matrix for each gate of `[gates · H, H]`: Gram and Schmidt on normal rows, each row cleaned twice.
+/// Fills tensor `id`, a matrix `[gates · H, H]`, with one random orthogonal matrix for each gate: normal rows,
+/// orthogonalised by Gram–Schmidt with a second pass for accuracy.
 pub fn orthogonal(seed: u64, layout: &Layout, id: TensorId, parameters: &mut [f32]) {
     let hidden = layout.tensor(id).shape()[1];
     let mut random = stream(seed, layout, id);
@@ -97,7 +99,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
-/// Box and Muller 1958.
+/// A standard normal number (Box and Muller 1958).
 fn standard_normal(random: &mut Stream) -> f64 {
     let radius = libm::sqrt(-2.0 * libm::log(1.0 - random.uniform()));
     radius * libm::cos(2.0 * core::f64::consts::PI * random.uniform())

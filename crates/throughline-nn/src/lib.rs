@@ -1,22 +1,22 @@
-//! Recurrent models of Throughline, put together from modules.
+//! Modules, heads and networks: the models of Throughline.
 //!
-//! The crate computes and neither reads files nor prints. [`Layer`]s say which parameters they have; the
-//! parameters, the packed weights and the tapes belong to the caller, so that one model serves any number of threads.
+//! The crate only computes; it opens no files and prints nothing. A [`Layer`] describes its parameters, but the
+//! parameters, the packed weights and the tapes belong to the caller, so that several threads can share one model.
 //!
 //! | | |
 //! |---|---|
-//! | [`module`] | what a module is, forward, backward and a step at a time |
-//! | [`layers`] | embedding, recurrent stacks, linear, pooling |
-//! | [`chain`] | modules one after another, or side by side |
-//! | [`heads`] | what a network ends in: projection and loss |
+//! | [`module`] | the traits of a module: forward, backward, one step at a time |
+//! | [`layers`] | embedding, recurrent stack, linear, pooling |
+//! | [`chain`], [`mod@concat`] | two modules in sequence, or side by side |
+//! | [`heads`] | the end of a network: projection and loss |
 //! | [`network`] | a body and a head |
-//! | [`standalone`] | a module with its own parameters, for a loss of one's own |
-//! | [`state`] | what streams remember |
-//! | [`parameters`], [`initialise`], [`weights`] | parameters in one buffer, how they begin, their file |
-//! | [`decode`] | from logits to decisions |
+//! | [`standalone`] | a module with its own parameters, for a custom loss |
+//! | [`state`] | the state of parallel streams |
+//! | [`parameters`], [`initialise`], [`weights`] | parameters in one buffer, their initial values, their file |
+//! | [`decode`] | sampling from logits |
 //!
-//! # A model of one's own
-//! Constructors take the [builder](parameters::Builder) of the model and the width of what they read:
+//! # Composing a model
+//! Constructors take the model's [`Builder`](parameters::Builder), and the width of their input where it is not known:
 //!
 //! ```
 //! use throughline_kernels::cells::CellKind;
@@ -28,7 +28,7 @@
 //! use throughline_nn::parameters::Builder;
 //! use throughline_nn::{Cpu, Layer, Pass};
 //!
-//! // Texts of 100 different words, of one of 3 classes.
+//! // A vocabulary of 100 words, texts of 3 classes.
 //! let b = &mut Builder::new();
 //! let embedding = Embedding::new(b, "embedding", 100, 8);
 //! let lstm = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, 8, 16) };
@@ -42,7 +42,7 @@
 //! let parameters = network.initialise(&Initialise::new(1));
 //! let packed = network.packed(&cpu, &parameters, true);
 //! let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
-//! // The texts "7 3" and "5", packed step by step, and their classes.
+//! // Two texts, `7 3` and `5`, packed step by step, and their classes.
 //! let (rows, tokens, classes) = (Ragged::new(&[2, 1]), [7, 5, 3], [0, 2]);
 //! let (input, wanted) = (Input::new(&rows, &tokens[..]), Wanted::new(&classes[..]));
 //! let (mut gradients, mut workspace) = (network.layout().zeros(), Workspace::default());
@@ -56,6 +56,7 @@
 extern crate alloc;
 
 pub mod chain;
+pub mod concat;
 pub mod decode;
 mod error;
 pub mod heads;

@@ -1,4 +1,5 @@
-//! What modules share inside: dropout, what the last pass was, batches of one row each, scratch of threads.
+//! Shared by the modules: dropout, the record of the last pass, batches of one row per sequence, scratch
+//! memory.
 
 use alloc::vec::Vec;
 
@@ -10,30 +11,33 @@ use throughline_kernels::threads::Threads;
 use crate::module::{Call, Context, Cpu, Module, Pass};
 use crate::parameters::Builder;
 
-/// The dropout after a module (Srivastava et al. 2014): each of its outputs is 0 in training with probability `rate`.
+/// Inverted dropout of a module's output (Srivastava et al. 2014): in training each element is 0 with probability
+/// `rate` and otherwise multiplied by 1 / (1 - rate).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Dropout {
     pub(crate) rate: f32,
+    /// The number of this place of dropout in the model.
     pub(crate) site: u32,
 }
 
 impl Dropout {
-    /// With probability `rate`, at a site of its own.
+    /// Dropout at a new site.
     ///
     /// # Panics
-    /// If the rate is not at least 0 and below 1.
+    /// If `rate` is not in [0, 1).
     pub(crate) fn new(builder: &mut Builder, rate: f32) -> Self {
         assert_is_rate(rate);
         Self { rate, site: builder.site() }
     }
 
-    /// The masks of a pass, if it drops anything here.
+    /// The masks of a pass, if it applies dropout here.
     pub(crate) fn of(self, pass: Pass) -> Option<dropout::Dropout> {
         let Pass::Training(philox) = pass else { return None };
         (self.rate > 0.0).then_some(dropout::Dropout { philox, rate: self.rate, place: self.site })
     }
 
-    /// Applies the masks of a pass to rows `[N, width]`: in forward to the output, in backward to its gradient.
+    /// Applies the masks of a pass to `x`, rows of `width` elements of which the first is packed row `first` of
+    /// `batch`: in forward to the output, in backward to its gradient.
     pub(crate) fn apply<E: Element>(
         self,
         context: Context<'_, E>,
@@ -53,32 +57,34 @@ impl Dropout {
     }
 }
 
-/// Panics unless activations can be dropped with probability `rate`.
+/// Panics unless `rate` is a rate of dropout.
 pub(crate) fn assert_is_rate(rate: f32) {
     assert!((0.0..1.0).contains(&rate), "a dropout rate is at least 0 and below 1, not {rate}");
 }
 
-/// What the last forward pass was called with, so that nothing else is taken for it.
+const NO_PASS: &str = "no forward pass has finished here since the last step: run forward on this batch first";
+
+/// What the last forward pass was called with, to check that later calls belong to it.
 #[derive(Debug, Default)]
 pub(crate) struct LastCall {
     rows: usize,
     lengths: Vec<usize>,
     order: Vec<usize>,
-    /// For each packed row whether there was a boundary before it; empty where there was none at all.
+    /// Whether there was a boundary before each packed row; empty if there was none at all.
     boundaries: Vec<bool>,
-    /// `None` before the first pass, and where a panic has ended one half-way.
+    /// `None` before the first pass, after a step, and if the last pass panicked.
     pass: Option<Pass>,
     started: bool,
     begun: Vec<bool>,
 }
 
 impl LastCall {
-    /// A forward pass begins, or a step, which leaves nothing to ask for.
+    /// To be called at the beginning of a forward pass and of a step.
     pub(crate) fn forget(&mut self) {
         self.pass = None;
     }
 
-    /// A forward pass has ended. Allocates only where there never was as large a batch.
+    /// To be called at the end of a forward pass. Allocates only for a batch larger than any before.
     pub(crate) fn remember<E: Element, M: Module<E>>(&mut self, call: Call<'_, E, M>) {
         let rows = call.rows;
         self.rows = rows.rows();
@@ -96,9 +102,9 @@ impl LastCall {
         self.pass = Some(call.context.pass);
     }
 
-    /// The rows of the last pass, whose output is asked for as that of `rows`.
+    /// The number of rows of the last pass. Panics unless it is that of `rows`.
     pub(crate) fn row_count(&self, rows: &Ragged) -> usize {
-        assert!(self.pass.is_some(), "there is no output of a forward pass here: run one first");
+        assert!(self.pass.is_some(), "{NO_PASS}");
         let expected = "the last forward pass had another number of rows: run forward on this batch first";
         assert_eq!(self.rows, rows.rows(), "{expected}");
         self.rows
@@ -106,7 +112,7 @@ impl LastCall {
 
     /// Panics unless the last pass was over `rows`.
     pub(crate) fn assert_was_over(&self, rows: &Ragged) {
-        assert!(self.pass.is_some(), "no forward pass has finished here: run forward on this batch first");
+        assert!(self.pass.is_some(), "{NO_PASS}");
         assert!(
             self.lengths == rows.lengths() && self.order == rows.order(),
             "the last forward pass had sequences of lengths {:?}, not {:?}: run forward on this batch first",
@@ -117,26 +123,29 @@ impl LastCall {
         let mut boundaries = self.boundaries.iter().enumerate();
         assert!(
             as_many && boundaries.all(|(row, &boundary)| boundary == rows.reset_before(row)),
-            "the last forward pass had other boundaries: run forward on this batch first"
+            "the last forward pass had other boundaries (`Ragged::set_resets`): run forward on this batch first"
         );
     }
 
     /// Panics unless the last pass was `call` and kept a tape.
     pub(crate) fn assert_was<E: Element, M: Module<E>>(&self, call: Call<'_, E, M>) {
         let taped = self.pass.is_some_and(Pass::keeps_tape);
-        assert!(taped, "no finished forward pass has kept a tape here: run forward on this batch first");
+        assert!(
+            taped,
+            "no finished forward pass has kept a tape here: run forward on this batch first, and not for inference"
+        );
         self.assert_was_over(call.rows);
         let (forward, backward) = (self.pass.expect("there was a pass"), call.context.pass);
-        assert_eq!(forward, backward, "forward ran one kind of pass, backward is called with another");
+        assert_eq!(forward, backward, "forward and backward were called with different kinds of pass");
         let begun = call.start.map_or(&[][..], |start| start.begun);
         assert!(
             self.started == call.start.is_some() && self.begun == begun,
-            "forward and backward start from different states: the sequences that have begun are not the same"
+            "forward and backward were called with different starts: not the same sequences had begun"
         );
     }
 }
 
-/// A batch of one row for each of some sequences, as a step reads it and pooling writes it.
+/// A batch of sequences of one row each, as a step reads and pooling writes.
 #[derive(Debug, Default)]
 pub(crate) struct OneRowEach {
     lengths: Vec<usize>,
@@ -144,7 +153,7 @@ pub(crate) struct OneRowEach {
 }
 
 impl OneRowEach {
-    /// The batch of `sequences` sequences; allocates only where there never were as many.
+    /// The batch of `sequences` sequences. Allocates only for more of them than ever before.
     pub(crate) fn of(&mut self, sequences: usize) -> &Ragged {
         if self.rows.batch() != sequences || sequences == 0 {
             self.lengths.resize(sequences, 1);
@@ -153,13 +162,13 @@ impl OneRowEach {
         &self.rows
     }
 
-    /// The last batch.
+    /// The batch of the last call of [`of`](Self::of).
     pub(crate) fn rows(&self) -> &Ragged {
         &self.rows
     }
 }
 
-/// Memory for each thread; allocates only where there never was as much.
+/// Scratch memory for each thread. Allocates only for more threads than ever before.
 pub(crate) fn one_for_each_thread<'a, E: Element>(
     scratch: &'a mut Vec<Scratch<E>>,
     threads: &Threads,

@@ -1,11 +1,12 @@
-//! Modules: what a network is put together from.
+//! The traits that every module implements.
 //!
-//! A module reads rows of a ragged batch and writes rows; its types are fixed when the program is compiled, and so is the
-//! order of everything it computes. There is no graph: a module's backward pass is written beside its forward pass, and
-//! what forward keeps for it lies on a typed [tape](Module::Tape) that belongs to the caller and grows once.
+//! A module maps the rows of a ragged batch to rows. There is no graph and no automatic differentiation: each module
+//! has a backward pass, written beside its forward pass. What forward keeps for backward is on a [tape](Module::Tape)
+//! that belongs to the caller and grows to the largest batch. Types, and so the order of every operation, are fixed at
+//! compile time.
 //!
-//! A [`Layer`] says what a module is: its width, its state, how its parameters begin. A [`Module`] runs it, in f32 or f64.
-//! Modules are joined by [`Layer::then`] and end in a [head](crate::heads) that has a loss ([`Layer::ending_in`]).
+//! A [`Layer`] describes a module: its width, its state, its initial parameters. A [`Module`] runs it in f32 or f64.
+//! [`Layer::then`] chains two modules; [`Layer::ending_in`] adds a [head](crate::heads), which has the loss.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -22,9 +23,9 @@ use crate::initialise::Initialise;
 use crate::layers::recurrent::{Checkpointing, Recurrent, RecurrentTape};
 use crate::network::Network;
 use crate::parameters::{Builder, Layout, TensorId};
-use crate::state::{StateArray, StateShape};
+use crate::state::{Start, StateArray, StateShape};
 
-/// What computes: an instruction set and threads.
+/// The instruction set and the threads that a model runs on. Neither changes a bit of any result.
 #[derive(Debug)]
 pub struct Cpu {
     /// The instruction set.
@@ -34,48 +35,49 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// The widest instruction set there is, on `threads` threads. The results are the same to the bit for any of them.
+    /// The widest instruction set of this CPU, and a new team of `threads` threads.
     ///
     /// # Panics
-    /// If `threads` is 0, or the system does not start as many.
+    /// If `threads` is 0, or the system cannot start that many.
     pub fn new(threads: usize) -> Self {
         Self::of(Threads::new(threads))
     }
 
-    /// The widest instruction set there is, on `threads`.
+    /// The widest instruction set of this CPU, and an existing team of threads.
     pub fn of(threads: Threads) -> Self {
         Self { isa: Isa::detect(), threads }
     }
 }
 
-/// How a pass runs.
+/// The kind of a pass.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pass {
-    /// Keeps nothing and drops nothing.
+    /// Keeps no tape and applies no dropout.
     Inference,
-    /// Keeps what backward needs, drops nothing.
+    /// Keeps a tape for backward and applies no dropout.
     Traced,
-    /// Keeps what backward needs and drops activations by the masks of this family.
+    /// Keeps a tape for backward and applies dropout. The masks are drawn from this generator, which should be keyed by
+    /// [`Purpose::Dropout`](throughline_kernels::random::Purpose::Dropout) and the number of the update.
     Training(Philox),
 }
 
 impl Pass {
-    /// Whether backward may follow.
+    /// Whether the pass keeps a tape, so that backward may follow.
     pub fn keeps_tape(self) -> bool {
         self != Pass::Inference
     }
 }
 
-/// What every call works with.
+/// What every call needs besides the module and its input.
 #[derive(Debug)]
 pub struct Context<'a, E> {
-    /// What computes.
+    /// The CPU to run on.
     pub cpu: &'a Cpu,
-    /// Where the parameters are.
+    /// Where each parameter is in `parameters`.
     pub layout: &'a Layout,
-    /// The parameters.
+    /// All parameters of the model.
     pub parameters: &'a [E],
-    /// How the pass runs.
+    /// The kind of pass.
     pub pass: Pass,
 }
 
@@ -86,46 +88,17 @@ impl<E> Clone for Context<'_, E> {
 }
 impl<E> Copy for Context<'_, E> {}
 
-/// The state that sequences start from: arrays as in [`Module::end`], and for each sequence whether it has begun. One that
-/// has not starts from the module's own initial state, zero or learned, whatever its arrays hold.
-#[derive(Debug)]
-pub struct Start<'a, E> {
-    /// For each sequence, in the caller's order.
-    pub begun: &'a [bool],
-    /// The arrays of the module.
-    pub arrays: &'a [StateArray<E>],
-}
-
-impl<E> Clone for Start<'_, E> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<E> Copy for Start<'_, E> {}
-
-impl<'a, E> Start<'a, E> {
-    /// The first `count` arrays, and the rest.
-    ///
-    /// # Panics
-    /// If there are fewer.
-    pub fn split_at(self, count: usize) -> (Self, Self) {
-        assert!(count <= self.arrays.len(), "the start has {} arrays, the module {count} or more", self.arrays.len());
-        let (first, rest) = self.arrays.split_at(count);
-        (Self { arrays: first, ..self }, Self { arrays: rest, ..self })
-    }
-}
-
-/// What forward and backward of one pass are called with, the same for both.
+/// The arguments of a forward pass, and of the backward pass that follows it.
 pub struct Call<'a, E: Element, M: Module<E> + ?Sized> {
     /// The CPU, the parameters and the kind of pass.
     pub context: Context<'a, E>,
-    /// The module's weights, packed from the parameters.
+    /// The module's packed weights.
     pub packed: &'a M::Packed,
     /// The shape of the batch.
     pub rows: &'a Ragged,
-    /// The input, a row for each packed row of the batch.
+    /// The input, one entry for each packed row of the batch.
     pub x: &'a M::Input,
-    /// Where the sequences start; `None`: at the module's initial state.
+    /// The state that the sequences start from; `None` for the module's initial state.
     pub start: Option<Start<'a, E>>,
 }
 
@@ -136,31 +109,31 @@ impl<E: Element, M: Module<E> + ?Sized> Clone for Call<'_, E, M> {
 }
 impl<E: Element, M: Module<E> + ?Sized> Copy for Call<'_, E, M> {}
 
-/// The gradients of a backward pass. Those of parameters accumulate, the others are overwritten.
+/// The gradients that a backward pass reads and writes. Those of parameters are added to, all others overwritten.
 #[derive(Debug)]
 pub struct Gradients<'a, E> {
-    /// `[rows out, F]`: that of the output; `None` for zero. The module may change it.
+    /// `[rows out, F]`: the gradient of the output; `None` for zero. The module may overwrite it.
     pub dy: Option<&'a mut [E]>,
-    /// Those of the state at the end; `None` for zero.
+    /// The gradient of the final state; `None` for zero.
     pub d_end: Option<&'a [StateArray<E>]>,
-    /// `[N, I]`: that of the input, where the input is numbers; `None` if unwanted.
+    /// `[N, I]`: the gradient of the input; `None` if it is not wanted. Tokens have none.
     pub dx: Option<&'a mut [E]>,
-    /// Those of the state at the start; `None` if unwanted. Of a sequence that had not begun they are 0, for its arrays do
-    /// not count; without a start they are those of the initial state, sequence by sequence.
+    /// The gradient of the state at the start; `None` if it is not wanted. It is 0 for a sequence that had not begun.
+    /// Without a [`start`](Call::start) it is the gradient of the initial state, sequence by sequence.
     pub d_start: Option<&'a mut [StateArray<E>]>,
-    /// Those of all parameters, in their layout.
+    /// The gradients of all parameters, in the layout of the parameters.
     pub parameters: &'a mut [E],
 }
 
-/// One step of parallel streams.
+/// The arguments of one step of parallel streams.
 pub struct Step<'a, E: Element, M: Module<E> + ?Sized> {
-    /// The CPU and the parameters; the pass is [`Pass::Inference`].
+    /// The CPU and the parameters. The pass is [`Pass::Inference`].
     pub context: Context<'a, E>,
-    /// The module's weights.
+    /// The module's packed weights.
     pub packed: &'a M::Packed,
-    /// `[B, I]`, a row for each stream.
+    /// The input, one entry for each of the B streams.
     pub x: &'a M::Input,
-    /// For each stream whether it has begun.
+    /// Whether each stream has begun.
     pub begun: &'a [bool],
 }
 
@@ -171,57 +144,61 @@ impl<E: Element, M: Module<E> + ?Sized> Clone for Step<'_, E, M> {
 }
 impl<E: Element, M: Module<E> + ?Sized> Copy for Step<'_, E, M> {}
 
-/// A setting of a tape; it holds from the next forward pass on.
+/// A setting of a tape. It takes effect at the next forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TapeSetting {
-    /// Checkpointing in time; see [`Checkpointing`]. Off by default.
+    /// Checkpointing in time, off by default. It excludes the two settings that keep a trace.
     Checkpointing(Checkpointing),
-    /// Keep the state after so many steps for [`Module::state_after`], in the next pass with a tape alone. Without
-    /// checkpointing all are kept.
+    /// With checkpointing: also keep the state after this many steps, for [`Module::state_after`]. It holds for one
+    /// pass with a tape. Without checkpointing every state is kept.
     KeepStateAfter(usize),
-    /// Keep the pre-activations of every gate. Off by default.
+    /// Keep the pre-activations of every gate, for inspection. Off by default.
     PreActivations(bool),
-    /// Keep the gradients of every gate's pre-activation, and of the hidden and cell state, at every row. Off by default.
+    /// Keep the gradients of every gate's pre-activation and of the hidden and cell state at every row, for inspection.
+    /// Off by default.
     RowGradients(bool),
 }
 
-/// What looks at the recurrent layers of a module after a pass.
+/// A visitor of the recurrent stacks in a module, for inspecting gates and gradients after a pass; see
+/// [`Module::visit`].
 pub trait Visit<E: Element> {
-    /// A stack, with what its last pass kept.
+    /// Called for each stack, with the tape of its last pass.
     fn recurrent(&mut self, stack: &Recurrent, tape: &RecurrentTape<E>);
 }
 
-/// What a module is, whatever its numbers are.
+/// What a module is, independent of the number type it runs in.
 pub trait Layer {
-    /// F, columns of the output.
+    /// F, the columns of the output.
     fn width(&self) -> usize;
 
-    /// The arrays of its state, in their order; none for a module without memory.
+    /// Names and widths of the arrays of its state; none by default.
     fn state_shape(&self) -> StateShape {
         StateShape::default()
     }
 
-    /// How many arrays there are in [`state_shape`](Self::state_shape).
+    /// How many arrays [`state_shape`](Self::state_shape) has. Modules with a state override this so that a step
+    /// allocates nothing.
     fn state_count(&self) -> usize {
-        0
+        self.state_shape().arrays().len()
     }
 
-    /// The recurrent stacks by name, with their cells, which the shapes of parameters alone do not tell apart.
+    /// Name and cell of every recurrent stack in the module. The names and shapes of parameters do not tell all cells
+    /// apart.
     fn cells(&self) -> Vec<(String, CellKind)> {
         Vec::new()
     }
 
-    /// The parameters that inference reads as they are and not from packed weights.
+    /// The parameters that inference reads unpacked, such as embeddings.
     fn read_directly(&self) -> Vec<TensorId> {
         Vec::new()
     }
 
-    /// New parameters. Those that are not set stay 0.
+    /// Writes the initial parameters. `parameters` is all zeros before; what is not written stays 0.
     fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
         let _ = (how, layout, parameters);
     }
 
-    /// This module, and after it `next`, which reads its output.
+    /// This module followed by `next`, which reads its output.
     fn then<B: Layer>(self, next: B) -> Chain<Self, B>
     where
         Self: Sized,
@@ -229,7 +206,7 @@ pub trait Layer {
         Chain::new(self, next)
     }
 
-    /// A network whose body is this module and which ends in `head`; `builder` has made both.
+    /// The network of this module, its body, and `head`. Both were made with `builder`.
     fn ending_in<H>(self, head: H, builder: Builder) -> Network<Self, H>
     where
         Self: Sized,
@@ -238,81 +215,85 @@ pub trait Layer {
     }
 }
 
-/// A module at work in f32 or f64.
+/// A module that runs in f32 or f64.
 ///
-/// Output, end state, dx and the gradient of the start are the same bits for a sequence alone or in any batch, for any
-/// number of threads and any instruction set; gradients of parameters for any number of threads and instruction set.
+/// A sequence's output, final state, dx and the gradient of its start are bit for bit the same alone or in any batch,
+/// on any number of threads and any instruction set. Gradients of parameters are the same on any number of threads and
+/// any instruction set.
 pub trait Module<E: Element>: Layer {
-    /// What a row of the batch is: numbers (`[E]`, `[N, I]`), tokens (`[u32]`, `[N]`), or a type of its own.
+    /// The input of a batch: features `[E]` of shape `[N, I]`, tokens `[u32]` of shape `[N]`, or a type of the module's
+    /// own.
     type Input: ?Sized;
-    /// Its weights as the kernels want them; packed anew after each update.
+    /// The weights in the layout that the kernels read. They are packed again after each update.
     type Packed;
-    /// What a pass keeps, and the memory it needs.
+    /// What a forward pass keeps, and its working memory.
     type Tape: Default;
 
-    /// Room for packed weights; with `backward`, also for what training needs.
+    /// Allocates packed weights; with `backward`, also those that only backward reads.
     fn packed(&self, isa: Isa, backward: bool) -> Self::Packed;
 
-    /// Packs the parameters.
+    /// Packs `parameters` into `packed`.
     fn pack(&self, cpu: &Cpu, layout: &Layout, parameters: &[E], packed: &mut Self::Packed);
 
-    /// Changes a setting of a tape; one that the module has no use for changes nothing.
+    /// Changes a setting of `tape`. A module ignores settings that do not concern it.
     fn set(&self, tape: &mut Self::Tape, setting: TapeSetting) {
         let _ = (tape, setting);
     }
 
-    /// Numbers of an input that have a gradient; 0 for tokens.
+    /// The length of `dx` for the input `x`; 0 if the input has no gradient, as tokens.
     fn input_length(&self, x: &Self::Input) -> usize {
         let _ = x;
         0
     }
 
-    /// Runs over a batch.
+    /// Runs the module over a batch.
     ///
     /// # Panics
-    /// If a length does not fit.
+    /// If the length of an array does not match the batch.
     fn forward(&self, call: Call<'_, E, Self>, tape: &mut Self::Tape);
 
-    /// What the last pass wrote: rows `[rows out, F]` and how they are packed, which is as they came in unless the module
-    /// says otherwise (pooling has a row for each sequence, in the caller's order).
+    /// The output `[rows out, F]` of the last pass, which was over `rows`, and the batch it is packed by: `rows`
+    /// itself, or one that the module made (pooling writes one row for each sequence, in the caller's order).
     ///
     /// # Panics
-    /// If the last call was no forward pass, or one over another number of rows.
+    /// If the last call was not a forward pass, or was over another number of rows.
     fn output<'a>(&self, rows: &'a Ragged, tape: &'a Self::Tape) -> (&'a Ragged, &'a [E]);
 
-    /// The state after each sequence's last row, of the last pass.
+    /// Writes the final state of each sequence in the last pass, which was over `rows`, to `state`.
     ///
     /// # Panics
-    /// If the last pass had another batch, or `state` has other arrays.
+    /// If the last pass was over another batch, or `state` does not have the module's arrays.
     fn end(&self, rows: &Ragged, tape: &Self::Tape, state: &mut [StateArray<E>]) {
         let _ = (rows, tape, state);
     }
 
-    /// The state after `steps` steps, of the last pass with a tape: where the next window of truncated BPTT starts.
+    /// Writes the state after `steps` steps of the last pass, which was over `rows` and kept a tape, to `state`.
+    /// Truncated BPTT starts its next window there.
     ///
     /// # Panics
-    /// If the module reads backward, a sequence is shorter, the last pass had another batch or kept no tape, or
-    /// checkpointing has not kept that state ([`TapeSetting::KeepStateAfter`]).
+    /// If the module reads in reverse, a sequence has fewer steps, the last pass was over another batch or kept no
+    /// tape, or checkpointing did not keep that state ([`TapeSetting::KeepStateAfter`]).
     fn state_after(&self, rows: &Ragged, steps: usize, tape: &Self::Tape, state: &mut [StateArray<E>]) {
         let _ = (rows, steps, tape, state);
     }
 
-    /// Goes back through the last [`forward`](Self::forward), which `call` must repeat.
+    /// Backpropagates through the last [`forward`](Self::forward), whose arguments `call` must repeat.
     ///
     /// # Panics
-    /// If a length does not fit, the pass kept no tape, or the last call was another: of another batch (other lengths, the
-    /// same ones in another order, other boundaries), another kind of pass, or other sequences that had begun.
+    /// If the length of an array does not match the batch, the pass kept no tape, or `call` differs from that of the
+    /// forward pass in the batch (lengths, their order, boundaries), the kind of pass, or which sequences had begun.
     fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape);
 
-    /// Reads one row of each stream and moves `state` one step on; the same bits as the step in a whole sequence. Allocates
-    /// nothing once the tape has grown. There is no way back from a step, nor from a pass before it.
+    /// Runs one step of each stream, advances `state`, and returns the output `[B, F]`: the same bits as in a pass over
+    /// the whole sequence. Allocates nothing once the tape has grown. A step invalidates what an earlier pass kept for
+    /// backward.
     ///
     /// # Errors
-    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence; `state` may then have moved
-    /// partly.
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence. Some arrays of `state` may
+    /// have advanced by then.
     ///
     /// # Panics
-    /// If a length does not fit.
+    /// If the length of an array does not match the number of streams.
     fn step<'a>(
         &self,
         step: Step<'_, E, Self>,
@@ -320,7 +301,7 @@ pub trait Module<E: Element>: Layer {
         tape: &'a mut Self::Tape,
     ) -> Result<&'a [E]>;
 
-    /// Shows every recurrent stack to `visitor`.
+    /// Calls `visitor` for every recurrent stack in the module.
     fn visit(&self, tape: &Self::Tape, visitor: &mut dyn Visit<E>) {
         let _ = (tape, visitor);
     }

@@ -1,4 +1,4 @@
-//! A network: a body of modules that ends in a head.
+//! Networks: a body of modules and a head.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -15,7 +15,7 @@ use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, Ta
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{State, StateShape};
 
-/// A body and a head with their parameters' layout. The parameters belong to the caller, in a buffer of that layout.
+/// A body, a head, and the layout of their parameters. The parameters belong to the caller, in a buffer of that layout.
 #[derive(Clone, Debug)]
 pub struct Network<B, H> {
     body: B,
@@ -23,21 +23,22 @@ pub struct Network<B, H> {
     layout: Layout,
 }
 
-/// The weights of a network, packed. Immutable in use and shared by any number of threads; packed anew after each update.
+/// The packed weights of a network. Calls only read them, so any number of threads can share them; they are packed
+/// again after each update.
 pub struct PackedNetwork<E: Element, B: Module<E>, H: Head<E>> {
-    /// The body's.
+    /// Those of the body.
     pub body: B::Packed,
-    /// The head's.
+    /// Those of the head.
     pub head: H::Packed,
 }
 
-/// What a call of a network works with.
+/// The weights that a network runs with, and the CPU it runs on.
 pub struct Weights<'a, E: Element, B: Module<E>, H: Head<E>> {
-    /// What computes.
+    /// The CPU to run on.
     pub cpu: &'a Cpu,
-    /// The parameters.
+    /// The parameters, in the layout of the network.
     pub parameters: &'a [E],
-    /// The same, packed.
+    /// The same parameters, packed.
     pub packed: &'a PackedNetwork<E, B, H>,
 }
 
@@ -48,13 +49,13 @@ impl<E: Element, B: Module<E>, H: Head<E>> Clone for Weights<'_, E, B, H> {
 }
 impl<E: Element, B: Module<E>, H: Head<E>> Copy for Weights<'_, E, B, H> {}
 
-/// Memory of a network for one caller. Grows to what the largest batch needed.
+/// The working memory of one caller of a network. Grows to the largest batch.
 pub struct Workspace<E: Element, B: Module<E>, H: Head<E>> {
-    /// The body's.
+    /// The tape of the body.
     pub body: B::Tape,
-    /// The head's.
+    /// The memory of the head.
     pub head: H::Tape,
-    /// The gradient of what the body wrote.
+    /// The gradient of the body's output.
     dy: Buffer<E>,
     step_rows: OneRowEach,
 }
@@ -66,13 +67,13 @@ impl<E: Element, B: Module<E>, H: Head<E>> Default for Workspace<E, B, H> {
     }
 }
 
-/// What a network reads.
+/// The input of a network.
 pub struct Input<'a, E, X: ?Sized> {
     /// The shape of the batch.
     pub rows: &'a Ragged,
-    /// A row for each packed row.
+    /// The input of the body, one entry for each packed row.
     pub x: &'a X,
-    /// Where the sequences start; `None`: at the network's initial state.
+    /// The state that the sequences start from; `None` for the initial state.
     pub start: Option<&'a State<E>>,
 }
 
@@ -84,32 +85,32 @@ impl<E, X: ?Sized> Clone for Input<'_, E, X> {
 impl<E, X: ?Sized> Copy for Input<'_, E, X> {}
 
 impl<'a, E, X: ?Sized> Input<'a, E, X> {
-    /// Whole sequences from the initial state.
+    /// Sequences that start from the initial state.
     pub fn new(rows: &'a Ragged, x: &'a X) -> Self {
         Self { rows, x, start: None }
     }
 }
 
-/// What a network's output is scored against.
+/// The targets of a batch, and how they are scored.
 pub struct Wanted<'a, T: ?Sized> {
-    /// The head's targets, one for each row that the body writes.
+    /// The targets of the head. A softmax has one for each row of the body's output.
     pub target: &'a T,
-    /// The rows that count; `None`: all. The others only carry gradients back.
+    /// The rows of the body's output that are scored; `None` for all. The others are context: they have no loss.
     pub scored: Option<Range<usize>>,
-    /// The weight of the whole update, by which gradients are divided; `None`: that of this batch. Give it where the
-    /// gradients of several batches make one update.
+    /// What gradients are divided by: the weight of all targets in the update. `None` for the weight of this batch; set
+    /// it where the gradients of several batches add up to one update.
     pub normaliser: Option<f64>,
 }
 
 impl<'a, T: ?Sized> Wanted<'a, T> {
-    /// A target for every row.
+    /// Every row is scored, and the batch is the whole update.
     pub fn new(target: &'a T) -> Self {
         Self { target, scored: None, normaliser: None }
     }
 }
 
 impl<B: Layer, H> Network<B, H> {
-    /// A network of `body` and `head`, whose parameters are those of `builder`.
+    /// A network of `body` and `head`, which were made with `builder`.
     pub fn new(body: B, head: H, builder: Builder) -> Self {
         Self { body, head, layout: builder.into_layout() }
     }
@@ -124,17 +125,17 @@ impl<B: Layer, H> Network<B, H> {
         &self.head
     }
 
-    /// Names, shapes and places of the parameters.
+    /// Names, shapes and ranges of the parameters.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The arrays of its state.
+    /// Names and widths of the arrays of the network's state.
     pub fn state_shape(&self) -> StateShape {
         self.body.state_shape()
     }
 
-    /// New parameters.
+    /// New parameters, in the layout of the network.
     pub fn initialise(&self, how: &Initialise) -> Buffer<f32>
     where
         H: Layer,
@@ -145,8 +146,8 @@ impl<B: Layer, H> Network<B, H> {
         parameters
     }
 
-    /// Keeps of `parameters` what inference reads as it is, such as embeddings, beside weights that are packed for inference.
-    /// The network's layout has no room for the others from now on.
+    /// Copies from `parameters` those that inference reads unpacked, such as embeddings. Beside packed weights, a
+    /// network in use needs no others: from now on its layout has room for these alone.
     pub fn keep_what_is_read<E: Element>(&mut self, parameters: &[E]) -> Buffer<E>
     where
         H: Layer,
@@ -161,7 +162,10 @@ impl<B: Layer, H> Network<B, H> {
         buffer
     }
 
-    /// Packs `parameters`; with `backward`, also for training.
+    /// Packs `parameters`, for inference, or with `backward` also for training.
+    ///
+    /// # Panics
+    /// If `parameters` does not have the length of the layout.
     pub fn packed<E: Element>(&self, cpu: &Cpu, parameters: &[E], backward: bool) -> PackedNetwork<E, B, H>
     where
         B: Module<E>,
@@ -176,18 +180,21 @@ impl<B: Layer, H> Network<B, H> {
     /// Packs `parameters` again after a change.
     ///
     /// # Panics
-    /// If they are not in the network's layout.
+    /// If `parameters` does not have the length of the layout.
     pub fn pack<E: Element>(&self, cpu: &Cpu, parameters: &[E], packed: &mut PackedNetwork<E, B, H>)
     where
         B: Module<E>,
         H: Head<E>,
     {
-        assert_eq!(parameters.len(), self.layout.length(), "parameters lie in the network's layout");
+        assert_eq!(parameters.len(), self.layout.length(), "the parameters must be in the network's layout");
         self.body.pack(cpu, &self.layout, parameters, &mut packed.body);
         self.head.pack(cpu, &self.layout, parameters, &mut packed.head);
     }
 
-    /// Changes a setting of a workspace.
+    /// Changes a setting of the body's tape, from the next pass on.
+    ///
+    /// # Panics
+    /// If a module cannot have the setting; see [`TapeSetting`].
     pub fn set<E: Element>(&self, workspace: &mut Workspace<E, B, H>, setting: TapeSetting)
     where
         B: Module<E>,
@@ -220,11 +227,12 @@ impl<B: Layer, H> Network<B, H> {
         Call { context, packed: &weights.packed.body, rows, x, start: start.map(State::start) }
     }
 
-    /// The loss of a batch, and the gradient of its mean: adds to `gradients`.
+    /// Computes the loss of a batch and adds its gradient, divided by the [normaliser](Wanted::normaliser), to
+    /// `gradients`.
     ///
     /// # Panics
-    /// If a length does not fit, a token or target is out of range, `pass` keeps no tape, or `weights` were packed for
-    /// inference only.
+    /// If the length of an array does not match the batch, a token or target is out of range, `pass` keeps no tape, or
+    /// `weights` were packed for inference only.
     pub fn learn<E: Element>(
         &self,
         weights: Weights<'_, E, B, H>,
@@ -238,8 +246,8 @@ impl<B: Layer, H> Network<B, H> {
         B: Module<E>,
         H: Head<E>,
     {
-        assert!(pass.keeps_tape(), "an inference pass keeps nothing to learn from: evaluate instead");
-        assert_eq!(gradients.len(), self.layout.length(), "gradients lie in the layout of the parameters");
+        assert!(pass.keeps_tape(), "`learn` needs a pass that keeps a tape: call `evaluate` instead");
+        assert_eq!(gradients.len(), self.layout.length(), "the gradients must be in the layout of the parameters");
         let Workspace { body: tape, head, dy, .. } = workspace;
         let call = self.call(weights, input, pass);
         self.body.forward(call, tape);
@@ -254,10 +262,10 @@ impl<B: Layer, H> Network<B, H> {
         loss
     }
 
-    /// The loss of a batch.
+    /// Computes the loss of a batch, without dropout. The [normaliser](Wanted::normaliser) is not used.
     ///
     /// # Panics
-    /// If a length does not fit, or a token or target is out of range.
+    /// If the length of an array does not match the batch, or a token or target is out of range.
     pub fn evaluate<E: Element>(
         &self,
         weights: Weights<'_, E, B, H>,
@@ -278,10 +286,10 @@ impl<B: Layer, H> Network<B, H> {
         self.head.evaluate(call, wanted.target, head)
     }
 
-    /// What the head makes of a batch, `[rows out, width]`: logits, for a softmax.
+    /// The head's projection of a batch, `[rows out, width]`: of a softmax, the logits.
     ///
     /// # Panics
-    /// If a length does not fit or a token is out of range.
+    /// If the length of an array does not match the batch, or a token is out of range.
     pub fn predict<'a, E: Element>(
         &self,
         weights: Weights<'_, E, B, H>,
@@ -300,10 +308,10 @@ impl<B: Layer, H> Network<B, H> {
         self.head.project(HeadCall { context: call.context, packed: &weights.packed.head, rows, x, scored }, head)
     }
 
-    /// Reads a batch without asking the head: for the state [`end`](Self::end) alone.
+    /// Runs the body alone over a batch, to reach its final state; see [`end`](Self::end).
     ///
     /// # Panics
-    /// If a length does not fit or a token is out of range.
+    /// If the length of an array does not match the batch, or a token is out of range.
     pub fn read<E: Element>(
         &self,
         weights: Weights<'_, E, B, H>,
@@ -316,10 +324,12 @@ impl<B: Layer, H> Network<B, H> {
         self.body.forward(self.call(weights, input, Pass::Inference), &mut workspace.body);
     }
 
-    /// The state after each sequence of the last pass.
+    /// Writes the final state of each sequence in the last pass, which was over `rows`, to `state`; all streams have
+    /// then begun.
     ///
     /// # Panics
-    /// If `state` is not that of this network, or of another number of streams.
+    /// If the last pass was over another batch, or `state` does not have the network's arrays and one stream for each
+    /// sequence.
     pub fn end<E: Element>(&self, rows: &Ragged, workspace: &Workspace<E, B, H>, state: &mut State<E>)
     where
         B: Module<E>,
@@ -330,10 +340,11 @@ impl<B: Layer, H> Network<B, H> {
         state.begin();
     }
 
-    /// The state after `steps` steps of the last pass with a tape; see [`Module::state_after`].
+    /// Writes the state after `steps` steps of the last pass, which kept a tape, to `state`; see
+    /// [`Module::state_after`]. All streams have then begun.
     ///
     /// # Panics
-    /// As there, and if `state` is not that of this network, or of another number of streams.
+    /// As [`Module::state_after`], or if `state` does not have one stream for each sequence.
     pub fn state_after<E: Element>(
         &self,
         rows: &Ragged,
@@ -349,13 +360,14 @@ impl<B: Layer, H> Network<B, H> {
         state.begin();
     }
 
-    /// Reads one row of each stream, moves `state` one step on, and returns what the head makes of it, `[B, width]`.
+    /// Runs one step of each stream, advances `state`, and returns the head's projection, `[B, width]`.
     ///
     /// # Errors
-    /// [`Error::NoSteps`](crate::Error::NoSteps) if a module needs the whole sequence.
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if a module needs the whole sequence. Some arrays of `state` may have
+    /// advanced by then.
     ///
     /// # Panics
-    /// If a length does not fit or a token is out of range.
+    /// If the length of an array does not match the number of streams, or a token is out of range.
     pub fn step<'a, E: Element>(
         &self,
         weights: Weights<'_, E, B, H>,
@@ -371,7 +383,7 @@ impl<B: Layer, H> Network<B, H> {
         state.assert_fits(self.body.state_count(), state.streams());
         let step_rows = step_rows.of(state.streams());
         let context = self.context(weights, Pass::Inference);
-        let (begun, arrays) = state.parts_mut();
+        let (begun, arrays) = state.begun_and_arrays_mut();
         let x = self.body.step(Step { context, packed: &weights.packed.body, x, begun }, arrays, tape)?;
         let scored = 0..begun.len();
         let call = HeadCall { context, packed: &weights.packed.head, rows: step_rows, x, scored };

@@ -1,8 +1,9 @@
 //! All parameters of a model in one aligned buffer.
 //!
-//! A tensor is a name, a shape and a place. Gradients and optimiser moments live in buffers of the same layout, so that
-//! clipping, one-pass optimisers and checkpoints need not know what the tensors mean.
+//! A tensor is a name, a shape and a range of the buffer. Gradients and the moments of an optimiser are in buffers of
+//! the same layout, so that clipping, optimisers and checkpoints need not know one tensor from another.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -31,81 +32,84 @@ impl Tensor {
     pub fn shape(&self) -> &[usize] {
         &self.shape
     }
-    /// Elements.
+    /// How many elements it has.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
-    /// Its place in a buffer of the layout.
+    /// Its range in a buffer of the layout.
     ///
     /// # Panics
-    /// If the layout keeps only other tensors (see `Layout::keeping`).
+    /// If the layout has no room for it; see [`Network::keep_what_is_read`](crate::Network::keep_what_is_read).
     pub fn range(&self) -> Range<usize> {
-        let start = self.start.unwrap_or_else(|| panic!("{} is not kept: only its packed form is", self.name));
+        let start =
+            self.start.unwrap_or_else(|| panic!("the tensor `{}` was not kept, only its packed form", self.name));
         start..start + self.count()
     }
 }
 
-/// What constructors of modules and heads need: it collects the parameters of a model, and numbers the places that drop
-/// activations, so that no two share their masks.
+/// Collects the parameters of a model while its modules and heads are constructed, and numbers its places of dropout,
+/// so that no two share their masks.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     layout: Layout,
-    /// Sites of dropout between the layers of stacks count up from 0, the others down from the last number.
+    /// How many sites of dropout there are between the layers of stacks; these are numbered from 0 up.
     stack_sites: u32,
+    /// How many other sites there are; these are numbered from `u32::MAX` down.
     single_sites: u32,
 }
 
 impl Builder {
-    /// Nothing yet.
+    /// A builder without parameters.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Appends a tensor.
+    /// Adds a parameter.
     ///
     /// # Panics
-    /// If the name is taken.
+    /// If there is one of that name.
     pub fn add(&mut self, name: String, shape: &[usize]) -> TensorId {
         self.layout.add(name, shape)
     }
 
-    /// The first of `count` sites in a row, for the layers of a stack.
+    /// The first of `count` consecutive sites, for the layers of a stack.
     pub(crate) fn stack_sites(&mut self, count: usize) -> u32 {
         let first = self.stack_sites;
         self.stack_sites += count as u32;
         first
     }
 
-    /// A site of its own.
+    /// A new site.
     pub(crate) fn site(&mut self) -> u32 {
         self.single_sites += 1;
         u32::MAX - (self.single_sites - 1)
     }
 
-    /// The parameters so far.
+    /// The layout of the parameters so far.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// All parameters.
+    /// The layout of all parameters.
     pub fn into_layout(self) -> Layout {
         self.layout
     }
 }
 
-/// A handle to a tensor of the layout that gave it.
+/// A handle to a tensor of the layout that returned it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TensorId(usize);
 
-/// Which tensors a model has, and where.
+/// The tensors of a model, and where each is in a buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
     tensors: Vec<Tensor>,
+    by_name: BTreeMap<String, TensorId>,
     length: usize,
 }
 
 impl Layout {
-    /// No tensor yet.
+    /// A layout without tensors.
     pub fn new() -> Self {
         Self::default()
     }
@@ -113,35 +117,39 @@ impl Layout {
     /// Appends a tensor.
     ///
     /// # Panics
-    /// If the name is taken.
+    /// If there is one of that name.
     pub fn add(&mut self, name: String, shape: &[usize]) -> TensorId {
-        assert!(self.find(&name).is_none(), "two tensors named {name}");
+        assert!(self.find(&name).is_none(), "two tensors are named `{name}`");
+        let id = TensorId(self.tensors.len());
+        self.by_name.insert(name.clone(), id);
         let tensor = Tensor { name, shape: shape.to_vec(), start: Some(self.length) };
         self.length = tensor.range().end.next_multiple_of(ALIGNMENT);
         self.tensors.push(tensor);
-        TensorId(self.tensors.len() - 1)
+        id
     }
 
-    /// The same tensors under the same handles, with room for `kept` alone.
+    /// The same tensors under the same handles, with room for those in `kept` alone.
     pub(crate) fn keeping(&self, kept: &[TensorId]) -> Self {
-        let mut layout = Self { tensors: self.tensors.clone(), length: 0 };
-        for (index, tensor) in layout.tensors.iter_mut().enumerate() {
-            tensor.start = kept.contains(&TensorId(index)).then_some(layout.length);
-            if let Some(start) = tensor.start {
-                layout.length = (start + tensor.count()).next_multiple_of(ALIGNMENT);
+        let mut is_kept = alloc::vec![false; self.tensors.len()];
+        kept.iter().for_each(|id| is_kept[id.0] = true);
+        let mut layout = Self { length: 0, ..self.clone() };
+        for (tensor, is_kept) in layout.tensors.iter_mut().zip(is_kept) {
+            tensor.start = is_kept.then_some(layout.length);
+            if is_kept {
+                layout.length = tensor.range().end.next_multiple_of(ALIGNMENT);
             }
         }
         layout
     }
 
-    /// The tensors in order of their places.
+    /// The tensors in the order in which they were added.
     pub fn tensors(&self) -> &[Tensor] {
         &self.tensors
     }
 
-    /// The tensor of that name.
+    /// The tensor named `name`, if there is one.
     pub fn find(&self, name: &str) -> Option<TensorId> {
-        self.tensors.iter().position(|tensor| tensor.name == name).map(TensorId)
+        self.by_name.get(name).copied()
     }
 
     /// The tensor behind a handle.
@@ -149,12 +157,12 @@ impl Layout {
         &self.tensors[id.0]
     }
 
-    /// Elements of a buffer of this layout, gaps included.
+    /// The length of a buffer of this layout: all elements, and the gaps that align tensors.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// Trainable numbers, gaps not included.
+    /// The number of parameters, without gaps.
     pub fn parameter_count(&self) -> usize {
         self.tensors.iter().map(Tensor::count).sum()
     }
@@ -169,15 +177,15 @@ impl Layout {
         &buffer[self.tensor(id).range()]
     }
 
-    /// The elements of one tensor, to be changed.
+    /// The elements of one tensor, mutable.
     pub fn view_mut<'a, E>(&self, buffer: &'a mut [E], id: TensorId) -> &'a mut [E] {
         &mut buffer[self.tensor(id).range()]
     }
 
-    /// The elements of several different tensors at once, to be changed.
+    /// The elements of several different tensors, mutable.
     ///
     /// # Panics
-    /// If two of them are the same.
+    /// If two of the tensors are the same.
     pub fn views_mut<'a, E, const K: usize>(&self, buffer: &'a mut [E], ids: [TensorId; K]) -> [&'a mut [E]; K] {
         buffer.get_disjoint_mut(ids.map(|id| self.tensor(id).range())).expect("different tensors do not overlap")
     }

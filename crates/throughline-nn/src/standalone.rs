@@ -1,4 +1,4 @@
-//! A module with its own parameters and memory: the short way for programs that need one and no more.
+//! A module with its own parameters and memory: the short way for programs that need a single module.
 
 use alloc::format;
 use alloc::string::String;
@@ -18,10 +18,10 @@ use crate::parameters::{Builder, Layout};
 use crate::state::State;
 use crate::weights;
 
-/// A module, its parameters, gradients and memory.
+/// A module with its parameters, their gradients and its working memory.
 ///
-/// A loss of one's own stands between [`run`](Self::run) and [`backward`](Self::backward): it turns the output into the
-/// gradient of the output.
+/// A custom loss goes between [`run`](Self::run) and [`backward`](Self::backward): it maps the output to the gradient
+/// of the output.
 pub struct Standalone<M: Module<E>, E: Element> {
     module: M,
     layout: Layout,
@@ -33,40 +33,41 @@ pub struct Standalone<M: Module<E>, E: Element> {
     cpu: Cpu,
 }
 
-/// A recurrent stack on its own.
+/// A recurrent stack with its own parameters.
 pub type Stack<E> = Standalone<Recurrent, E>;
 
-/// What a module computed.
+/// The result of [`Standalone::run`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run<E> {
-    /// `[rows out, F]`: of a stack `[N, D·H]`, the top layer's hidden state at every packed row.
+    /// `[rows out, F]`: the output. Of a stack it is the top layer's hidden state at every packed row, `[N, D·H]`.
     pub output: Vec<E>,
-    /// The state after each sequence's last row.
+    /// The final state of each sequence.
     pub last: State<E>,
 }
 
-/// The gradients that [`Standalone::backward`] gives beside those of the parameters.
+/// The gradients that [`Standalone::backward`] returns; those of the parameters it adds to [`Standalone::gradients`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputGradients<E> {
-    /// `[N, I]`; empty where the input is tokens.
+    /// `[N, I]`: the gradient of the input; empty if the input is tokens.
     pub x: Vec<E>,
-    /// Of the state the run was given, 0 for streams that had not begun; of the initial state if it was given none.
+    /// The gradient of the state that the run was given, 0 for streams that had not begun. If it was given none: that
+    /// of the initial state, stream by stream.
     pub start: State<E>,
 }
 
 impl<E: Element> Stack<E> {
-    /// A stack with weights uniform in ±1/sqrt(H), on one thread.
+    /// A stack on one thread, its weights and biases uniform in ±1/sqrt(H).
     ///
     /// # Panics
-    /// If a size is 0.
+    /// If a size is 0, or the rate of dropout is not in [0, 1).
     pub fn new(config: RecurrentConfig, seed: u64) -> Self {
         Self::on_threads(config, seed, 1)
     }
 
-    /// The same on `threads` threads; the results are the same to the bit.
+    /// The same on `threads` threads. The results are bit for bit the same.
     ///
     /// # Panics
-    /// If a size or `threads` is 0.
+    /// If a size or `threads` is 0, the rate of dropout is not in [0, 1), or the system cannot start that many threads.
     pub fn on_threads(config: RecurrentConfig, seed: u64, threads: usize) -> Self {
         let mut builder = Builder::new();
         let stack = Recurrent::new(&mut builder, "", config);
@@ -78,18 +79,19 @@ impl<E: Element> Stack<E> {
         self.module.config()
     }
 
-    /// The tape of a layer, of the last run: every gate of every row. With
-    /// [`Checkpointing`](crate::layers::recurrent::Checkpointing) it is of the segment that ran last.
+    /// The tape of a layer in the last run: every gate at every row. With
+    /// [`Checkpointing`](crate::layers::recurrent::Checkpointing) it is that of the segment that ran last.
     ///
     /// # Panics
-    /// If there is no such layer, or no run before.
+    /// If there is no such layer, or nothing has run.
     pub fn tape(&self, layer: usize) -> &Tape<E> {
         self.tape.layer(layer)
     }
 }
 
 impl<M: Module<E>, E: Element> Standalone<M, E> {
-    /// `module`, made by `builder`, with new parameters, computing on `cpu`.
+    /// `module`, which was made with `builder`, with new parameters, on `cpu`. It keeps tapes and applies no dropout
+    /// ([`set_pass`](Self::set_pass)).
     pub fn of(module: M, builder: Builder, how: &Initialise, cpu: Cpu) -> Self {
         let layout = builder.into_layout();
         let mut initial = layout.zeros::<f32>();
@@ -109,29 +111,29 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
         &self.module
     }
 
-    /// What the last run kept.
+    /// The tape of the last run.
     pub fn module_tape(&self) -> &M::Tape {
         &self.tape
     }
 
-    /// Names, shapes and places of the parameters; those of a [`Stack`] are `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`,
-    /// ... as in PyTorch.
+    /// Names, shapes and ranges of the parameters. Those of a [`Stack`] have the names that PyTorch gives them:
+    /// `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, ...
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The parameters, one buffer for all.
+    /// All parameters, in the [`layout`](Self::layout).
     pub fn parameters(&self) -> &[E] {
         &self.parameters
     }
 
-    /// Changes the parameters and packs them anew.
+    /// Calls `change` with the layout and the parameters, then packs them again.
     pub fn set_parameters(&mut self, change: impl FnOnce(&Layout, &mut [E])) {
         change(&self.layout, &mut self.parameters);
         self.module.pack(&self.cpu, &self.layout, &self.parameters, &mut self.packed);
     }
 
-    /// The gradients of the parameters, in their layout.
+    /// The gradients of the parameters, in the [`layout`](Self::layout).
     pub fn gradients(&self) -> &[E] {
         &self.gradients
     }
@@ -141,7 +143,7 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
         self.gradients.fill(E::ZERO);
     }
 
-    /// Changes what runs keep, from the next one on.
+    /// Changes a setting of the tape, from the next run on.
     ///
     /// # Panics
     /// If the module cannot have the setting; see [`TapeSetting`].
@@ -149,8 +151,8 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
         self.module.set(&mut self.tape, setting);
     }
 
-    /// How the runs from now on are computed: [`Pass::Traced`], as at first, or [`Pass::Training`] with masks of dropout, or
-    /// [`Pass::Inference`], after which there is no way back.
+    /// Sets the kind of pass of later runs: [`Pass::Traced`], the default, [`Pass::Training`] to apply dropout, or
+    /// [`Pass::Inference`], after which [`backward`](Self::backward) panics.
     pub fn set_pass(&mut self, pass: Pass) {
         self.pass = pass;
     }
@@ -172,10 +174,11 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
         Call { context, packed, rows, x, start: start.map(State::start) }
     }
 
-    /// Runs over the packed rows `x` of a batch, from the state `start` or the initial one, and keeps what backward needs.
+    /// Runs the module over a batch, from the state `start`, or from the initial state.
     ///
     /// # Panics
-    /// If a length does not fit the batch.
+    /// If the length of `x` does not match the batch, or `start` does not have the module's arrays and one stream for
+    /// each sequence.
     pub fn run(&mut self, rows: &Ragged, x: &M::Input, start: Option<&State<E>>) -> Run<E> {
         let Self { module, layout, parameters, packed, cpu, tape, pass, .. } = self;
         let context = Context { cpu, layout, parameters, pass: *pass };
@@ -186,12 +189,12 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
         Run { output: module.output(rows, tape).1.to_vec(), last }
     }
 
-    /// Back-propagates through the last [`run`](Self::run), whose arguments must be repeated: adds to the gradients of the
-    /// parameters. `dy` `[rows out, F]` is the gradient of the output, `d_last` that of the state at the end; `None` for
-    /// zero.
+    /// Backpropagates through the last [`run`](Self::run), whose arguments must be repeated, and adds to the gradients
+    /// of the parameters. `dy` `[rows out, F]` is the gradient of the output, `d_last` that of the final state; `None`
+    /// for zero.
     ///
     /// # Panics
-    /// If the arguments are not those of the run.
+    /// If the arguments differ from those of the run, the run kept no tape, or a length does not match.
     pub fn backward(
         &mut self,
         rows: &Ragged,
@@ -221,26 +224,29 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
         InputGradients { x: dx, start: d_start }
     }
 
-    /// Reads one row of each stream, moves `state` one step on and returns the output, `[B, F]`.
+    /// Runs one step of each stream, advances `state`, and returns the output, `[B, F]`.
     ///
     /// # Errors
-    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence; `state` may then have moved
-    /// partly.
+    /// [`Error::NoSteps`](crate::Error::NoSteps) if the module needs the whole sequence. Some arrays of `state` may
+    /// have advanced by then.
     ///
     /// # Panics
-    /// If a length does not fit.
+    /// If the length of `x` does not match the number of streams, or `state` does not have the module's arrays.
     pub fn step(&mut self, x: &M::Input, state: &mut State<E>) -> Result<&[E]> {
         let Self { module, layout, parameters, packed, cpu, tape, .. } = self;
         state.assert_fits(module.state_count(), state.streams());
         let context = Context { cpu, layout, parameters, pass: Pass::Inference };
-        let (begun, arrays) = state.parts_mut();
+        let (begun, arrays) = state.begun_and_arrays_mut();
         let y = module.step(Step { context, packed, x, begun }, arrays, tape)?;
         state.begin();
         Ok(y)
     }
 
-    /// One update of the parameters by `optimiser`, the gradient shortened to the norm `clip_norm` if it is longer (infinite
-    /// for no limit); clears the gradients and returns their norm before that.
+    /// Clips the gradients to the global norm `clip_norm` (infinity for no clipping), updates the parameters by
+    /// `optimiser`, clears the gradients, and returns their norm before clipping.
+    ///
+    /// # Panics
+    /// If `optimiser` was made for another number of parameters.
     pub fn update(&mut self, optimiser: &mut Optimiser<E>, learning_rate: f64, clip_norm: f64) -> f64 {
         let Cpu { isa, threads } = &self.cpu;
         let norm = libm::sqrt(reduce::sum_of_squares(*isa, threads, &self.gradients));
@@ -251,7 +257,7 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
         norm
     }
 
-    /// What tells this module from others whose parameters have the same names and shapes.
+    /// What tells this module from others whose parameters have the same names and shapes, as JSON on one line.
     fn kind(&self) -> String {
         let cells: Vec<String> = self
             .module
@@ -264,15 +270,16 @@ impl<M: Module<E>, E: Element> Standalone<M, E> {
 }
 
 impl<M: Module<f32>> Standalone<M, f32> {
-    /// The parameters as the bytes of a safetensors file, each under its name.
+    /// The bytes of a safetensors file with every parameter by its name.
     pub fn to_safetensors(&self) -> Vec<u8> {
         weights::save(&self.kind(), &self.layout, &self.parameters)
     }
 
-    /// Takes the parameters from the bytes of a safetensors file that the same module wrote.
+    /// Loads the parameters from the bytes of a safetensors file that the same module wrote.
     ///
     /// # Errors
-    /// If the file is damaged or of another model; the parameters are then unchanged.
+    /// [`Error::Weights`](crate::Error::Weights) if the file is damaged or belongs to another model. The parameters are
+    /// then unchanged.
     pub fn load_safetensors(&mut self, bytes: &[u8]) -> Result<()> {
         let mut parameters = self.layout.zeros();
         weights::load(&self.kind(), &self.layout, bytes, &mut parameters)?;

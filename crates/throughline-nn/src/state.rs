@@ -1,23 +1,22 @@
-//! The state of streams: what recurrent layers remember from one call to the next, in one form for every module.
+//! The state of parallel streams: what recurrent layers remember from one call to the next. Every module has the same
+//! type.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use throughline_kernels::Element;
 
-use crate::module::Start;
-
 /// The names and widths of a state's arrays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateShape(Vec<(String, usize)>);
 
 impl StateShape {
-    /// Appends an array of `width` numbers for each stream.
+    /// Appends an array `[streams, width]`.
     pub fn push(&mut self, name: String, width: usize) {
         self.0.push((name, width));
     }
 
-    /// Appends the arrays of another module.
+    /// Appends the arrays of `other`.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
@@ -27,13 +26,13 @@ impl StateShape {
         self.0.iter().map(|(name, width)| (name.as_str(), *width))
     }
 
-    /// Numbers for each stream.
+    /// How many numbers one stream has: the sum of the widths.
     pub fn numbers(&self) -> usize {
         self.0.iter().map(|(_, width)| width).sum()
     }
 }
 
-/// One array of a state: `[streams, width]`, in the caller's order.
+/// One array of a [`State`]: `[streams, width]`, in the caller's order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateArray<E> {
     name: String,
@@ -46,7 +45,7 @@ impl<E: Element> StateArray<E> {
     pub fn name(&self) -> &str {
         &self.name
     }
-    /// Numbers of a stream.
+    /// How many numbers each stream has.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -54,11 +53,14 @@ impl<E: Element> StateArray<E> {
     pub fn values(&self) -> &[E] {
         &self.values
     }
-    /// `[streams, width]`, to be changed.
+    /// `[streams, width]`, mutable.
     pub fn values_mut(&mut self) -> &mut [E] {
         &mut self.values
     }
-    /// The numbers of one stream.
+    /// `[width]`: the numbers of one stream.
+    ///
+    /// # Panics
+    /// If there is no such stream.
     pub fn of(&self, stream: usize) -> &[E] {
         &self.values[stream * self.width..][..self.width]
     }
@@ -66,8 +68,8 @@ impl<E: Element> StateArray<E> {
 
 /// The state of parallel streams.
 ///
-/// A stream that has not begun stands before its first step: a pass starts it from the module's own initial state (zero or
-/// learned), whatever its arrays hold.
+/// A stream that has not begun is before its first step: a pass starts it from the module's initial state, zero or
+/// learned, whatever the arrays hold for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State<E> {
     begun: Vec<bool>,
@@ -75,7 +77,7 @@ pub struct State<E> {
 }
 
 impl<E: Element> State<E> {
-    /// `streams` streams that have not begun.
+    /// A state of `streams` streams that have not begun; its arrays are zero.
     pub fn new(shape: &StateShape, streams: usize) -> Self {
         let arrays = shape.arrays().map(|(name, width)| StateArray {
             name: name.into(),
@@ -90,32 +92,32 @@ impl<E: Element> State<E> {
         self.begun.len()
     }
 
-    /// For each stream whether it has begun.
+    /// Whether each stream has begun.
     pub fn begun(&self) -> &[bool] {
         &self.begun
     }
 
-    /// Every stream has begun: its arrays count from now on.
+    /// Marks every stream as begun: the next pass starts from the arrays.
     pub fn begin(&mut self) {
         self.begun.fill(true);
     }
 
-    /// The arrays, in the order of the modules that own them.
+    /// The arrays, in the order of the [`StateShape`].
     pub fn arrays(&self) -> &[StateArray<E>] {
         &self.arrays
     }
 
-    /// The arrays, to be changed.
+    /// The arrays, mutable.
     pub fn arrays_mut(&mut self) -> &mut [StateArray<E>] {
         &mut self.arrays
     }
 
-    /// Which streams have begun, and the arrays to be changed.
-    pub fn parts_mut(&mut self) -> (&[bool], &mut [StateArray<E>]) {
+    /// Whether each stream has begun, and the arrays, mutable.
+    pub(crate) fn begun_and_arrays_mut(&mut self) -> (&[bool], &mut [StateArray<E>]) {
         (&self.begun, &mut self.arrays)
     }
 
-    /// The array of that name.
+    /// The array named `name`.
     ///
     /// # Panics
     /// If there is none.
@@ -123,16 +125,16 @@ impl<E: Element> State<E> {
         let found = self.arrays.iter().find(|array| array.name == name);
         found.unwrap_or_else(|| {
             let names: Vec<&str> = self.arrays.iter().map(StateArray::name).collect();
-            panic!("there is no state {name}, only {names:?}")
+            panic!("the state has no array `{name}`, only {names:?}")
         })
     }
 
-    /// Puts the streams for which `mask` is true before their first step, with zeros in their arrays.
+    /// Resets the streams for which `mask` is true: they have not begun, and their arrays are zero.
     ///
     /// # Panics
-    /// If the mask is not as long as there are streams.
+    /// If the mask does not have one entry for each stream.
     pub fn reset_where(&mut self, mask: &[bool]) {
-        assert_eq!(mask.len(), self.streams(), "one mask for each stream");
+        assert_eq!(mask.len(), self.streams(), "the mask has one entry for each stream");
         for stream in (0..mask.len()).filter(|&stream| mask[stream]) {
             self.begun[stream] = false;
             for array in &mut self.arrays {
@@ -141,16 +143,16 @@ impl<E: Element> State<E> {
         }
     }
 
-    /// Puts all streams before their first step.
+    /// Resets every stream: none has begun, and all arrays are zero.
     pub fn reset(&mut self) {
         self.begun.fill(false);
         self.arrays.iter_mut().for_each(|array| array.values.fill(E::ZERO));
     }
 
-    /// The streams `streams`, in that order; one may be taken several times, as beams are.
+    /// A state of the streams `streams`, in that order. One may be taken several times, as in beam search.
     ///
     /// # Panics
-    /// If there is no such stream.
+    /// If an index is not below the number of streams.
     pub fn gather(&self, streams: &[usize]) -> Self {
         let arrays = self.arrays.iter().map(|array| StateArray {
             name: array.name.clone(),
@@ -165,26 +167,73 @@ impl<E: Element> State<E> {
         assert_eq!(
             self.arrays.len(),
             arrays,
-            "the state has other arrays than the model: make it by its `state_shape`"
+            "the state does not have the arrays of this model: make it from the model's `state_shape`"
         );
-        assert_eq!(self.streams(), streams, "the state has another number of streams than the batch has sequences");
+        assert_eq!(self.streams(), streams, "the state must have one stream for each sequence of the batch");
     }
 
-    /// What a pass starts from.
+    /// This state as the start of a pass.
     pub fn start(&self) -> Start<'_, E> {
         Start { begun: &self.begun, arrays: &self.arrays }
     }
+}
+
+/// The state that the sequences of a batch start from. A sequence that has not begun starts from the module's initial
+/// state, zero or learned, whatever the arrays hold for it.
+#[derive(Debug)]
+pub struct Start<'a, E> {
+    /// Whether each sequence has begun, in the caller's order.
+    pub begun: &'a [bool],
+    /// The module's arrays, as in [`Layer::state_shape`](crate::Layer::state_shape).
+    pub arrays: &'a [StateArray<E>],
+}
+
+impl<E> Clone for Start<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for Start<'_, E> {}
+
+impl<E> Start<'_, E> {
+    /// The first `count` arrays, and the rest: the starts of two modules whose arrays follow each other.
+    ///
+    /// # Panics
+    /// If there are fewer than `count` arrays.
+    pub fn split_at(self, count: usize) -> (Self, Self) {
+        let (first, rest) = split(self.arrays, count);
+        (Self { arrays: first, ..self }, Self { arrays: rest, ..self })
+    }
+}
+
+/// The first `count` arrays, and the rest.
+pub(crate) fn split<E>(arrays: &[StateArray<E>], count: usize) -> (&[StateArray<E>], &[StateArray<E>]) {
+    arrays.split_at_checked(count).unwrap_or_else(|| too_few(arrays.len(), count))
+}
+
+/// The first `count` arrays, and the rest, mutable.
+pub(crate) fn split_mut<E>(arrays: &mut [StateArray<E>], count: usize) -> (&mut [StateArray<E>], &mut [StateArray<E>]) {
+    let found = arrays.len();
+    arrays.split_at_mut_checked(count).unwrap_or_else(|| too_few(found, count))
+}
+
+fn too_few(found: usize, count: usize) -> ! {
+    panic!("the state has {found} arrays, but the first of two modules alone has {count}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn state() -> State<f32> {
+    fn shape() -> StateShape {
         let mut shape = StateShape::default();
         shape.push("h".into(), 2);
         shape.push("c".into(), 1);
-        let mut state = State::new(&shape, 3);
+        shape
+    }
+
+    fn state() -> State<f32> {
+        let mut state = State::new(&shape(), 3);
         for (array, first) in state.arrays_mut().iter_mut().zip([1.0, 10.0]) {
             array.values_mut().iter_mut().zip(0u8..).for_each(|(x, i)| *x = first + f32::from(i));
         }
@@ -202,22 +251,11 @@ mod tests {
         assert_eq!(beams.array("c").values(), [12.0, 10.0, 12.0, 0.0]);
         assert_eq!((beams.begun(), beams.array("h").of(1)), (&[true, true, true, false][..], &[1.0, 2.0][..]));
         state.reset();
-        assert_eq!(
-            state.gather(&[0]),
-            State::new(
-                &{
-                    let mut shape = StateShape::default();
-                    shape.push("h".into(), 2);
-                    shape.push("c".into(), 1);
-                    shape
-                },
-                1
-            )
-        );
+        assert_eq!(state.gather(&[0]), State::new(&shape(), 1));
     }
 
     #[test]
-    #[should_panic(expected = "there is no state x, only [\"h\", \"c\"]")]
+    #[should_panic(expected = "the state has no array `x`, only [\"h\", \"c\"]")]
     fn an_unknown_array_is_named() {
         state().array("x");
     }

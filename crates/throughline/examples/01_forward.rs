@@ -1,7 +1,7 @@
 //! Example 1: what a recurrent network computes.
 //!
-//! An LSTM is written here in plain Rust, one step at a time, and compared with the engine on three sequences of different
-//! lengths. Then the gates are looked at while the network reads.
+//! An LSTM is written here in plain Rust, one step at a time, and compared with the engine on three sequences of
+//! different lengths. Then it shows the gates while the network reads.
 //!
 //!     cargo run --release -p throughline --example 01_forward
 
@@ -21,8 +21,8 @@ fn main() {
     let lengths = [3, 5, 1];
     let sequences: Vec<Vec<[f32; INPUT]>> = (0..lengths.len()).map(|b| wave(b, lengths[b])).collect();
 
-    // The engine reads them as one ragged batch. Padding would compute 3 · 5 = 15 rows; there are 9 real ones, and only these
-    // are stored: time-major, the longest sequence first. `batch_sizes[t]` sequences are still alive at step t.
+    // The engine reads them as one ragged batch. Padding would compute 3 · 5 = 15 rows; there are 9 real ones, and only
+    // these are stored: time-major, the longest sequence first. `batch_sizes[t]` sequences are still alive at step t.
     let batch = Ragged::new(&lengths);
     println!("batch_sizes {:?}, {} rows where padding would have 15", batch.batch_sizes(), batch.rows());
     assert_eq!(batch.batch_sizes(), [3, 2, 2, 1, 1]);
@@ -30,7 +30,7 @@ fn main() {
     batch.for_each_row(|row, b, t| x[row * INPUT..][..INPUT].copy_from_slice(&sequences[b][t]));
     let run = stack.run(&batch, &x, None);
 
-    // By hand, each sequence for itself, from a state of zeros.
+    // By hand, one sequence at a time, from a state of zeros.
     let steps_by_hand: Vec<Vec<Step>> = sequences.iter().map(|sequence| by_hand.read(sequence)).collect();
     let mut largest_difference = 0.0f32;
     let mut compare = |engine: &[f32], hand: &[f32]| {
@@ -43,13 +43,13 @@ fn main() {
     batch.for_each_row(|row, b, t| {
         let step = &steps_by_hand[b][t];
         compare(&run.output[row * HIDDEN..][..HIDDEN], &step.h);
-        // What the engine keeps for the way back is called the tape. It shows every gate of every row.
+        // What the engine keeps for the backward pass is called the tape. It has every gate of every row.
         let gates = [("input", step.i), ("forget", step.f), ("cell", step.g), ("output", step.o)];
         for (name, gate) in &gates {
             compare(stack.tape(0).gate(name, 0, row), gate);
         }
     });
-    // The state after the last step of each sequence, in our order and not in that of the lengths.
+    // The final state of each sequence, in the caller's order and not sorted by length.
     for (b, steps) in steps_by_hand.iter().enumerate() {
         let last = steps.last().expect("every sequence here has a step");
         compare(run.last.array("h_l0").of(b), &last.h);
@@ -68,7 +68,8 @@ fn wave(b: usize, length: usize) -> Vec<[f32; INPUT]> {
     (0..length).map(|t| [angle(t).sin(), angle(t).cos()]).collect()
 }
 
-/// The weights of an LSTM, in PyTorch's names and gate order i, f, g, o: row `gate · H + unit` belongs to that gate of that unit.
+/// The weights of an LSTM, in PyTorch's names and gate order i, f, g, o: row `gate · H + unit` belongs to that gate of
+/// that unit.
 struct Lstm {
     /// `[4H, I]`
     weight_ih: Vec<f32>,
@@ -80,7 +81,7 @@ struct Lstm {
     bias_hh: Vec<f32>,
 }
 
-/// All that one step computes.
+/// Everything that one step computes.
 struct Step {
     i: [f32; HIDDEN],
     f: [f32; HIDDEN],
@@ -126,7 +127,7 @@ impl Lstm {
         Step { i, f, g, o, c, h }
     }
 
-    /// A recurrent network is this loop and nothing more: the same step, again and again, on what it left behind.
+    /// A recurrent network is no more than this loop: the same step, again and again, on its own last state.
     fn read(&self, sequence: &[[f32; INPUT]]) -> Vec<Step> {
         let (mut h, mut c) = ([0.0; HIDDEN], [0.0; HIDDEN]);
         let steps = sequence.iter().map(|x| {
@@ -151,18 +152,18 @@ fn look_at_the_gates(stack: &Stack<f32>, batch: &Ragged) {
         let forget = stack.tape(0).gate("forget", 0, row);
         let cell_state = stack.tape(0).cell_state(0, row).expect("an LSTM has a cell state");
         println!("  t = {t}   f {forget:6.3?}   c {cell_state:6.3?}");
-        assert!(forget.iter().all(|f| (0.0..=1.0).contains(f)), "a gate is a share");
+        assert!(forget.iter().all(|f| (0.0..=1.0).contains(f)), "a gate is between 0 and 1");
     }
 }
 
-/// Read alone, a sequence ends in the same state as in a batch with others, to the last bit.
+/// Read alone, a sequence ends in the same state as in a batch with others, bit for bit.
 fn neighbours_do_not_matter(stack: &mut Stack<f32>, sequence: &[[f32; INPUT]], in_batch: &State<f32>) {
     let alone = stack.run(&Ragged::new(&[sequence.len()]), sequence.as_flattened(), None);
     assert_eq!(alone.last, in_batch.gather(&[1]));
     println!("\nread alone, sequence 1 ends in the same bits");
 }
 
-/// So it does when it is read one step at a time, the state passed from call to call: this is how a stream is read.
+/// The same holds when it is read one step at a time, with the state passed from call to call, as a stream is read.
 fn one_step_at_a_time(stack: &mut Stack<f32>, sequence: &[[f32; INPUT]], at_once: &State<f32>) {
     let mut state = stack.new_state(1);
     for x in sequence {

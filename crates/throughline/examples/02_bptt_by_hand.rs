@@ -1,8 +1,8 @@
 //! Example 2: how a recurrent network learns, and why that is hard.
 //!
-//! Back-propagation through time (Werbos 1990) over three steps of a vanilla RNN, written in plain Rust and compared with
-//! the engine. Then sixty steps: how the gradient vanishes or explodes on its way back (Bengio et al. 1994), how an LSTM
-//! keeps it, and what clipping does and does not do (Pascanu et al. 2013).
+//! Backpropagation through time (Werbos 1990) over three steps of a vanilla RNN, written in plain Rust and compared
+//! with the engine. Then sixty steps: how the gradient vanishes or explodes on its way back (Bengio et al. 1994), how
+//! an LSTM keeps it, and what clipping does and does not do (Pascanu et al. 2013).
 //!
 //!     cargo run --release -p throughline --example 02_bptt_by_hand
 
@@ -26,14 +26,15 @@ type Vector = [f64; UNITS];
 type Matrix = [[f64; UNITS]; UNITS];
 
 fn three_steps_by_hand() {
-    // One number is read at each step, so W_ih is a column. The loss is the squared distance of every hidden state from a
-    // target: L = sum over t of |h_t - target_t|² / 2.
+    // One number is read at each step, so W_ih is a column. The loss is the squared distance of every hidden state from
+    // a target: L = sum over t of |h_t - target_t|² / 2.
     let (w_ih, b): (Vector, Vector) = ([0.5, -0.8], [0.1, -0.2]);
     let w_hh: Matrix = [[0.4, -0.6], [0.7, 0.3]];
     let x = [1.0, -0.5, 0.25];
     let target: [Vector; STEPS] = [[0.2, -0.1], [0.0, 0.3], [-0.4, 0.5]];
 
-    // Forward: h_t = tanh(W_ih x_t + W_hh h_(t-1) + b), from h_(-1) = 0. All states are kept: the way back needs them.
+    // Forward: h_t = tanh(W_ih x_t + W_hh h_(t-1) + b), from h_(-1) = 0. All states are kept: the backward pass needs
+    // them.
     let mut h = [[0.0; UNITS]; STEPS + 1];
     for t in 0..STEPS {
         for i in 0..UNITS {
@@ -42,8 +43,9 @@ fn three_steps_by_hand() {
         }
     }
 
-    // Backward: `dh` is the gradient of L with respect to h_t. Two things put something into it: the loss at step t itself,
-    // and step t + 1, which has read h_t through W_hh. The same weights act at every step, so their gradients are sums.
+    // Backward: `dh` is the gradient of L with respect to h_t. Two terms add up to it: that of the loss at step t
+    // itself, and that of step t + 1, which read h_t through W_hh. The same weights act at every step, so their
+    // gradients are sums.
     let (mut d_w_ih, mut d_b, mut d_w_hh) = ([0.0; UNITS], [0.0; UNITS], [[0.0; UNITS]; UNITS]);
     let mut from_next_step = [0.0; UNITS];
     for t in (0..STEPS).rev() {
@@ -57,11 +59,12 @@ fn three_steps_by_hand() {
                 d_w_hh[i][j] += dp[i] * h[t][j];
             }
         }
-        // To the step before: the transpose of W_hh.
+        // To the step before, through the transpose of W_hh.
         from_next_step = std::array::from_fn(|j| (0..UNITS).map(|i| w_hh[i][j] * dp[i]).sum());
     }
 
-    // The engine, in f64, with the same weights. b_hh is 0; its gradient is that of b_ih, as the two are only ever added.
+    // The engine, in f64, with the same weights. b_hh is 0; its gradient is that of b_ih, as the two are only ever
+    // added.
     let mut stack = Stack::<f64>::new(RecurrentConfig::new(CellKind::RnnTanh, 1, UNITS), 1);
     stack.set_parameters(|layout, parameters| {
         let values = [
@@ -101,15 +104,15 @@ fn three_steps_by_hand() {
 const LENGTH: usize = 60;
 const HIDDEN: usize = 32;
 
-/// A network to look at.
+/// A network to inspect.
 struct Subject {
     letter: char,
     name: &'static str,
     stack: Stack<f32>,
 }
 
-/// W_hh is `gain` times an orthogonal matrix: without the activation, each step back would multiply every gradient by exactly
-/// `gain` (Saxe et al. 2014). An LSTM gets `forget_bias` on its forget gates.
+/// W_hh is `gain` times an orthogonal matrix: without the activation, each step back would multiply every gradient by
+/// exactly `gain` (Saxe et al. 2014). An LSTM gets `forget_bias` on its forget gates.
 fn subject(letter: char, name: &'static str, cell: CellKind, gain: f32, forget_bias: f32) -> Subject {
     let mut stack = Stack::<f32>::new(RecurrentConfig::new(cell, 1, HIDDEN), 3);
     stack.set_parameters(|layout, parameters| {
@@ -153,8 +156,8 @@ fn sixty_steps() {
         println!("{}  {:<36} {last:>12.1e}   {first:>14.1e}", subject.letter, subject.name);
     }
 
-    // Each step back multiplies by W_hh and by the slope of the activation. tanh' is at most 1, so a gain of 0.7 cannot hold
-    // the gradient: 0.7^59 is 7e-10.
+    // Each step back multiplies by W_hh and by the slope of the activation. tanh' is at most 1, so a gain of 0.7 cannot
+    // hold the gradient: 0.7^59 is 7e-10.
     let shrink = |index: usize| norms[index][0] / norms[index][LENGTH - 1];
     assert!(shrink(0) < 1e-9, "small weights: the gradient vanishes");
     // Large weights make it grow. tanh has a slope near 0 where units saturate; relu has slope 1 for every active unit.
@@ -169,8 +172,8 @@ fn sixty_steps() {
 
 /// The norm of dL/d(state after step t) for every t, where L is the sum of the last hidden state's elements.
 ///
-/// The engine gives the gradient of the states a run was *given*. So the sequence is cut after step t: the steps before it
-/// only compute the state, those after it are back-propagated. Cutting changes no bit of either.
+/// The engine returns the gradient of the state that a run was *given*. So the sequence is cut after step t: the steps
+/// before it only compute the state, those after it are backpropagated through. Cutting changes no bit of either.
 fn gradient_norms(stack: &mut Stack<f32>) -> Vec<f64> {
     let x = noise();
     let mut ones = stack.new_state(1);
@@ -193,8 +196,8 @@ fn norm_of(state: &State<f32>) -> f64 {
     state.arrays().iter().map(|array| norm(array.values())).fold(0.0, f64::hypot)
 }
 
-/// A row for every second power of ten, a column for each step, a letter for each subject. What is beyond the edges stands on
-/// them.
+/// A row for every second power of ten, a column for each step, a letter for each subject. Values outside the range are
+/// drawn at its edges.
 fn plot(subjects: &[Subject], norms: &[Vec<f64>]) {
     let (highest, lowest) = (8, -12);
     let row_of = |norm: f64| ((f64::from(highest) - norm.log10()) / 2.0).round().clamp(0.0, 10.0) as usize;
@@ -226,8 +229,9 @@ fn clipping() {
     let before = loss(&last);
     stack.backward(&batch, &x, None, None, Some(&last));
     let gradient = norm(stack.gradients());
-    // The whole gradient is shortened to the limit by one factor. Its direction stays; so do the shares of early and late
-    // steps in it. Clipping is a cure for explosion and none for vanishing: a gradient below the limit is left alone.
+    // The whole gradient is shortened to the limit by one factor. Its direction stays; so do the shares of early and
+    // late steps in it. Clipping helps against exploding gradients and not against vanishing ones: a gradient below the
+    // limit is left alone.
     let factor = clipping_factor(gradient, LIMIT);
     assert_eq!(clipping_factor(1e-9, LIMIT), 1.0);
 

@@ -1,7 +1,7 @@
 //! Example 3: a classifier, from the parameters to a trained model.
 //!
-//! The task is temporal order (Hochreiter and Schmidhuber 1997, task 6a): two markers, each an X or a Y, stand somewhere in a
-//! sequence of letters that mean nothing. Which of XX, XY, YX and YY is it? The letters alone cannot tell XY from YX; the
+//! The task is temporal order (Hochreiter and Schmidhuber 1997, task 6a): a sequence of meaningless letters has two
+//! markers somewhere, each an X or a Y. Which of XX, XY, YX and YY is it? The letters alone cannot tell XY from YX; the
 //! network has to remember what came first.
 //!
 //! The network is the one that most tutorials build:
@@ -21,15 +21,15 @@ const VOCABULARY: usize = 8;
 const MARKERS: [u32; 2] = [6, 7];
 const CLASSES: [&str; 4] = ["XX", "XY", "YX", "YY"];
 
-/// The markers lie up to so many letters apart.
+/// The length of the longest sequence.
 const LONGEST: usize = 30;
 const BATCH: usize = 32;
 const UPDATES: u64 = 200;
 const LEARNING_RATE: f64 = 0.005;
 
 fn main() {
-    // What the model is: modules, one after another, and a head that owns the loss. Each adds its parameters to the builder.
-    // D·H = 2 · 32 columns come out of the LSTM; the pooling takes the state with which each direction ends.
+    // The model: modules in sequence, and a head, which has the loss. Each adds its parameters to the
+    // builder. D·H = 2 · 32 columns come out of the LSTM; the pooling takes the final state of each direction.
     let mut builder = Builder::new();
     let lstm = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, 16, 32) };
     let embedding = Embedding::new(&mut builder, "embedding", VOCABULARY, 16);
@@ -38,8 +38,8 @@ fn main() {
     let head = Softmax::new(&mut builder, "head", last_states.width(), CLASSES.len());
     let network = embedding.then(last_states).ending_in(head, builder);
 
-    // A network says which parameters there are; the numbers belong to us, all in one buffer, and so do their gradients, the
-    // optimiser's moments, the packed copy of the weights that the products read, and the memory to work in.
+    // A network only describes its parameters. The parameters themselves belong to us, all in one buffer, and so do
+    // their gradients, the optimiser's moments, the packed weights that the kernels read, and the working memory.
     let cpu = Cpu::new(2);
     let mut parameters = network.initialise(&Initialise { forget_bias: 1.0, ..Initialise::new(1) });
     let mut gradients = network.layout().zeros();
@@ -60,10 +60,10 @@ fn main() {
     for update in 1..=UPDATES {
         problems.draw(BATCH);
 
-        // 1. Gradients are added to, so they begin at 0.
+        // 1. Gradients accumulate, so they start at 0.
         gradients.fill(0.0);
-        // 2. Forward and backward: the loss, and its gradient with respect to every parameter. The pass would also drop
-        //    activations by masks of this update, if a module had a rate of dropout.
+        // 2. Forward and backward: the loss, and its gradient with respect to every parameter. If a module had
+        //    dropout, this pass would apply it, with masks of this update.
         let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
         let (input, wanted) = (Input::new(&problems.batch, &problems.tokens[..]), Wanted::new(&problems.classes[..]));
         let pass = Pass::Training(Philox::new(1, Purpose::Dropout, update));

@@ -1,7 +1,7 @@
 //! Example 4: a language model, trained and sampled from.
 //!
-//! A character language model reads a text and says at every step how probable each character is to come next (Mikolov et
-//! al. 2010; Graves 2013). Here a GRU learns a short text by heart, by truncated back-propagation through time, and then
+//! A character language model reads a text and predicts at every step how probable each next character is (Mikolov et
+//! al. 2010; Graves 2013). Here a GRU learns a short text by heart, by truncated backpropagation through time, and then
 //! writes it down.
 //!
 //!     cargo run --release -p throughline --example 04_char_lm
@@ -20,15 +20,15 @@ it partly and close it in part, and carry what matters along in your heart. The 
 and fades with each hour until it is gone; unless there is something that holds it in place, a line through the day that \
 no step can erase.\n";
 
-/// Parallel streams B: the text is cut into so many, which are read side by side.
+/// B: the text is cut into this many parallel streams.
 const STREAMS: usize = 4;
-/// Steps T of one update. Gradients flow back through so many and no further; the state goes on.
+/// T, the steps of one update. Gradients flow back through no more steps than that; the state is passed on.
 const WINDOW: usize = 32;
 const EPOCHS: u64 = 80;
 const LEARNING_RATE: f64 = 0.005;
 
 fn main() {
-    // Characters become numbers: 0 stands for any that the vocabulary does not know, the others are those of the text.
+    // Characters become numbers: 0 stands for any character that is not in the vocabulary.
     let vocabulary =
         Vocabulary::build(Unit::Char, [TEXT], VocabularyOptions::default()).expect("the text has characters");
     let tokens = vocabulary.encode(TEXT);
@@ -51,7 +51,7 @@ fn main() {
 
     let (mut first_loss, mut last_loss) = (f64::NAN, f64::NAN);
     for epoch in 1..=EPOCHS {
-        // An epoch begins at the beginning of every stream, from the initial state.
+        // An epoch starts at the beginning of every stream, from the initial state.
         let mut state = State::new(&network.state_shape(), STREAMS);
         let mut total = Loss::default();
         for index in 0..streams.steps() {
@@ -64,8 +64,8 @@ fn main() {
             let wanted = Wanted::new(&window.targets[..]);
             total += network.learn(weights, input, wanted, Pass::Traced, &mut gradients, &mut workspace);
 
-            // Truncated BPTT (Williams and Peng 1990): the next window starts from the state this one ended in, and takes it
-            // for a constant, so no gradient flows back into the window before.
+            // Truncated BPTT (Williams and Peng 1990): the next window starts from the final state of this one
+            // and treats it as a constant, so no gradient flows back into the window before.
             network.end(&batch, &workspace, &mut state);
 
             let norm = reduce::sum_of_squares(cpu.isa, &cpu.threads, &gradients).sqrt();
@@ -77,14 +77,14 @@ fn main() {
         if epoch == 1 {
             first_loss = last_loss;
         }
-        // The loss is in nats a character. Its exponential, the perplexity, is among how many equally probable characters
-        // the model hesitates.
+        // The loss is in nats a character. Its exponential is the perplexity: guessing among that many equally
+        // probable characters has the same loss.
         if epoch == 1 || epoch % 10 == 0 {
             println!("epoch {epoch:>3}   loss {last_loss:.4}   perplexity {:.3}", last_loss.exp());
         }
     }
 
-    // Writing: read the prompt, choose a character, read that, and so on. The state is all that the model remembers.
+    // Generation: read the prompt, sample a character, read that, and so on. The state is all that the model remembers.
     let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
     let mut write = |prompt: &str, length: usize, sampling: Sampling| -> String {
         let mut random = Philox::new(1, Purpose::Sample, 0).stream();
@@ -100,8 +100,8 @@ fn main() {
         vocabulary.decode(&written)
     };
 
-    // Temperature 0 takes the most probable character each time; a high temperature divides the logits and makes the model
-    // wilder.
+    // Temperature 0 always takes the most probable character. Logits are divided by the temperature, so a high one
+    // makes improbable characters more probable.
     const PROMPT: &str = "The clock on";
     let by_heart = write(PROMPT, 150, Sampling { temperature: 0.0, ..Sampling::default() });
     println!("\ntemperature 0:   {by_heart}");

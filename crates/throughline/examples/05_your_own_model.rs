@@ -1,7 +1,7 @@
 //! Example 5: a model of your own, with a loss of your own, trained and saved.
 //!
-//! The model reads tokens and gives a number for each. It is to be 1 where the token is the same as the one before it, and
-//! 0 elsewhere; that takes memory.
+//! The model reads tokens and predicts a number for each: 1 if the token equals the one before it, otherwise 0. That
+//! takes memory.
 //!
 //!     cargo run --release -p throughline --example 05_your_own_model
 
@@ -11,7 +11,7 @@ use throughline::prelude::*;
 const VOCABULARY: usize = 5;
 const UPDATES: usize = 600;
 
-/// Embedding, bidirectional LSTM, linear: what each reads is as wide as what the one before it writes.
+/// Embedding, bidirectional LSTM, linear map. Each is constructed with the width of the one before.
 type Own = Chain<Chain<Embedding, Recurrent>, Linear>;
 
 fn own_model(seed: u64) -> Standalone<Own, f32> {
@@ -23,7 +23,7 @@ fn own_model(seed: u64) -> Standalone<Own, f32> {
     Standalone::of(embedding.then(lstm).then(linear), builder, &Initialise::new(seed), Cpu::new(1))
 }
 
-/// Half the squared distance of `output` to what is wanted, summed, and its gradient, which is the distance itself.
+/// Half the squared error, summed, and its gradient, which is the error itself.
 fn own_loss(problem: &Problem, output: &[f32]) -> (f32, Vec<f32>) {
     let distances: Vec<f32> = output.iter().zip(&problem.wanted).map(|(y, wanted)| y - wanted).collect();
     (distances.iter().map(|d| d * d / 2.0).sum(), distances)
@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("mean loss of the first 20 updates {first:.3}, of the last 20 {last:.5}");
     assert!(last < 0.1 * first, "it learns to compare a token with the one before: {first} became {last}");
 
-    // Saved: the parameters by name, as safetensors. Loaded: by a model of the same modules, whatever its parameters were.
+    // The parameters are saved by name, as safetensors, and loaded by a model of the same modules.
     let path = std::env::temp_dir().join(format!("your_own_model-{}.safetensors", std::process::id()));
     std::fs::write(&path, model.to_safetensors())?;
     let mut loaded = own_model(2);
@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Sequences, and the number wanted for each of their tokens.
+/// Sequences, and the target of each token.
 struct Problem {
     batch: Ragged,
     /// `[N]`

@@ -13,39 +13,40 @@
 //! assert_eq!(run.output.len(), batch.rows() * 16);
 //! ```
 //!
-//! | module | what is in it |
+//! | module | contents |
 //! |---|---|
 //! | [`prelude`] | what most programs need, with one `use` |
-//! | [`nn`] | modules, heads, networks, states: what models are composed of |
-//! | [`your_own_model`] | how to compose one, train it with a loss of your own and save it |
+//! | [`nn`] | modules, heads, networks and states, from which models are composed |
+//! | [`your_own_model`] | how to compose a model, train it with a custom loss, and save it |
 //! | [`engine`] | ragged batches, cells, tapes, threads, random numbers, optimisers, losses |
-//! | [`data`] | readers, cleaning of texts, vocabularies, splits, batches, baselines, metrics |
+//! | [`data`] | readers, text cleaning, vocabularies, splits, batches, baselines, metrics |
 //! | [`train`] | recipes, the trainer, run folders |
-//! | [`train::settings`] | every key of every task, with type and default |
+//! | [`train::settings`] | all settings of all tasks, with types and defaults |
 //! | [`infer`] | trained models in use: open, predict, evaluate, generate |
 //!
-//! Where to begin:
+//! Where to start:
 //!
 //! | to | use |
 //! |---|---|
-//! | run a layer forward and back, and look at its gates | [`Stack`](nn::Stack) |
-//! | train a model of your own with a loss of your own | [`Standalone`](nn::Standalone) |
-//! | train a classifier or language model in a loop of your own | [`Network`](nn::Network), [`Softmax`](nn::Softmax) |
-//! | train as the program does, from a recipe | [`train::train`] |
+//! | run a layer forward and backward, and inspect its gates | [`Stack`](nn::Stack) |
+//! | train your own model with a custom loss | [`Standalone`](nn::Standalone) |
+//! | train a classifier or language model in your own loop | [`Network`](nn::Network), [`Softmax`](nn::Softmax) |
+//! | train from a recipe, as the program does | [`train::train`] |
 //! | use a model that the program has trained | [`Model::open`](infer::Model::open) |
 //!
-//! The examples 01 to 05 in the repository are programs that explain themselves, from an LSTM written by hand to a trained
-//! language model.
+//! The examples 01 to 05 in the repository are commented programs, from an LSTM written by hand to a trained language
+//! model.
 #![forbid(unsafe_code)]
 
-/// What models are composed of: layers, modules, heads, networks and their state.
+/// Layers, modules, heads, networks and states, from which models are composed.
 ///
-/// A [`Layer`](nn::Layer) says what a module is, a [`Module`](nn::Module) runs it forward, backward and a step at a time, and
-/// [`Layer::then`](nn::Layer::then) joins two. A [`Network`](nn::Network) is a body of modules that ends in a
-/// [`Head`](nn::Head), which owns the loss. Parameters are named by a [`Builder`](nn::Builder) and lie in one buffer, whose
-/// [`Layout`](nn::Layout) it makes.
+/// A [`Layer`](nn::Layer) describes a module; a [`Module`](nn::Module) runs it forward, backward and one step at a
+/// time. [`Layer::then`](nn::Layer::then) chains two modules. A [`Network`](nn::Network) is a body of modules and a
+/// [`Head`](nn::Head), which has the loss. A [`Builder`](nn::Builder) names the parameters, which are in one buffer,
+/// and makes the [`Layout`](nn::Layout) of the buffer.
 pub mod nn {
-    pub use throughline_nn::chain::{Chain, ChainTape, Concat, ConcatTape};
+    pub use throughline_nn::chain::{Chain, ChainTape};
+    pub use throughline_nn::concat::{Concat, ConcatTape};
     pub use throughline_nn::decode::{Sampling, sample};
     pub use throughline_nn::heads::softmax::SoftmaxTape;
     pub use throughline_nn::heads::{Head, HeadCall, Loss, Softmax};
@@ -55,17 +56,15 @@ pub mod nn {
     pub use throughline_nn::layers::pool::PoolTape;
     pub use throughline_nn::layers::recurrent::{InitialState, Readout, RecurrentTape};
     pub use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig};
-    pub use throughline_nn::module::{
-        Call, Context, Cpu, Gradients, Layer, Module, Pass, Start, Step, TapeSetting, Visit,
-    };
+    pub use throughline_nn::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
     pub use throughline_nn::network::{Input, Network, PackedNetwork, Wanted, Weights, Workspace};
     pub use throughline_nn::parameters::{Builder, Layout, Tensor, TensorId};
     pub use throughline_nn::standalone::{InputGradients, Run, Stack, Standalone};
-    pub use throughline_nn::state::{State, StateArray, StateShape};
+    pub use throughline_nn::state::{Start, State, StateArray, StateShape};
     pub use throughline_nn::{Error, Result, checkpointing, weights};
 }
 
-/// The engine below the models: cells, ragged batches, what a pass keeps, threads, random numbers, optimisers, losses.
+/// The engine below the models: cells, ragged batches, tapes, threads, random numbers, optimisers, losses.
 pub mod engine {
     pub use throughline_kernels::buffer::Buffer;
     pub use throughline_kernels::cells::{CellKind, Names, PyTorch};
@@ -80,7 +79,7 @@ pub mod engine {
     pub use throughline_kernels::{Element, Isa, IsaName, NoSuchIsa};
 }
 
-/// From files to batches, and what a model has to beat.
+/// From files to batches, with baselines and metrics.
 pub mod data {
     pub use throughline_data::{
         BoundedLines, Chunk, ClassScores, ConfusionMatrix, Decoder, Document, Error, Example, Format, Fractions,
@@ -93,8 +92,8 @@ pub mod data {
 
 /// Recipes, the trainer, run folders.
 ///
-/// What a task has of its own for training is its [`Learn`](train::Learn) in [`tasks`](train::tasks); its settings are
-/// `recipe.options::<tasks::lm::Options>()`.
+/// How a task is trained is its [`Learn`](train::Learn) in [`tasks`](train::tasks). The settings of a task in a recipe
+/// are, for example, `recipe.options::<tasks::lm::Options>()`.
 pub mod train {
     pub use throughline_train::checkpoint::Reached;
     pub use throughline_train::tasks::lm::BUILT_IN;
@@ -108,8 +107,9 @@ pub mod train {
 
 /// Trained models in use.
 ///
-/// A [`Model`](infer::Model) is opened from a folder or from bytes, needs nothing of how it was trained, is shared by threads
-/// and predicts in batches. [`Model::get`](infer::Model::get) gives the [`Served`](infer::Served) of its task, with types.
+/// A [`Model`](infer::Model) is opened from a folder or from bytes, without its recipe. Threads can share it, and it
+/// predicts in batches. [`Model::get`](infer::Model::get) returns the [`Served`](infer::Served) of its task, with
+/// types.
 pub mod infer {
     pub use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
     pub use throughline_infer::{
@@ -135,7 +135,7 @@ pub mod prelude {
 
 #[doc = include_str!("your_own_model.md")]
 #[doc = "```"]
-// The program itself, so that this page cannot differ from what is run.
+// The program itself, so that the page cannot differ from it.
 #[doc = include_str!("../examples/05_your_own_model.rs")]
 #[doc = "```"]
 #[doc = include_str!("beyond_your_own_model.md")]

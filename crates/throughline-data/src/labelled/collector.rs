@@ -1,4 +1,4 @@
-//! A labelled set in the making.
+//! A labelled set while it is being read.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::error::{Error, Result, quoted, quoted_list};
 use crate::folder::Skipped;
 use crate::format::Format;
 
-/// A set in the making.
+/// A labelled set while it is being read.
 pub(super) struct Collector<'a> {
     reader: &'a LabelledReader,
     /// How many bytes may still be read.
@@ -44,12 +44,13 @@ impl<'a> Collector<'a> {
         })
     }
 
-    /// The text of a file, from which the examples pushed next come.
+    /// Opens a file and returns its text. Examples pushed next are from this file.
     pub(super) fn open(&mut self, path: &Path) -> Result<String> {
         self.files.push(path.into());
         self.reader.text.load(path, &mut self.budget)
     }
 
+    /// Adds an example, or counts it as blank if it has no text.
     pub(super) fn push(&mut self, label: &str, text: &str, line: usize) -> Result<()> {
         let rules = self.reader.text.rules();
         let (label, text) = (&*rules.clean_example(label), &*rules.clean_example(text));
@@ -76,7 +77,7 @@ impl<'a> Collector<'a> {
             None if self.labels.len() == LabelledSet::MAX_CLASSES => {
                 let expected = format!("at most {} different labels", LabelledSet::MAX_CLASSES);
                 let hint = "check which column or word is the label";
-                return Err(Error::malformed(path, Some(line), expected, "one more", hint));
+                return Err(Error::malformed(path, Some(line), expected, "another one", hint));
             }
             None => {
                 self.labels.push(label.into());
@@ -88,11 +89,11 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// The set, its labels sorted by name unless they were given. `path` is where to look for more classes.
+    /// The set, with its labels sorted by name unless they were given. An error about them names `path`.
     pub(super) fn finish(mut self, path: &Path, format: Format) -> Result<LabelledSet> {
         if self.reader.labels.is_none() {
             if let [only] = &self.labels[..] {
-                let hint = "a classifier needs at least two";
+                let hint = "add examples of another class";
                 return Err(Error::malformed(
                     path,
                     None,

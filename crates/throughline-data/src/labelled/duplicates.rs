@@ -1,31 +1,36 @@
-//! Equal examples, within a set and across splits.
+//! Duplicate examples, in one set and across splits.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::labelled::LabelledSet;
 use crate::split::{Split, Splits};
 
-/// An example whose text is also in an earlier split: a model that has seen the one is not tested by the other.
+/// An example whose text is also in an earlier split, so that it does not test what a model has learned from that
+/// split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedExample {
-    /// The split and the index in it of the first example with this text: of one with the same label, where there is one.
+    /// The split and index of the first example with this text, and with the same label if there is one.
     pub first: (Split, usize),
-    /// The split and the index in it of the example.
+    /// The split and index of this example.
     pub again: (Split, usize),
-    /// Whether both have the same label. If not, one of them is wrong.
+    /// Whether both have the same label. If not, one of the labels is probably wrong.
     pub same_label: bool,
 }
 
 impl LabelledSet {
-    /// Removes every example whose label and text occurred before, and returns how many there were. The same text under
+    /// Removes every example whose label and text occurred before, and returns how many it removed. The same text with
     /// another label stays.
     pub fn remove_duplicates(&mut self) -> usize {
-        let mut seen = HashSet::new();
-        let kept: Vec<bool> = self.examples.iter().map(|e| seen.insert((e.label, e.text.as_str()))).collect();
+        let kept = self.first_occurrences(&mut HashSet::new());
         self.keep(&kept)
     }
 
-    /// Keeps the examples whose flag is set, and returns how many went.
+    /// Whether each example is the first with its label and text, `seen` included.
+    fn first_occurrences<'a>(&'a self, seen: &mut HashSet<(u32, &'a str)>) -> Vec<bool> {
+        self.examples.iter().map(|example| seen.insert((example.label, example.text.as_str()))).collect()
+    }
+
+    /// Keeps the examples whose flag is set, and returns how many it removed.
     fn keep(&mut self, kept: &[bool]) -> usize {
         let before = self.examples.len();
         let mut kept = kept.iter();
@@ -34,20 +39,21 @@ impl LabelledSet {
     }
 }
 
+/// The splits in their order. Panics if they differ in their labels.
 fn in_order(splits: &Splits<LabelledSet>) -> [(Split, &LabelledSet); 3] {
     let Splits { train, validation, test } = splits;
-    assert!(train.labels == validation.labels && train.labels == test.labels, "all splits have the same labels");
+    assert!(train.labels == validation.labels && train.labels == test.labels, "all splits must have the same labels");
     [(Split::Train, train), (Split::Validation, validation), (Split::Test, test)]
 }
 
-/// Every example of the validation and test split whose text is in an earlier split, in order, each once.
-/// [`LabelledSet::place`] says where it is from.
+/// Every example of the validation and test split whose text is also in an earlier split, in order.
+/// [`LabelledSet::place`] says which file it is from.
 ///
 /// # Panics
 /// If the sets differ in their labels.
 pub fn shared_examples(splits: &Splits<LabelledSet>) -> Vec<SharedExample> {
     type Place = (Split, usize);
-    // By text: the first place of each label, the first of all in front.
+    // For each text: the first place of each label, in order.
     let mut places = HashMap::<&str, Vec<(u32, Place)>>::new();
     let mut shared = Vec::new();
     for (split, set) in in_order(splits) {
@@ -66,16 +72,14 @@ pub fn shared_examples(splits: &Splits<LabelledSet>) -> Vec<SharedExample> {
     shared
 }
 
-/// Removes every example whose label and text occurred before, in its own split or in an earlier one, and returns how
-/// many went from each split. The same text under another label stays: see [`shared_examples`].
+/// Removes every example whose label and text occurred before, in its own split or an earlier one, and returns how many
+/// it removed from each split. The same text with another label stays; see [`shared_examples`].
 ///
 /// # Panics
 /// If the sets differ in their labels.
 pub fn remove_duplicates(splits: &mut Splits<LabelledSet>) -> Splits<usize> {
     let mut seen = HashSet::new();
-    let [train, validation, test] = in_order(splits).map(|(_, set)| -> Vec<bool> {
-        set.examples.iter().map(|example| seen.insert((example.label, example.text.as_str()))).collect()
-    });
+    let [train, validation, test] = in_order(splits).map(|(_, set)| set.first_occurrences(&mut seen));
     Splits {
         train: splits.train.keep(&train),
         validation: splits.validation.keep(&validation),
@@ -138,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "all splits have the same labels")]
+    #[should_panic(expected = "all splits must have the same labels")]
     fn sets_of_other_labels_are_refused() {
         let mut splits = splits();
         splits.test.labels.pop();

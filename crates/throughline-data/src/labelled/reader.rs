@@ -1,4 +1,4 @@
-//! Labelled texts read from files of all formats.
+//! Reading labelled texts in all formats.
 
 use std::path::Path;
 
@@ -14,34 +14,33 @@ use crate::text::TextReader;
 /// Reads labelled texts.
 #[derive(Clone, Debug, Default)]
 pub struct LabelledReader {
-    /// Encoding, size limit and rules for cleaning; the limit holds for all that one call reads.
+    /// Encoding, size limit and cleaning. The limit is on all files of one call together.
     pub text: TextReader,
-    /// The format of all paths; [`Format::detect`] decides if not given.
+    /// The format of all paths; by default it is detected ([`Format::detect`]).
     pub format: Option<Format>,
-    /// The column of a table that holds the text: a name in its header, by default `text`. A whole number, counted from
-    /// 1, means that the table has no header; then the column of the labels must be given as a number too.
+    /// The column of a table with the texts: its name in the header, by default `text`, or its number, from 1, for a
+    /// table without a header. The column of the labels must then be a number too.
     pub text_column: Option<String>,
-    /// The column of a table that holds the label, by default `label`; otherwise as [`text_column`](Self::text_column).
+    /// The column of a table with the labels, by default `label`; as [`text_column`](Self::text_column).
     pub label_column: Option<String>,
-    /// The classes in the order of their indices, as a trained model has them. If not given, they are those found.
+    /// The classes in the order of their indices, as those of a trained model; by default the classes found.
     pub labels: Option<Vec<String>>,
 }
 
 impl LabelledReader {
     /// Reads the examples of all `paths` into one set.
     ///
-    /// Texts and labels are cleaned and lose the white space around them
-    /// ([`TextRules::clean_example`](crate::TextRules::clean_example)). Lines and records without text are left out and
-    /// counted in [`LabelledSet::blank`]; what is not read of a folder is listed in [`LabelledSet::skipped`].
+    /// Texts and labels are cleaned and trimmed ([`TextRules::clean_example`](crate::TextRules::clean_example)). Lines
+    /// and records without text are left out and counted in [`LabelledSet::blank`]; what is not read of a folder is
+    /// listed in [`LabelledSet::skipped`].
     ///
     /// # Errors
-    /// - [`Error::Empty`] when a path holds no example, or the file or folder of a class, which is named, none;
-    /// - [`Error::UnknownLabel`] for a label that is not among those given;
-    /// - [`Error::Malformed`] naming file and line when the data do not have their format, when the paths have different
-    ///   formats, when there are fewer than two classes (and none were given), or more than
-    ///   [`LabelledSet::MAX_CLASSES`];
-    /// - [`Error::Setting`] when there is no path, when columns are given for a format that has none or do not go
-    ///   together, or when `labels` has a label twice or more than [`LabelledSet::MAX_CLASSES`];
+    /// - [`Error::Empty`] if a path, or the file or folder of a class, has no example;
+    /// - [`Error::UnknownLabel`] for a label that is not among the given ones;
+    /// - [`Error::Malformed`] if a file does not have the format, the paths have different formats, there are fewer
+    ///   than two classes and none were given, or there are more than [`LabelledSet::MAX_CLASSES`];
+    /// - [`Error::Setting`] if there is no path, columns are given for a format without columns, one column is a name
+    ///   and the other a number, or `labels` has a label twice or more than [`LabelledSet::MAX_CLASSES`];
     /// - [`Error::Encoding`], [`Error::TooLarge`] and [`Error::Io`] as [`TextReader::read`].
     pub fn read(&self, paths: &[impl AsRef<Path>]) -> Result<LabelledSet> {
         let Some(first) = paths.first() else {
@@ -82,7 +81,7 @@ impl LabelledReader {
 
     fn read_folders(&self, path: &Path, collector: &mut Collector) -> Result<()> {
         if !path.is_dir() {
-            let hint = "give the folder, or another format";
+            let hint = "name the folder, or set another format";
             return Err(Error::malformed(path, None, "a folder of folders", "a file", hint));
         }
         let (visible, hidden) = entries(path)?;
@@ -147,7 +146,7 @@ impl LabelledReader {
             };
             if let Some(second) = text.split_whitespace().find(|word| word.starts_with(LABEL_PREFIX)) {
                 let found = format!("the labels {}", quoted_list([label, second]));
-                let hint = "each example has one class: keep one label of each line";
+                let hint = "keep one label on each line: an example has one class";
                 return Err(Error::malformed(path, Some(number), "one label", found, hint));
             }
             collector.push(label, text, number)?;
@@ -163,8 +162,8 @@ fn common_format(paths: &[impl AsRef<Path>]) -> Result<Format> {
     for path in others.iter().map(AsRef::as_ref) {
         let other = Format::detect(path)?;
         if other != format {
-            let expected = format!("the format `{format}`, as {} has it", Shown(first.as_ref()));
-            let hint = "give files of one format, or say which format all of them have";
+            let expected = format!("the format `{format}`, as in {}", Shown(first.as_ref()));
+            let hint = "use files of one format, or set the format of all of them";
             return Err(Error::malformed(path, None, expected, format!("`{other}`"), hint));
         }
     }
@@ -173,13 +172,14 @@ fn common_format(paths: &[impl AsRef<Path>]) -> Result<Format> {
 
 fn no_example(path: &Path, expected: &str, skipped: &[Skipped]) -> Error {
     let skipped = if skipped.is_empty() { String::new() } else { format!(" (skipped: {})", skipped_list(skipped)) };
-    let hint = format!("add some, or leave the path or the class out{skipped}");
+    let hint = format!("add some, or leave out the path or the class{skipped}");
     Error::Empty { path: path.into(), expected: expected.into(), hint }
 }
 
 fn utf8_name(path: &Path, name: Option<&std::ffi::OsStr>) -> Result<String> {
     name.and_then(|name| name.to_str()).map(String::from).ok_or_else(|| {
-        Error::malformed(path, None, "a name in UTF-8 to serve as label", "another name", "rename the file or folder")
+        let expected = "a name in UTF-8, to use as the label";
+        Error::malformed(path, None, expected, "a name that is not UTF-8", "rename the file or folder")
     })
 }
 
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!((set.classes(), set.labels.len()), (vec![1, 1], 2));
         let error = message(reader.read(&[folder.join("b")]));
         assert!(error.ends_with(
-            ":2: expected one of the labels \"pos\", \"neg\", found \"so\"; correct the label or train with it"
+            ":2: expected one of the labels \"pos\", \"neg\", found \"so\"; correct the label, or train a model with it"
         ));
         let twice = LabelledReader { labels: Some(vec!["a".into(), "a".into()]), ..reader };
         assert!(matches!(twice.read(&[folder.join("a")]), Err(Error::Setting { key: "labels", .. })));
@@ -412,7 +412,7 @@ mod tests {
         };
         assert_eq!(read(&["a.csv", "b.csv"]).unwrap().format, Format::Csv);
         let error = message(read(&["a.csv", "b.csv", "c.tsv"]));
-        assert!(error.contains("c.tsv: expected the format `csv`, as ") && error.contains("found `tsv`"), "{error}");
+        assert!(error.contains("c.tsv: expected the format `csv`, as in ") && error.contains("found `tsv`"), "{error}");
     }
 
     proptest! {

@@ -3,18 +3,18 @@
 use super::{UNKNOWN, Vocabulary};
 use crate::unit::Unit;
 
-/// Turns tokens into text one at a time, so that a text can be shown while it is written.
+/// Decodes tokens one at a time, so that text can be shown while it is generated.
 #[derive(Clone, Debug)]
 pub struct Decoder<'a> {
     vocabulary: &'a Vocabulary,
-    /// Bytes that may become a character with those to come.
+    /// Bytes of an incomplete character.
     pending: Vec<u8>,
     /// Whether a word needs a space before it.
     after_word: bool,
 }
 
 impl Vocabulary {
-    /// The text of `tokens`. An unknown character or byte, and bytes that are not UTF-8, become U+FFFD; words are
+    /// The text of `tokens`. Unknown characters and bytes, and bytes that are not valid UTF-8, become U+FFFD. Words are
     /// separated by one space, lines by their line feed.
     ///
     /// # Panics
@@ -26,8 +26,8 @@ impl Vocabulary {
         text
     }
 
-    /// The bytes of `tokens`: for bytes exactly those that were encoded, otherwise the UTF-8 form of
-    /// [`decode`](Self::decode). An unknown byte becomes the UTF-8 form of U+FFFD.
+    /// The bytes of `tokens`: of a byte vocabulary exactly those that were encoded, with U+FFFD in UTF-8 for an unknown
+    /// byte; otherwise the UTF-8 bytes of [`decode`](Self::decode).
     ///
     /// # Panics
     /// If a token is not below [`len`](Self::len).
@@ -40,13 +40,13 @@ impl Vocabulary {
         bytes
     }
 
-    /// A decoder that takes one token after another.
+    /// A decoder for the beginning of a text.
     pub fn decoder(&self) -> Decoder<'_> {
         self.decoder_after("")
     }
 
-    /// A decoder of what follows `text`, such as a prompt: if `text` ends within a line and without white space, a space
-    /// goes before the first word.
+    /// A decoder for the continuation of `text`, such as a prompt: if `text` does not end in white space, the first
+    /// word is preceded by a space.
     pub fn decoder_after(&self, text: &str) -> Decoder<'_> {
         let after_word = text.chars().next_back().is_some_and(|last| !last.is_whitespace());
         Decoder { vocabulary: self, pending: Vec::new(), after_word }
@@ -62,7 +62,7 @@ impl Vocabulary {
 }
 
 impl Decoder<'_> {
-    /// What can be shown now that `token` is known: nothing as long as the bytes of a character are not all there.
+    /// The text that `token` completes; empty while the bytes of a character are incomplete.
     ///
     /// # Panics
     /// If `token` is not below the size of the vocabulary.
@@ -84,12 +84,12 @@ impl Decoder<'_> {
         }
     }
 
-    /// What is left at the end: U+FFFD if the bytes end within a character.
+    /// The text left at the end: U+FFFD if the bytes end inside a character, otherwise empty.
     pub fn finish(self) -> String {
         String::from_utf8_lossy(&self.pending).into_owned()
     }
 
-    /// Takes the characters that no further byte can change from the pending bytes.
+    /// Removes from the pending bytes the characters that no further byte can change, and returns them.
     fn complete_characters(&mut self) -> String {
         let mut text = String::new();
         let mut incomplete = 0;
@@ -97,7 +97,7 @@ impl Decoder<'_> {
         while let Some(chunk) = chunks.next() {
             text += chunk.valid();
             let last = chunks.peek().is_none();
-            // The standard library does not say whether an invalid chunk at the end could still be completed.
+            // `utf8_chunks` does not tell whether an invalid chunk at the end is incomplete.
             if last && std::str::from_utf8(chunk.invalid()).is_err_and(|error| error.error_len().is_none()) {
                 incomplete = chunk.invalid().len();
             } else if !chunk.invalid().is_empty() {

@@ -1,4 +1,4 @@
-//! `vocabulary.json`
+//! The JSON form of a vocabulary, `vocabulary.json`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,14 +21,14 @@ struct Saved {
 }
 
 impl Vocabulary {
-    /// The version of the JSON form that this crate reads and writes.
+    /// The version of the JSON form.
     pub const FORMAT_VERSION: u32 = 1;
 
-    /// Room for [`MAX_TOKENS`](Self::MAX_TOKENS) tokens of [`MAX_TOKEN_BYTES`](Self::MAX_TOKEN_BYTES) together, each
-    /// byte of them escaped.
-    const MAX_JSON_BYTES: u64 = 128 << 20;
+    /// The most bytes of the JSON form: enough for [`MAX_TOKENS`](Self::MAX_TOKENS) tokens of
+    /// [`MAX_TOKEN_BYTES`](Self::MAX_TOKEN_BYTES) in all, even if every byte is escaped.
+    pub const MAX_JSON_BYTES: u64 = 128 << 20;
 
-    /// The JSON form: `format_version`, `unit` and `tokens` in the order of their indices.
+    /// The JSON form: `format_version`, `unit`, and `tokens` in the order of their indices.
     pub fn to_json(&self) -> String {
         let saved = Saved { format_version: Self::FORMAT_VERSION, unit: self.unit, tokens: self.tokens.clone() };
         serde_json::to_string_pretty(&saved).expect("strings and numbers always have a JSON form") + "\n"
@@ -37,16 +37,16 @@ impl Vocabulary {
     /// Reads a vocabulary from a file in the form of [`to_json`](Self::to_json).
     ///
     /// # Errors
-    /// [`Error::Malformed`] naming file and line when the file has another form or version, a token does not fit the
-    /// unit, or one occurs twice; [`Error::Encoding`], [`Error::TooLarge`] and [`Error::Io`].
+    /// [`Error::Malformed`] if the file has another form or version, a token is not a unit, or one occurs twice;
+    /// [`Error::Encoding`], [`Error::TooLarge`] and [`Error::Io`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        // Tokens are kept as they are, whatever the rules were by which texts were cleaned.
+        // Tokens must not be cleaned: they follow the rules of their own texts.
         let json = TextReader::default().load_unchanged(path, &mut Self::MAX_JSON_BYTES.clone())?;
         Self::from_json(&json, path)
     }
 
-    /// Reads the JSON form from memory; `path` says in errors where it came from.
+    /// Reads the JSON form from memory. `path` is the file's name in errors.
     ///
     /// # Errors
     /// [`Error::Malformed`] as [`load`](Self::load).
@@ -55,7 +55,7 @@ impl Vocabulary {
         struct Version {
             format_version: u32,
         }
-        const HINT: &str = "use the file as it was written with the model";
+        const HINT: &str = "use the file that was saved with the model";
         let not_json = |error: serde_json::Error| {
             Error::malformed(
                 path,
@@ -68,7 +68,7 @@ impl Vocabulary {
         let Version { format_version } = serde_json::from_str(json).map_err(not_json)?;
         if format_version != Self::FORMAT_VERSION {
             let expected = format!("format_version {}", Self::FORMAT_VERSION);
-            let hint = "use the version of the program that wrote it";
+            let hint = "use the version of Throughline that wrote it";
             return Err(Error::malformed(path, None, expected, format_version.to_string(), hint));
         }
         let Saved { unit, tokens, .. } = serde_json::from_str(json).map_err(not_json)?;
@@ -77,7 +77,7 @@ impl Vocabulary {
     }
 }
 
-/// What was expected and what was found, where tokens read from outside break a rule of [`Vocabulary`].
+/// Checks tokens that were read; an error has what was expected and what was found.
 fn check_tokens(unit: Unit, tokens: &[String]) -> std::result::Result<(), (String, String)> {
     if !(2..=Vocabulary::MAX_TOKENS).contains(&tokens.len()) {
         return Err((format!("2 to {} tokens", Vocabulary::MAX_TOKENS), tokens.len().to_string()));

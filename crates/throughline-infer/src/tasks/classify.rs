@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use throughline_data::{ConfusionMatrix, TextRules};
-use throughline_kernels::cells::CellKind;
+use throughline_data::{ConfusionMatrix, TextRules, Vocabulary};
 use throughline_kernels::ops::{RowLoss, cross_entropy};
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::chain::Chain;
@@ -25,34 +24,34 @@ use crate::serve::{Evaluation, Info, Runner, Serve};
 #[derive(Clone, Copy, Debug)]
 pub enum Classify {}
 
-/// A classifier without its weights.
+/// The configuration of a classifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The stack; its input is the embedding.
+    /// The recurrent stack, which reads the embedding.
     pub recurrent: RecurrentSettings,
-    /// V, rows of the embedding.
+    /// V, the number of units, the unknown one included.
     pub vocabulary: usize,
-    /// How many classes.
+    /// The number of classes.
     pub classes: usize,
-    /// What the softmax reads.
+    /// How the states of a text are pooled for the softmax.
     pub pooling: Pooling,
-    /// Longest text in units, longer ones are cut; 0: no limit.
+    /// The most units of a text that are read; the rest is cut off. 0 for no limit.
     pub max_length: usize,
     /// How texts are cleaned.
     pub text: TextRules,
 }
 
-/// From a text to tokens, and from a class to its label.
+/// Encodes texts, and names the classes.
 #[derive(Clone, Debug)]
 pub struct Encoder {
-    /// From a text to tokens.
+    /// From text to tokens.
     pub text: TextEncoder,
-    /// The names of the classes.
+    /// The name of each class.
     pub labels: Vec<String>,
 }
 
-/// Texts as tokens, with their classes.
+/// Encoded texts with their classes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Texts {
     /// The tokens of each text.
@@ -61,7 +60,7 @@ pub struct Texts {
     pub classes: Vec<u32>,
 }
 
-/// What a classifier says of a text.
+/// The prediction for a text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Classification {
     /// The text.
@@ -70,9 +69,9 @@ pub struct Classification {
     pub label: String,
     /// Its probability.
     pub probability: f64,
-    /// Every class, the most probable first.
+    /// All classes, the most probable first.
     pub classes: Vec<ClassProbability>,
-    /// The share of the text's units that the model has never seen, from 0 to 1.
+    /// The share of the text's units that are not in the vocabulary, from 0 to 1.
     pub unknown_share: f64,
 }
 
@@ -85,7 +84,7 @@ pub struct ClassProbability {
     pub probability: f64,
 }
 
-/// Some texts as a ragged batch, with the memory to hold them.
+/// Texts packed into a ragged batch. The memory is reused.
 #[derive(Debug, Default)]
 pub struct Batch {
     lengths: Vec<usize>,
@@ -94,7 +93,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Takes the token sequences of one batch; any of them may be empty.
+    /// Packs `sequences` of tokens, any of which may be empty.
     pub fn set(&mut self, sequences: &[&[u32]]) {
         self.lengths.clear();
         self.lengths.extend(sequences.iter().map(|sequence| sequence.len()));
@@ -104,46 +103,46 @@ impl Batch {
         self.rows.for_each_row(|_, sequence, t| tokens.push(sequences[sequence][t]));
     }
 
-    /// What a network reads.
+    /// The batch as the input of a network.
     pub fn input(&self) -> Input<'_, f32, [u32]> {
         Input::new(&self.rows, &self.tokens)
     }
 
-    /// How many tokens.
+    /// N, the number of tokens.
     pub fn rows(&self) -> usize {
         self.tokens.len()
     }
 }
 
 const LABELS: &str = "labels.json";
-/// The most bytes of a `labels.json`.
+/// The most bytes a `labels.json` may have.
 const LARGEST_LABELS: u64 = 16 << 20;
-/// Numbers that reading a text may hold at most: 256 MiB of f32.
+/// The most numbers that a text may take in memory: 256 MiB of f32.
 const MOST_NUMBERS: usize = 1 << 26;
 
 impl Config {
-    /// The longest text, in units, that the memory for one text has room for.
+    /// The length, in units, of the longest text that the model takes. It bounds the memory for one text to 256 MiB.
     pub fn longest(&self) -> usize {
         MOST_NUMBERS / self.recurrent.numbers_per_row()
     }
 }
 
-/// Accuracy and macro F1.
-fn metrics(confusion: &ConfusionMatrix) -> BTreeMap<String, f64> {
+/// Accuracy and macro F1, by the names `accuracy` and `macro_f1`.
+pub fn metrics(confusion: &ConfusionMatrix) -> BTreeMap<String, f64> {
     BTreeMap::from([("accuracy".to_owned(), confusion.accuracy()), ("macro_f1".to_owned(), confusion.macro_f1())])
 }
 
-/// Counts `predictions` against `classes`; with the metrics of the counts.
-pub fn confusion(labels: &[String], classes: &[u32], predictions: &[u32]) -> (ConfusionMatrix, BTreeMap<String, f64>) {
+/// Counts `predictions` against the true `classes`.
+pub fn confusion(labels: &[String], classes: &[u32], predictions: &[u32]) -> ConfusionMatrix {
     let mut matrix = ConfusionMatrix::new(labels.to_vec());
     for (&truth, &prediction) in classes.iter().zip(predictions) {
         matrix.add(truth, prediction);
     }
-    let metrics = metrics(&matrix);
-    (matrix, metrics)
+    matrix
 }
 
-/// The sum of `losses`, whatever the batches: by rising length of the texts, 256 at a time.
+/// The sum of `losses`, in an order that does not depend on the batches: by ascending length of the texts, 256 at a
+/// time.
 fn sum_of(lengths: &[usize], losses: &[RowLoss]) -> f64 {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&index| lengths[index]);
@@ -151,12 +150,12 @@ fn sum_of(lengths: &[usize], losses: &[RowLoss]) -> f64 {
     order.chunks(256).map(of_some).sum()
 }
 
-/// The index of the largest logit, the first of equal ones.
+/// The index of the largest logit, the first if several are equal.
 fn most_probable(logits: &[f32]) -> usize {
     (0..logits.len()).reduce(|best, i| if logits[i] > logits[best] { i } else { best }).unwrap_or(0)
 }
 
-/// The probability of every class, the most probable first.
+/// The probabilities of all classes, the most probable first.
 fn probabilities(labels: &[String], logits: &[f32]) -> Vec<ClassProbability> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();
@@ -187,10 +186,6 @@ impl Serve for Classify {
 
     fn check(config: &Config) -> std::result::Result<(), ConfigError> {
         config.recurrent.check(config.vocabulary, config.classes)
-    }
-
-    fn cells(config: &Config) -> Vec<CellKind> {
-        vec![config.recurrent.cell]
     }
 
     fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Softmax> {
@@ -249,13 +244,14 @@ impl Serve for Classify {
             }
         }
         let loss = sum_of(&lengths, &losses) / lengths.len() as f64;
-        let (matrix, mut metrics) = confusion(&encoder.labels, &data.classes, &predictions);
-        // A loss that is not a number must not look like a good score.
+        let matrix = confusion(&encoder.labels, &data.classes, &predictions);
+        let mut metrics = metrics(&matrix);
+        // A model whose loss is not finite must not have a good score.
         if !loss.is_finite() {
             metrics.values_mut().for_each(|value| *value = f64::NAN);
         }
         let all: Vec<u32> = data.tokens.iter().flatten().copied().collect();
-        let unknown_share = TextEncoder::unknown_share(&all);
+        let unknown_share = Vocabulary::unknown_share(&all);
         Some(Evaluation { count: lengths.len(), loss, metrics, unknown_share, confusion: Some(matrix) })
     }
 
@@ -285,15 +281,15 @@ impl Serve for Classify {
             for (&index, logits) in indices.iter().zip(logits.chunks(config.classes)) {
                 let classes = probabilities(&encoder.labels, logits);
                 let ClassProbability { label, probability } = classes[0].clone();
-                let unknown_share = TextEncoder::unknown_share(&tokens[index]);
+                let unknown_share = Vocabulary::unknown_share(&tokens[index]);
                 let text = inputs[index].to_owned();
                 answers[index] = Some(Classification { text, label, probability, classes, unknown_share });
             }
         }
         let units = encoder.text.vocabulary.unit().plural();
         let too_long = |tokens: &Vec<u32>| Error::Input {
-            expected: format!("a text of at most {longest} {units}, which is what fits the memory for one text"),
-            found: format!("{}", tokens.len()),
+            expected: format!("a text of at most {longest} {units}, the limit of memory for one text"),
+            found: tokens.len().to_string(),
         };
         answers.into_iter().zip(&tokens).map(|(answer, tokens)| answer.ok_or_else(|| too_long(tokens))).collect()
     }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use throughline_data::{TextRules, UNKNOWN};
-use throughline_kernels::cells::CellKind;
+use throughline_data::{TextRules, UNKNOWN, Vocabulary};
 use throughline_kernels::ops::IGNORED;
 use throughline_kernels::random::{Philox, Purpose, Stream};
 use throughline_kernels::sequence::Ragged;
@@ -29,54 +28,54 @@ use crate::serve::{Evaluation, Info, Runner, Serve};
 #[derive(Clone, Copy, Debug)]
 pub enum LanguageModel {}
 
-/// A language model without its weights.
+/// The configuration of a language model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The stack; its input is the embedding.
+    /// The recurrent stack, which reads the embedding. It reads forward only.
     pub recurrent: RecurrentSettings,
-    /// V, rows of the embedding and units that may come next.
+    /// V, the number of units, the unknown one included.
     pub vocabulary: usize,
-    /// Whether the output weights are the embedding's (Press and Wolf 2017).
+    /// Whether the softmax shares the weight of the embedding (Press and Wolf 2017).
     pub tied: bool,
     /// How texts are cleaned.
     pub text: TextRules,
 }
 
-/// What a language model says of a text.
+/// The prediction for a text: how likely it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Likelihood {
     /// The text.
     pub text: String,
-    /// Mean loss in nats of every unit but the first; none for fewer than two units.
+    /// The mean loss in nats of all units but the first; `None` for fewer than two units.
     pub loss: Option<f64>,
-    /// e to the loss.
+    /// exp(loss).
     pub perplexity: Option<f64>,
-    /// The loss in bits.
+    /// The loss in bits, loss / ln 2.
     pub bits_per_unit: Option<f64>,
-    /// The share of the text's units that the model has never seen, from 0 to 1.
+    /// The share of the text's units that are not in the vocabulary, from 0 to 1.
     pub unknown_share: f64,
 }
 
-/// Steps of a stream that are read at once.
+/// How many steps one pass reads.
 const WINDOW: usize = 128;
-/// An evaluation reads so many streams side by side at most, each at least so long.
+/// The most parallel streams of an evaluation, and the fewest units of each.
 const STREAMS: usize = 16;
 const SHORTEST_STREAM: usize = 1024;
-/// Units that every stream but the first reads before its loss counts, so that none is judged without context.
+/// How many units each stream but the first reads before it is scored, so that every unit is scored with context.
 const LEAD: usize = 256;
 
-/// Perplexity and bits per unit of a loss in nats per unit.
+/// Perplexity and bits per unit of a loss in nats per unit, by the names `perplexity` and `bits_per_unit`.
 pub fn metrics(loss: f64) -> BTreeMap<String, f64> {
     let bits = loss / std::f64::consts::LN_2;
     BTreeMap::from([("bits_per_unit".to_owned(), bits), ("perplexity".to_owned(), loss.exp())])
 }
 
-/// The loss of every unit of `tokens` but the first, read in at most `streams` parallel streams, a window at a time; `None`
-/// for fewer than two.
+/// The loss of all units of `tokens` but the first, read in at most `streams` parallel streams, one window at a time;
+/// `None` for fewer than two units.
 ///
-/// With L units for each of B streams, stream b reads units b·L to (b+1)·L + lead. The first is scored from its beginning,
-/// the others from their lead on, so that every unit is scored once; what lies beyond the end is ignored.
+/// Of B streams of L units each, stream b reads the units from b·L to (b+1)·L + lead. The first is scored from its
+/// beginning, the others after their lead, so that every unit is scored once. Units past the end are ignored.
 fn loss(runner: &mut Runner<'_, LanguageModel>, tokens: &[u32], streams: usize) -> Option<Loss> {
     let scored = tokens.len().checked_sub(1).filter(|&scored| scored > 0)?;
     let streams = (scored / SHORTEST_STREAM).clamp(1, streams);
@@ -104,8 +103,8 @@ fn loss(runner: &mut Runner<'_, LanguageModel>, tokens: &[u32], streams: usize) 
     Some(total)
 }
 
-/// The summed loss of each of some short texts, read side by side. The same bits as one after another: rows do not depend on
-/// their batch, and each text's losses are added up in the order of its units.
+/// The summed loss of each of several short texts, read in one batch. It is the same bits as one text at a time: rows
+/// do not depend on their batch, and the losses of a text are added up in the order of its units.
 fn losses(runner: &mut Runner<'_, LanguageModel>, texts: &[&[u32]]) -> Vec<f64> {
     let lengths: Vec<usize> = texts.iter().map(|text| text.len() - 1).collect();
     let rows = Ragged::new(&lengths);
@@ -148,17 +147,17 @@ impl Serve for LanguageModel {
         let RecurrentSettings { input, hidden, bidirectional, .. } = config.recurrent;
         config.recurrent.check(config.vocabulary, config.vocabulary)?;
         if bidirectional {
-            return Err(ConfigError::new("bidirectional", "false: a language model must not see the future", true));
+            return Err(ConfigError::new(
+                "bidirectional",
+                "false, since a language model must not see the future",
+                true,
+            ));
         }
         if config.tied && input != hidden {
             let expected = format_args!("false unless input ({input}) equals hidden ({hidden})");
             return Err(ConfigError::new("tied", expected, true));
         }
         Ok(())
-    }
-
-    fn cells(config: &Config) -> Vec<CellKind> {
-        vec![config.recurrent.cell]
     }
 
     fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Softmax> {
@@ -191,7 +190,7 @@ impl Serve for LanguageModel {
             count: total.weight as usize,
             loss: total.mean(),
             metrics: metrics(total.mean()),
-            unknown_share: TextEncoder::unknown_share(tokens),
+            unknown_share: Vocabulary::unknown_share(tokens),
             confusion: None,
         })
     }
@@ -228,29 +227,30 @@ impl Serve for LanguageModel {
                 loss,
                 perplexity: loss.map(f64::exp),
                 bits_per_unit: loss.map(|loss| loss / std::f64::consts::LN_2),
-                unknown_share: TextEncoder::unknown_share(tokens),
+                unknown_share: Vocabulary::unknown_share(tokens),
             })
         };
         inputs.iter().zip(&tokens).zip(means).map(answer).collect()
     }
 }
 
-/// How a text is to be continued.
+/// How to continue a text.
 #[derive(Clone, Copy, Debug)]
 pub struct Continuation<'a> {
-    /// What the text begins with. An empty one begins as a line does, after a newline where the vocabulary has one.
+    /// The beginning of the text. If it is empty, the text begins like a line: after a line feed, or after the unknown
+    /// unit if the vocabulary has no line feed.
     pub prompt: &'a str,
-    /// Units to write.
+    /// How many units to generate.
     pub length: usize,
-    /// How to choose them.
+    /// How to sample them.
     pub sampling: Sampling,
 }
 
-/// Reads the prompt, then writes, handing text to `write` as soon as its characters are whole. The unknown unit is never
-/// written. The prompt itself is not handed over; what is goes on where it ends.
+/// Reads the prompt, then generates text and passes it to `write` as soon as its characters are complete. The prompt
+/// itself is not passed on, and the unknown unit is never generated.
 ///
 /// # Errors
-/// What `write` returns; the generation ends there.
+/// Stops at the first error of `write` and returns it.
 pub fn generate<E>(
     runner: &mut Runner<'_, LanguageModel>,
     encoder: &TextEncoder,
@@ -287,10 +287,11 @@ pub fn generate<E>(
 }
 
 impl Served<LanguageModel> {
-    /// Continues a text, handing what is written to `write` as soon as its characters are whole. The same seed writes the same text.
+    /// Continues a text and passes what it generates to `write` as soon as its characters are complete. The same seed
+    /// generates the same text.
     ///
     /// # Errors
-    /// What `write` returns; the generation ends there.
+    /// Stops at the first error of `write` and returns it.
     pub fn generate<E>(
         &self,
         continuation: Continuation<'_>,

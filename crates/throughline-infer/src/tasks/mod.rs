@@ -1,4 +1,4 @@
-//! The tasks: a file each, and a line in [`ALL`].
+//! The tasks: each has a file, and a line in [`ALL`].
 
 pub mod classify;
 pub mod lm;
@@ -14,7 +14,7 @@ use crate::serve::{Info, Serve};
 /// A task as the registry knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// What people are told.
+    /// The name and description of the task.
     pub info: &'static Info,
     /// Opens a model of the task.
     pub(crate) open: fn(&Files, Option<usize>) -> Result<Model>,

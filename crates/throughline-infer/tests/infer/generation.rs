@@ -29,29 +29,29 @@ fn write(model: &Served<LanguageModel>, prompt: &str, length: usize, seed: u64) 
 
 #[test]
 fn generation_is_stepping_by_hand() {
-    let parts = language_model(CellKind::GruAfter);
-    let served = parts.served(2);
+    let model = language_model(CellKind::GruAfter);
+    let served = model.served(2);
     let cpu = Cpu::new(1);
-    let packed = parts.network.packed(&cpu, &parts.parameters, true);
-    let weights = Weights { cpu: &cpu, parameters: &parts.parameters, packed: &packed };
+    let packed = model.network.packed(&cpu, &model.parameters, true);
+    let weights = Weights { cpu: &cpu, parameters: &model.parameters, packed: &packed };
     let long = text(&mut random(9), 300);
     for (prompt, seed) in [("abc", 1), ("a", 2), ("", 3), (&long, 4), ("\u{FEFF}ab\r\n", 5)] {
         let cleaned = if prompt.is_empty() { "\n".to_owned() } else { prompt.replace(['\u{FEFF}', '\r'], "") };
-        let prompt_tokens = parts.encoder.vocabulary.encode(&cleaned);
-        let (mut state, mut workspace) = (State::new(&parts.network.state_shape(), 1), Workspace::default());
+        let prompt_tokens = model.encoder.vocabulary.encode(&cleaned);
+        let (mut state, mut workspace) = (State::new(&model.network.state_shape(), 1), Workspace::default());
         let (last, before) = prompt_tokens.split_last().unwrap();
         for &token in before {
-            parts.network.step(weights, &[token], &mut state, &mut workspace).unwrap();
+            model.network.step(weights, &[token], &mut state, &mut workspace).unwrap();
         }
         let mut stream = Philox::new(seed, Purpose::Sample, 0).stream();
         let (mut token, mut want) = (*last, Vec::new());
         for _ in 0..100 {
-            let logits = parts.network.step(weights, &[token], &mut state, &mut workspace).unwrap();
+            let logits = model.network.step(weights, &[token], &mut state, &mut workspace).unwrap();
             token = sample(logits, &SAMPLING, stream.uniform(), Some(UNKNOWN as usize)) as u32;
             want.push(token);
         }
         let got = write(&served, prompt, 100, seed);
-        assert_eq!(got, parts.encoder.vocabulary.decode(&want), "{prompt:?}");
+        assert_eq!(got, model.encoder.vocabulary.decode(&want), "{prompt:?}");
         assert!(!got.contains('\u{FFFD}') && got.chars().count() == 100);
     }
 }
@@ -95,9 +95,9 @@ fn words_are_kept_apart() {
     }
 }
 
-/// Text is handed over when its characters are whole, and all of it in the end.
+/// Text is written as soon as its characters are complete, and all of it in the end.
 #[test]
-fn bytes_are_handed_over_as_characters() {
+fn bytes_are_written_as_characters() {
     let served = language_model_of(CellKind::Lstm, vocabulary(Unit::Byte, "")).served(1);
     for seed in 1..=20 {
         let written = write(&served, "caf", 40, seed);

@@ -223,7 +223,7 @@ fn weights_of_another_model_are_refused() {
     let swapped = |mut files: FilesOf, others: &FilesOf| {
         files.insert("model.safetensors".to_owned(), others["model.safetensors"].clone());
         let message = error(files);
-        assert!(message.starts_with("model.safetensors: weights: "), "{message}");
+        assert!(message.starts_with("model.safetensors: "), "{message}");
         message
     };
     // Names and shapes are the same, and what they mean is not.

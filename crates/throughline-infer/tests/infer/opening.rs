@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::common::{
-    FilesOf, ModelFolder, Parts, classifier, classify_config, language_model, strs, texts_of_every_length,
+    FilesOf, ModelFolder, TestModel, classifier, classify_config, language_model, strs, texts_of_every_length,
 };
 use throughline_infer::tasks::{Classify, LanguageModel};
 use throughline_infer::{Error, Files, Model, Serve, Served};
@@ -93,9 +93,9 @@ fn threads_share_a_model() {
 /// Beside the packed weights a model keeps the parameters that are read as they are, and answers as if it kept all.
 #[test]
 fn only_what_is_read_is_kept() {
-    fn check<T: Serve>(parts: &Parts<T>, ask: impl Fn(&Served<T>, &mut throughline_infer::Runner<'_, T>)) {
-        let layout = parts.network.layout();
-        let served = parts.served(2);
+    fn check<T: Serve>(model: &TestModel<T>, ask: impl Fn(&Served<T>, &mut throughline_infer::Runner<'_, T>)) {
+        let layout = model.network.layout();
+        let served = model.served(2);
         assert_eq!(served.parameter_count(), layout.parameter_count());
         let read = |name: &str| name == "embedding.weight" || name.starts_with("rnn.initial_") || name == "pool.query";
         let counts = layout.tensors().iter().filter(|tensor| read(tensor.name())).map(|tensor| tensor.count());
@@ -105,32 +105,32 @@ fn only_what_is_read_is_kept() {
         assert!(kept < layout.length() / 4);
 
         let cpu = Cpu::new(1);
-        let packed = parts.network.packed(&cpu, &parts.parameters, true);
-        let weights = Weights { cpu: &cpu, parameters: &parts.parameters, packed: &packed };
+        let packed = model.network.packed(&cpu, &model.parameters, true);
+        let weights = Weights { cpu: &cpu, parameters: &model.parameters, packed: &packed };
         let mut workspace = Workspace::default();
-        let mut whole = throughline_infer::Runner { network: &parts.network, weights, workspace: &mut workspace };
+        let mut whole = throughline_infer::Runner { network: &model.network, weights, workspace: &mut workspace };
         ask(&served, &mut whole);
     }
     let texts = texts_of_every_length(3, 50);
     let texts = strs(&texts);
     for pooling in Pooling::ALL {
-        let parts = classifier(classify_config(CellKind::GruBefore, pooling));
-        check(&parts, |served, whole| {
+        let model = classifier(classify_config(CellKind::GruBefore, pooling));
+        check(&model, |served, whole| {
             let got: Vec<_> = served.predict(&texts).into_iter().map(Result::unwrap).collect();
-            let want = Classify::predict(whole, &parts.config, &parts.encoder, &texts);
+            let want = Classify::predict(whole, &model.config, &model.encoder, &texts);
             assert_eq!(got, want.into_iter().map(Result::unwrap).collect::<Vec<_>>());
         });
     }
     for tied in [false, true] {
-        let mut parts = language_model(CellKind::Lstm);
+        let mut model = language_model(CellKind::Lstm);
         if tied {
-            (parts.config.tied, parts.config.recurrent.input) = (true, parts.config.recurrent.hidden);
-            parts.config.recurrent.initial_state = InitialState::Zero;
-            parts = Parts::new(parts.config, parts.encoder);
+            (model.config.tied, model.config.recurrent.input) = (true, model.config.recurrent.hidden);
+            model.config.recurrent.initial_state = InitialState::Zero;
+            model = TestModel::new(model.config, model.encoder);
         }
-        check(&parts, |served, whole| {
+        check(&model, |served, whole| {
             let got: Vec<_> = served.predict(&texts).into_iter().map(Result::unwrap).collect();
-            let want = LanguageModel::predict(whole, &parts.config, &parts.encoder, &texts);
+            let want = LanguageModel::predict(whole, &model.config, &model.encoder, &texts);
             assert_eq!(got, want.into_iter().map(Result::unwrap).collect::<Vec<_>>());
         });
     }

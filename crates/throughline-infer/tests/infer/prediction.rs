@@ -80,24 +80,24 @@ fn many_texts_are_answered_in_their_order() {
 /// A long line is read in windows: that makes no difference to reading it at once, nor to reading it step by step.
 #[test]
 fn a_long_line_read_in_windows_is_the_line() {
-    let parts = language_model(CellKind::Lstm);
-    let served = parts.served(1);
+    let model = language_model(CellKind::Lstm);
+    let served = model.served(1);
     let cpu = Cpu::new(1);
-    let packed = parts.network.packed(&cpu, &parts.parameters, true);
-    let weights = Weights { cpu: &cpu, parameters: &parts.parameters, packed: &packed };
+    let packed = model.network.packed(&cpu, &model.parameters, true);
+    let weights = Weights { cpu: &cpu, parameters: &model.parameters, packed: &packed };
     let mut workspace = Workspace::default();
     for length in [2, 127, 128, 129, 130, 256, 257, 1000] {
         let line = text(&mut random(length as u64), length);
         let Likelihood { loss, perplexity, bits_per_unit, .. } = served.predict(&[&line])[0].as_ref().unwrap().clone();
-        let (loss, tokens) = (loss.unwrap(), parts.encoder.encode(&line));
+        let (loss, tokens) = (loss.unwrap(), model.encoder.encode(&line));
         let (inputs, targets) = (&tokens[..length - 1], &tokens[1..]);
         let rows = Ragged::new(&[length - 1]);
-        let whole = parts.network.evaluate(weights, Input::new(&rows, inputs), Wanted::new(targets), &mut workspace);
+        let whole = model.network.evaluate(weights, Input::new(&rows, inputs), Wanted::new(targets), &mut workspace);
         assert_close("windows", &[loss], &[whole.mean()], ORDER);
 
-        let mut state = State::new(&parts.network.state_shape(), 1);
+        let mut state = State::new(&model.network.state_shape(), 1);
         let steps = inputs.iter().zip(targets).map(|(&token, &target)| {
-            let logits = parts.network.step(weights, &[token], &mut state, &mut workspace).unwrap();
+            let logits = model.network.step(weights, &[token], &mut state, &mut workspace).unwrap();
             let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
             total.ln() - f64::from(logits[target as usize])
         });
@@ -108,12 +108,13 @@ fn a_long_line_read_in_windows_is_the_line() {
     }
 }
 
-/// Evaluation reads a long text in several streams; each unit is scored once, and all but a few with the context they have.
+/// Evaluation reads a long text in several streams; each unit is scored once, and all but a few with the context they
+/// have.
 #[test]
 fn a_text_in_streams_is_measured_as_a_whole() {
-    let parts = language_model(CellKind::Lstm);
-    let (served, text) = (parts.served(2), text(&mut random(7), 9000));
-    let tokens = parts.encoder.encode(&text);
+    let model = language_model(CellKind::Lstm);
+    let (served, text) = (model.served(2), text(&mut random(7), 9000));
+    let tokens = model.encoder.encode(&text);
     let evaluation = served.evaluate(&tokens).unwrap();
     assert_eq!(evaluation.count, tokens.len() - 1);
     let line = served.predict(&[&text])[0].as_ref().unwrap().clone();
@@ -127,13 +128,13 @@ fn a_text_in_streams_is_measured_as_a_whole() {
 
 #[test]
 fn an_evaluation_counts_what_is_predicted() {
-    let parts = classifier(classify_config(CellKind::GruAfter, Pooling::LastStates));
-    let (served, texts) = (parts.served(2), texts_of_every_length(8, 300));
+    let model = classifier(classify_config(CellKind::GruAfter, Pooling::LastStates));
+    let (served, texts) = (model.served(2), texts_of_every_length(8, 300));
     let answers: Vec<_> = served.predict(&strs(&texts)).into_iter().map(Result::unwrap).collect();
-    let tokens: Vec<Vec<u32>> = texts.iter().map(|text| parts.encoder.text.encode_example(text, 0)).collect();
+    let tokens: Vec<Vec<u32>> = texts.iter().map(|text| model.encoder.text.encode_example(text, 0)).collect();
     let classes: Vec<u32> = (0..texts.len() as u32).map(|index| index % 3).collect();
     let evaluation = served.evaluate(&Texts { tokens, classes: classes.clone() }).unwrap();
-    let truth = |class: u32| &parts.encoder.labels[class as usize];
+    let truth = |class: u32| &model.encoder.labels[class as usize];
     let right = answers.iter().zip(&classes).filter(|(answer, class)| answer.label == *truth(**class)).count();
     let loss = answers.iter().zip(&classes).map(|(answer, &class)| {
         -answer.classes.iter().find(|of_class| of_class.label == *truth(class)).unwrap().probability.ln()
@@ -155,7 +156,7 @@ fn a_text_that_is_too_long_is_refused_alone() {
     let answers = served.predict(&["b", &too_long, &fits, &too_long, ""]);
     let error = answers[1].as_ref().unwrap_err();
     assert!(matches!(error, Error::Input { .. }));
-    let message = "expected a text of at most 63 characters, which is what fits the memory for one text, found 64";
+    let message = "expected a text of at most 63 characters, the limit of memory for one text, found 64";
     assert_eq!(error.to_string(), message);
     assert!(answers[3].is_err());
     for index in [0, 2, 4] {
@@ -168,7 +169,8 @@ fn a_text_that_is_too_long_is_refused_alone() {
     assert_eq!(answer.classes, answers[2].as_ref().unwrap().classes);
 }
 
-/// `config.json` alone says how long a text may be, how it is cleaned and how its states are pooled: the weights are the same.
+/// `config.json` alone says how long a text may be, how it is cleaned and how its states are pooled: the weights are
+/// the same.
 #[test]
 fn the_configuration_decides() {
     let ask = |change: &dyn Fn(&mut throughline_infer::tasks::classify::Config), text: &str| {

@@ -1,4 +1,4 @@
-//! From logits to decisions.
+//! Decoding: from logits to tokens.
 
 pub mod sample;
 

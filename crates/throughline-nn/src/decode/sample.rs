@@ -1,15 +1,17 @@
-//! Choosing the next unit from a model's logits.
+//! Sampling the next token from logits.
 
 use alloc::vec::Vec;
 
-/// How to choose. All restrictions apply together.
+/// How to sample: `top_k` applies first, then `top_p` to the tokens that it left.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Logits are divided by it: below 1 bolder, above 1 wilder; 0 takes the most probable unit.
+    /// What logits are divided by: below 1 makes probable tokens more probable, above 1 less. 0 always takes the most
+    /// probable token. 1 by default.
     pub temperature: f64,
-    /// Only the k most probable units; 0 for all.
+    /// Sample from the k most probable tokens only; 0, the default, for all.
     pub top_k: usize,
-    /// Only the fewest most probable units that together reach this probability (Holtzman et al. 2020); 1 for all.
+    /// Sample only from the smallest set of most probable tokens whose probabilities add up to this (nucleus sampling,
+    /// Holtzman et al. 2020). 1, the default, for all.
     pub top_p: f64,
 }
 
@@ -19,19 +21,19 @@ impl Default for Sampling {
     }
 }
 
-/// Chooses an index of `logits`; `uniform` is a random number in [0, 1). `forbidden` is never chosen unless it is the only
-/// index. Ties go to the lower index. NaN is chosen only where there is nothing else, and an infinite logit that is the
-/// largest always.
+/// Samples an index of `logits`; `uniform` is a random number in [0, 1). `forbidden` is never chosen unless it is the
+/// only index. Of equal logits the lower index ranks first. If the largest logit is infinite, it is chosen; NaN is
+/// chosen only if every allowed logit is NaN.
 ///
 /// # Panics
 /// If there are no logits.
 pub fn sample(logits: &[f32], sampling: &Sampling, uniform: f64, forbidden: Option<usize>) -> usize {
-    assert!(!logits.is_empty(), "there is nothing to choose from");
+    assert!(!logits.is_empty(), "there are no logits to sample from");
     let mut ranked: Vec<usize> = (0..logits.len()).filter(|&i| logits.len() == 1 || Some(i) != forbidden).collect();
     let is_nan = |i: usize| logits[i].is_nan();
     ranked.sort_by(|&a, &b| is_nan(a).cmp(&is_nan(b)).then(logits[b].total_cmp(&logits[a])));
     let best = f64::from(logits[ranked[0]]);
-    // Differences from a best that is not finite say nothing.
+    // Differences from a logit that is not finite are useless.
     if sampling.temperature <= 0.0 || !best.is_finite() {
         return ranked[0];
     }

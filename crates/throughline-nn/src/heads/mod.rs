@@ -1,4 +1,4 @@
-//! Heads: what a network ends in. A head owns its projection and its loss, so that both can be computed together.
+//! Heads: the end of a network. A head has both the projection and the loss, so that they can be computed together.
 
 pub mod softmax;
 
@@ -13,19 +13,19 @@ use throughline_kernels::{Element, Isa};
 use crate::module::{Context, Cpu, Layer};
 use crate::parameters::Layout;
 
-/// A loss over some rows.
+/// The loss summed over some rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
-    /// Its sum, in nats where it is a negative log-likelihood.
+    /// The sum, in nats if it is a negative log-likelihood.
     pub sum: f64,
-    /// The weight of what it is the sum of: how many targets count.
+    /// The number, or total weight, of the targets that are scored.
     pub weight: f64,
-    /// The weight of the targets that were predicted correctly; 0 where there is no right or wrong.
+    /// The number, or total weight, of the targets that were predicted correctly; 0 for a loss without such a notion.
     pub correct: f64,
 }
 
 impl Loss {
-    /// The mean; 0 of nothing.
+    /// The mean over the targets; 0 if there are none.
     pub fn mean(&self) -> f64 {
         if self.weight == 0.0 { 0.0 } else { self.sum / self.weight }
     }
@@ -45,43 +45,48 @@ impl From<Classified> for Loss {
     }
 }
 
-/// What a head is called with.
+/// The arguments of a head.
 pub struct HeadCall<'a, E: Element, H: Head<E> + ?Sized> {
     /// The CPU, the parameters and the kind of pass.
     pub context: Context<'a, E>,
-    /// The head's weights, packed from the parameters.
+    /// The head's packed weights.
     pub packed: &'a H::Packed,
-    /// The rows that the body wrote.
+    /// How the rows of the body's output are packed.
     pub rows: &'a Ragged,
-    /// `[N, F]`: what it wrote there.
+    /// `[N, F]`: the body's output.
     pub x: &'a [E],
-    /// The packed rows that count; the others only carry gradients back.
+    /// The packed rows that are scored or projected.
     pub scored: Range<usize>,
 }
 
-/// A head over rows of F features.
+/// A head that reads rows of F features.
 pub trait Head<E: Element>: Layer {
     /// The targets of a batch.
     type Target: ?Sized;
-    /// Its weights as the kernels want them; packed anew after each update.
+    /// The weights in the layout that the kernels read. They are packed again after each update.
     type Packed;
-    /// Its memory.
+    /// Its working memory.
     type Tape: Default;
 
-    /// Room for packed weights; with `backward`, also for what training needs.
+    /// Allocates packed weights; with `backward`, also those that only [`learn`](Self::learn) reads.
     fn packed(&self, isa: Isa, backward: bool) -> Self::Packed;
 
-    /// Packs the parameters.
+    /// Packs `parameters` into `packed`.
     fn pack(&self, cpu: &Cpu, layout: &Layout, parameters: &[E], packed: &mut Self::Packed);
 
-    /// The weight of the targets that count in `scored` rows: what the mean loss divides by.
-    fn weight(&self, scored: Range<usize>, target: &Self::Target) -> f64;
-
-    /// The loss, and its gradient divided by `normaliser`, which is the weight of the whole update: that of x overwrites
-    /// `dx` `[N, F]` (0 in rows that do not count), those of the parameters are added to `gradients`.
+    /// The weight of the targets in the `scored` rows, by which the mean loss is divided.
     ///
     /// # Panics
-    /// If a length does not fit, a target is out of range, or the normaliser is negative or not finite.
+    /// If `scored` is not a range of rows that have targets.
+    fn weight(&self, scored: Range<usize>, target: &Self::Target) -> f64;
+
+    /// The loss, and its gradient divided by `normaliser`, the weight of all targets in the update. The gradient of x
+    /// overwrites `dx` `[N, F]`, with 0 in rows that are not scored; those of the parameters are added to `gradients`.
+    /// A normaliser of 0 divides by 1.
+    ///
+    /// # Panics
+    /// If the length of an array does not match the rows, a target is out of range, or the normaliser is negative or
+    /// not finite.
     fn learn(
         &self,
         call: HeadCall<'_, E, Self>,
@@ -95,9 +100,12 @@ pub trait Head<E: Element>: Layer {
     /// The loss alone; the same bits as that of [`learn`](Self::learn).
     ///
     /// # Panics
-    /// If a length does not fit or a target is out of range.
+    /// If the length of an array does not match the rows, or a target is out of range.
     fn evaluate(&self, call: HeadCall<'_, E, Self>, target: &Self::Target, tape: &mut Self::Tape) -> Loss;
 
-    /// What the head makes of rows before any decision, `[scored, width]`: the logits of a softmax.
+    /// The projection of the scored rows, `[scored, width]`: of a softmax, the logits.
+    ///
+    /// # Panics
+    /// If the length of an array does not match the rows.
     fn project<'a>(&self, call: HeadCall<'_, E, Self>, tape: &'a mut Self::Tape) -> &'a [E];
 }

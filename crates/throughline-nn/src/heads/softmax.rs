@@ -1,5 +1,5 @@
-//! One of K classes at every row: linear, softmax, cross-entropy; see
-//! [`softmax_head`](throughline_kernels::ops::softmax_head) for how they are computed together.
+//! One of K classes for each row: a linear map, softmax, cross-entropy. How they are computed together is in
+//! [`softmax_head`](throughline_kernels::ops::softmax_head).
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -28,7 +28,7 @@ pub struct Softmax {
     tied: bool,
 }
 
-/// The memory of a [`Softmax`].
+/// The working memory of a [`Softmax`].
 #[derive(Debug, Default)]
 pub struct SoftmaxTape<E> {
     head: SoftmaxHead<E>,
@@ -37,14 +37,15 @@ pub struct SoftmaxTape<E> {
 }
 
 impl<E: Element> SoftmaxTape<E> {
-    /// The loss of every scored row in the last call.
+    /// The loss of each scored row of the last `learn` or `evaluate`.
     pub fn row_losses(&self) -> &[RowLoss] {
         self.head.row_losses()
     }
 }
 
 impl Softmax {
-    /// `{name}.weight` `[K, input]`, which begins uniform in ±1/sqrt(input), and `{name}.bias` `[K]`, which begins 0.
+    /// A head with parameters `{name}.weight` `[K, I]`, initially uniform in ±1/sqrt(I), and `{name}.bias` `[K]`,
+    /// initially 0, where I is `input` and K is `classes`.
     ///
     /// # Panics
     /// If a size is 0.
@@ -52,20 +53,21 @@ impl Softmax {
         Self { ids: LinearIds::new(builder, name, input, classes), input, classes, tied: false }
     }
 
-    /// A softmax over the vocabulary of `embedding` whose weight is that of the embedding (Press and Wolf 2017); only the
-    /// bias `{name}.bias` is its own. It reads as many features as the embedding has columns.
+    /// A head over the vocabulary of `embedding` that shares the weight of the embedding (Press and Wolf 2017) and adds
+    /// the bias `{name}.bias` `[V]`, initially 0. Its input is as wide as the embedding.
     pub fn tied(builder: &mut Builder, name: &str, embedding: &Embedding) -> Self {
         let (input, classes) = (embedding.width(), embedding.vocabulary());
         let bias = builder.add(alloc::format!("{name}.bias"), &[classes]);
         Self { ids: LinearIds { weight: embedding.table(), bias }, input, classes, tied: true }
     }
 
-    /// Panics unless a call's lengths fit.
+    /// Panics unless the lengths of the arrays match the rows.
     fn check<E: Element>(&self, call: &HeadCall<'_, E, Self>, target: Option<&[u32]>) {
         let (rows, scored) = (call.rows.rows(), &call.scored);
         assert_eq!(call.x.len(), rows * self.input, "x is [N, {}], N = {rows}", self.input);
-        assert!(target.is_none_or(|target| target.len() == rows), "one target for each of {rows} rows");
-        assert!(scored.start <= scored.end && scored.end <= rows, "rows {scored:?} of {rows} are to be scored");
+        assert!(target.is_none_or(|target| target.len() == rows), "there must be one target for each of {rows} rows");
+        let in_rows = scored.start <= scored.end && scored.end <= rows;
+        assert!(in_rows, "rows {scored:?} are not a range of the {rows} rows");
     }
 }
 
@@ -100,7 +102,7 @@ impl<E: Element> Head<E> for Softmax {
         let count = target.len();
         assert!(
             scored.start <= scored.end && scored.end <= count,
-            "rows {scored:?} are to be scored, with one target for each row; there are {count} targets"
+            "there must be one target for each row: rows {scored:?} are scored, and there are {count} targets"
         );
         target[scored].iter().filter(|&&target| target != IGNORED).count() as f64
     }
@@ -116,13 +118,16 @@ impl<E: Element> Head<E> for Softmax {
     ) -> Loss {
         self.check(&call, Some(target));
         let HeadCall { context, packed, x, scored, .. } = call;
-        assert_eq!(dx.len(), x.len(), "dx is [N, {}], as x", self.input);
+        assert_eq!(dx.len(), x.len(), "dx is [N, {}], like x", self.input);
         let threads = &context.cpu.threads;
         let of_scored = scored.start * self.input..scored.end * self.input;
         dx[..of_scored.start].fill(E::ZERO);
         dx[of_scored.end..].fill(E::ZERO);
         let scratch = one_for_each_thread(&mut tape.scratch, threads);
-        assert!(normaliser >= 0.0 && normaliser.is_finite(), "a normaliser is a weight, not {normaliser}");
+        assert!(
+            normaliser >= 0.0 && normaliser.is_finite(),
+            "the normaliser must be finite and at least 0, not {normaliser}"
+        );
         let scale = if normaliser == 0.0 { 1.0 } else { 1.0 / normaliser };
         let inputs = HeadInputs { threads, linear: packed, x: &x[of_scored.clone()], targets: &target[scored] };
         let d_head = HeadGradients { dx: &mut dx[of_scored], linear: self.ids.gradients(context.layout, gradients) };

@@ -1,5 +1,5 @@
-//! Attention over the rows of a sequence (Yang et al., "Hierarchical attention networks for document classification",
-//! NAACL 2016, equations 5 to 7): with the rows h_t of one sequence,
+//! Attention pooling (Yang et al., "Hierarchical attention networks for document classification", NAACL 2016, equations
+//! 5 to 7). For the rows h_t of one sequence:
 //!
 //! ```text
 //! u_t = tanh(W h_t + b)         W [F, F]
@@ -7,8 +7,15 @@
 //! y   = sum over t of a_t h_t
 //! ```
 //!
-//! Backward, with dy the gradient of y: da_t = dy · h_t; ds_t = a_t (da_t - sum over k of a_k da_k) for the scores
-//! s_t = v · u_t; dv += ds_t u_t; dp_t = ds_t v (1 - u_t²) for p_t = W h_t + b; and h_t receives a_t dy + W' dp_t.
+//! Backward, where dy is the gradient of y, s_t = v · u_t and p_t = W h_t + b:
+//!
+//! ```text
+//! da_t = dy · h_t
+//! ds_t = a_t (da_t - sum over k of a_k da_k)
+//! dv  += ds_t u_t
+//! dp_t = ds_t v (1 - u_t²)
+//! dh_t = a_t dy + W' dp_t
+//! ```
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -32,30 +39,31 @@ pub(crate) struct Attention {
     width: usize,
 }
 
-/// What a pass keeps.
+/// The tape of an [`Attention`].
 #[derive(Debug, Default)]
 pub(crate) struct AttentionTape<E> {
     rows: usize,
-    /// `[N, F]`: u; in backward its gradient's place.
+    /// `[N, F]`: u
     u: Buffer<E>,
+    /// `[N, F]`: dp
     d_projected: Buffer<E>,
-    /// `[N]`: a, in packed order.
+    /// `[N]`: a, in packed order
     weights: Buffer<E>,
-    /// The weights of one sequence, and the gradients of its scores.
+    /// The scores, weights, or gradients of the weights of one sequence at a time.
     of_sequence: Vec<E>,
-    /// `[N]`
+    /// `[N]`: ds
     d_scores: Buffer<E>,
     scratch: Vec<Scratch<E>>,
 }
 
 impl<E: Element> AttentionTape<E> {
-    /// `[N]`, in packed order.
+    /// `[N]`: a, in packed order.
     pub(crate) fn weights(&self) -> &[E] {
         &self.weights[..self.rows]
     }
 }
 
-/// The packed rows of each sequence, in ascending time.
+/// The packed rows of the sequence in `column`, in ascending time.
 fn rows_of(rows: &Ragged, column: usize) -> impl Iterator<Item = usize> {
     (0..rows.length_of(column)).map(move |t| rows.row(t, column))
 }
@@ -65,7 +73,7 @@ fn dot<E: Element>(a: &[E], b: &[E]) -> E {
 }
 
 impl Attention {
-    /// `{name}.weight` `[F, F]`, `{name}.bias` `[F]` and `{name}.query` `[F]`.
+    /// Parameters W `{name}.weight` `[F, F]`, b `{name}.bias` `[F]` and v `{name}.query` `[F]`.
     pub(crate) fn new(builder: &mut Builder, name: &str, width: usize) -> Self {
         let projection = LinearIds::new(builder, name, width, width);
         Self { projection, query: builder.add(format!("{name}.query"), &[width]), width }
@@ -89,7 +97,7 @@ impl Attention {
         self.projection.pack(cpu, layout, parameters, packed);
     }
 
-    /// `x` `[N, F]` to `y` `[B, F]`, in the caller's order.
+    /// From `x` `[N, F]` to `y` `[B, F]`, in the caller's order; 0 for a sequence without rows.
     pub(crate) fn forward<E: Element>(
         &self,
         context: Context<'_, E>,

@@ -1,4 +1,4 @@
-//! Embedding: a token's row of a table, `y[n] = table[x[n]]`.
+//! Embedding: `y[n] = table[x[n]]`.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -25,7 +25,7 @@ pub struct Embedding {
     dropout: Dropout,
 }
 
-/// The tape of an [`Embedding`]: what it wrote.
+/// The tape of an [`Embedding`]: its output.
 #[derive(Debug, Default)]
 pub struct EmbeddingTape<E> {
     y: Buffer<E>,
@@ -33,7 +33,8 @@ pub struct EmbeddingTape<E> {
 }
 
 impl Embedding {
-    /// A table `{name}.weight` of `vocabulary` rows of `width` numbers, which begin normal with deviation 1.
+    /// An embedding with the table `{name}.weight` `[vocabulary, width]`, initially normal with mean 0 and standard
+    /// deviation 1.
     ///
     /// # Panics
     /// If a size is 0.
@@ -43,25 +44,26 @@ impl Embedding {
         Self { table, vocabulary, width, deviation: 1.0, dropout: Dropout::default() }
     }
 
-    /// In training each number is dropped with probability `rate`.
+    /// Applies dropout to the output in training: each element is 0 with probability `rate`, and otherwise scaled by
+    /// 1 / (1 - rate).
     ///
     /// # Panics
-    /// If the rate is not at least 0 and below 1.
+    /// If `rate` is not in [0, 1).
     pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
         Self { dropout: Dropout::new(builder, rate), ..self }
     }
 
-    /// The table begins normal with deviation 1/sqrt(F), as one that is also the weight of a head needs it.
+    /// Sets the initial standard deviation to 1/sqrt(F), for a table that is also the weight of a head.
     pub fn scaled(self) -> Self {
         Self { deviation: 1.0 / libm::sqrt(self.width as f64), ..self }
     }
 
-    /// The table, for a head that shares it.
+    /// The handle of the table, for a head that shares it.
     pub fn table(&self) -> TensorId {
         self.table
     }
 
-    /// V, rows of the table.
+    /// V, the number of rows of the table.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
     }
@@ -93,7 +95,7 @@ impl<E: Element> Module<E> for Embedding {
 
     fn forward(&self, call: Call<'_, E, Self>, tape: &mut Self::Tape) {
         let Call { context, rows, x, .. } = call;
-        assert_eq!(x.len(), rows.rows(), "one token for each packed row");
+        assert_eq!(x.len(), rows.rows(), "there must be one token for each packed row");
         tape.last.forget();
         let table = context.layout.view(context.parameters, self.table);
         let y = tape.y.at_least(x.len() * self.width);
@@ -122,7 +124,7 @@ impl<E: Element> Module<E> for Embedding {
 
     fn step<'a>(&self, step: Step<'_, E, Self>, _: &mut [StateArray<E>], tape: &'a mut Self::Tape) -> Result<&'a [E]> {
         let Step { context, x, begun, .. } = step;
-        assert_eq!(x.len(), begun.len(), "one token for each stream");
+        assert_eq!(x.len(), begun.len(), "there must be one token for each stream");
         tape.last.forget();
         let y = tape.y.at_least(x.len() * self.width);
         let table = context.layout.view(context.parameters, self.table);

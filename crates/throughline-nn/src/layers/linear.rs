@@ -1,4 +1,4 @@
-//! Linear: `y = x W' + b`, row by row.
+//! Linear map: `y = x W' + b`, row by row.
 
 use alloc::format;
 
@@ -14,7 +14,7 @@ use crate::module::{Call, Cpu, Gradients, Layer, Module, Step};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::StateArray;
 
-/// The weights of a linear map, which a layer and a softmax head have in common.
+/// The parameters of a linear map, as in [`Linear`], attention and the softmax head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinearIds {
     pub(crate) weight: TensorId,
@@ -22,7 +22,7 @@ pub(crate) struct LinearIds {
 }
 
 impl LinearIds {
-    /// `{name}.weight` `[output, input]` and `{name}.bias` `[output]`.
+    /// Parameters `{name}.weight` `[O, I]` and `{name}.bias` `[O]`.
     pub(crate) fn new(builder: &mut Builder, name: &str, input: usize, output: usize) -> Self {
         assert!(input > 0 && output > 0, "I and O are at least 1, not {input} and {output}");
         let weight = builder.add(format!("{name}.weight"), &[output, input]);
@@ -38,7 +38,7 @@ impl LinearIds {
         linear::LinearGradients { weight, bias }
     }
 
-    /// The weight uniform in ±1/sqrt(I), the bias 0.
+    /// Sets the weight uniform in ±1/sqrt(I) and leaves the bias 0.
     pub(crate) fn initialise(self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
         let limit = 1.0 / libm::sqrt(layout.tensor(self.weight).shape()[1] as f64);
         initialise::uniform(how.seed, layout, self.weight, limit, parameters);
@@ -54,7 +54,7 @@ pub struct Linear {
     dropout: Dropout,
 }
 
-/// The tape of a [`Linear`]: what it wrote, and memory for its gradients.
+/// The tape of a [`Linear`]: its output, and working memory.
 #[derive(Debug, Default)]
 pub struct LinearTape<E> {
     y: Buffer<E>,
@@ -63,7 +63,8 @@ pub struct LinearTape<E> {
 }
 
 impl Linear {
-    /// `{name}.weight` `[output, input]`, which begins uniform in ±1/sqrt(I), and `{name}.bias` `[output]`, which begins 0.
+    /// A map from I = `input` to O = `output` features, with parameters `{name}.weight` `[O, I]`, initially uniform in
+    /// ±1/sqrt(I), and `{name}.bias` `[O]`, initially 0.
     ///
     /// # Panics
     /// If a size is 0.
@@ -71,10 +72,11 @@ impl Linear {
         Self { ids: LinearIds::new(builder, name, input, output), input, output, dropout: Dropout::default() }
     }
 
-    /// In training each output is dropped with probability `rate`.
+    /// Applies dropout to the output in training: each element is 0 with probability `rate`, and otherwise scaled by
+    /// 1 / (1 - rate).
     ///
     /// # Panics
-    /// If the rate is not at least 0 and below 1.
+    /// If `rate` is not in [0, 1).
     pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
         Self { dropout: Dropout::new(builder, rate), ..self }
     }
@@ -127,7 +129,7 @@ impl<E: Element> Module<E> for Linear {
         let Call { context, packed, rows, x, .. } = call;
         let Gradients { dy, dx, parameters, .. } = gradients;
         tape.last.assert_was(call);
-        assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "dx is [N, {}], as x", self.input);
+        assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "dx is [N, {}], like x", self.input);
         let Some(dy) = dy else {
             dx.into_iter().for_each(|dx| dx.fill(E::ZERO));
             return;

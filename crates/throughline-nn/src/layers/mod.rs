@@ -1,4 +1,4 @@
-//! The modules that networks are put together from.
+//! The modules that networks are composed of.
 
 pub mod attention;
 pub mod embedding;

@@ -1,42 +1,50 @@
-//! Pooling: one row for each sequence, from its rows or its last states.
+//! Pooling: one row for each sequence, from its rows or its final states.
+
+mod running;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use throughline_kernels::buffer::Buffer;
+use throughline_kernels::ops;
 use throughline_kernels::sequence::{Direction, Ragged};
 use throughline_kernels::{Element, Isa};
 
+use self::running::{BEFORE, Running, value_and_count};
 use super::attention::{Attention, AttentionTape};
 use super::recurrent::{Readout, Recurrent};
 use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::initialise::Initialise;
 use crate::memory::{Dropout, LastCall, OneRowEach};
-use crate::module::{Call, Cpu, Gradients, Layer, Module, Start, Step};
+use crate::module::{Call, Cpu, Gradients, Layer, Module, Step};
 use crate::parameters::{Builder, Layout, TensorId};
-use crate::state::{StateArray, StateShape};
+use crate::state::{Start, StateArray, StateShape};
 
-/// What a sequence's row is made of. A sequence without rows has zeros, but for the last states, which are then the initial
-/// ones.
+/// How the rows of a sequence are pooled into one. A sequence without rows gives zeros; with `LastStates` it gives the
+/// states that it starts from.
+///
+/// Boundaries inside a sequence ([`Ragged::set_resets`]) do not divide it: all of its rows are pooled, before a
+/// boundary and after. Only the recurrent state starts afresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pooling {
-    /// The state of the top layer with which each direction ends.
+    /// The final hidden state of each direction of the top layer.
     #[default]
     LastStates,
-    /// The output of each direction at the row that it reads last: the last step, and for the reverse direction the first.
+    /// The output of each direction at the row it reads last: the last step, and for the reverse direction the first.
     Last,
     /// The mean over the steps.
     Mean,
-    /// The largest value over the steps, feature by feature; the earliest of equal ones.
+    /// The largest value over the steps, feature by feature. Of equal values the earliest gets the gradient; NaN counts
+    /// as the largest.
     Max,
-    /// A mean weighted by a learned attention (Yang et al. 2016); see [`attention`](super::attention).
+    /// A mean with weights from a learned attention (Yang et al. 2016); see [`attention`](super::attention).
     Attention,
 }
 
 impl Pooling {
-    /// Every way to pool.
+    /// All ways to pool.
     pub const ALL: [Self; 5] = [Self::LastStates, Self::Last, Self::Mean, Self::Max, Self::Attention];
 }
 
@@ -46,7 +54,7 @@ pub struct Pool {
     name: String,
     pooling: Pooling,
     width: usize,
-    /// F columns of one direction; the second half of the columns read backward if there are two.
+    /// 1 or 2: with 2, the second half of the columns are those of the reverse direction.
     directions: usize,
     attention: Option<Attention>,
     dropout: Dropout,
@@ -59,85 +67,14 @@ pub struct PoolTape<E> {
     rows: OneRowEach,
     y: Buffer<E>,
     running: Running<E>,
-    /// `[B, F]`: the gradient of each sequence's sum, largest values or row.
+    /// `[B, F]`: the gradient of each sequence's sum, largest values, or row.
     d_value: Buffer<E>,
     attention: AttentionTape<E>,
 }
 
-/// The sums of a mean or the largest values.
-#[derive(Debug, Default)]
-struct Running<E> {
-    /// `[B, F]`
-    value: Buffer<E>,
-    /// `[B]`: of how many steps.
-    count: Buffer<E>,
-    /// `[B, F]`: the packed row of the largest value; `usize::MAX` where it is older than the pass.
-    largest: Vec<usize>,
-}
-
-impl<E: Element> Running<E> {
-    /// Each sequence at the state it starts from, or at nothing.
-    fn begin(&mut self, sequences: usize, width: usize, start: Option<Start<'_, E>>) {
-        let (value, count) = (self.value.at_least(sequences * width), self.count.at_least(sequences));
-        self.largest.clear();
-        self.largest.resize(sequences * width, usize::MAX);
-        value.fill(E::ZERO);
-        count.fill(E::ZERO);
-        let Some(start) = start else { return };
-        let (values, counts) = running_state(start.arrays, start.begun.len(), width);
-        for sequence in (0..sequences).filter(|&sequence| start.begun[sequence]) {
-            value[sequence * width..][..width].copy_from_slice(values.of(sequence));
-            count[sequence] = counts.values()[sequence];
-        }
-    }
-
-    /// Reads a row of a sequence.
-    fn read(&mut self, pooling: Pooling, sequence: usize, row: usize, x: &[E]) {
-        let columns = sequence * x.len()..(sequence + 1) * x.len();
-        let (value, largest) = (&mut self.value[columns.clone()], &mut self.largest[columns]);
-        let count = &mut self.count[sequence];
-        let first = *count == E::ZERO;
-        *count = *count + E::ONE;
-        if pooling == Pooling::Mean {
-            value.iter_mut().zip(x).for_each(|(sum, x)| *sum = *sum + *x);
-            return;
-        }
-        for ((value, largest), &x) in value.iter_mut().zip(largest).zip(x) {
-            if first || exceeds(x, *value) {
-                (*value, *largest) = (x, row);
-            }
-        }
-    }
-
-    /// What a sequence is pooled to; of no rows the mean is 0.
-    fn write(&self, pooling: Pooling, sequence: usize, y: &mut [E]) {
-        y.copy_from_slice(&self.value[sequence * y.len()..][..y.len()]);
-        self.divide(pooling, sequence, y);
-    }
-
-    /// The division of a mean, which is its own transpose.
-    fn divide(&self, pooling: Pooling, sequence: usize, y: &mut [E]) {
-        let count = self.count[sequence];
-        if pooling == Pooling::Mean && count > E::ONE {
-            y.iter_mut().for_each(|y| *y = *y / count);
-        }
-    }
-}
-
-/// Value and count of `sequences` sequences.
-fn running_state<E: Element>(
-    state: &[StateArray<E>],
-    sequences: usize,
-    width: usize,
-) -> (&StateArray<E>, &StateArray<E>) {
-    let [value, count] = state else { panic!("a running pool has a value and a count, not {} arrays", state.len()) };
-    assert_eq!(value.values().len(), sequences * width, "{} is [B, F], B = {sequences}", value.name());
-    assert_eq!(count.values().len(), sequences, "{} is [B, 1], B = {sequences}", count.name());
-    (value, count)
-}
-
 impl Pool {
-    /// `recurrent`, and what `pooling` makes of it. Attention has parameters named `{name}.weight` and so on.
+    /// `recurrent` followed by its pooling. `Attention` has parameters `{name}.weight` `[F, F]` and `{name}.query`
+    /// `[F]`, initially uniform in ±1/sqrt(F), and `{name}.bias` `[F]`, initially 0; the others have none.
     pub fn of(builder: &mut Builder, name: &str, recurrent: Recurrent, pooling: Pooling) -> Chain<Recurrent, Pool> {
         let (width, directions) = (recurrent.width(), recurrent.config().directions());
         let attention = (pooling == Pooling::Attention).then(|| Attention::new(builder, name, width));
@@ -147,22 +84,23 @@ impl Pool {
         recurrent.with_readout(readout).then(pool)
     }
 
-    /// Whether it goes on from a value and a count of the steps before.
+    /// Whether it has a state: the value and the count of the steps so far.
     fn runs(&self) -> bool {
         matches!(self.pooling, Pooling::Mean | Pooling::Max)
     }
 
-    /// How it pools.
+    /// The kind of pooling.
     pub fn pooling(&self) -> Pooling {
         self.pooling
     }
 
-    /// The weights of an attention over the rows of the last pass, `[N]` in packed order; none without attention.
+    /// `[N]`, in packed order: the attention weight of each row in the last pass; `None` for other kinds of pooling.
     pub fn weights<'a, E: Element>(&self, tape: &'a PoolTape<E>) -> Option<&'a [E]> {
         self.attention.as_ref().map(|_| tape.attention.weights())
     }
 
-    /// The columns of each direction, and the packed row that it reads last.
+    /// The columns of each direction, and the packed row it reads last, for the sequence in `column`; nothing if it is
+    /// empty.
     fn last_rows(&self, rows: &Ragged, column: usize) -> impl Iterator<Item = (core::ops::Range<usize>, usize)> {
         let width = self.width / self.directions;
         let last = Direction::BOTH.map(|direction| rows.last_row(direction, column));
@@ -171,10 +109,11 @@ impl Pool {
 }
 
 impl Chain<Recurrent, Pool> {
-    /// In training each pooled feature is dropped with probability `rate`.
+    /// Applies dropout to the pooled rows in training: each element is 0 with probability `rate`, and otherwise scaled
+    /// by 1 / (1 - rate).
     ///
     /// # Panics
-    /// If the rate is not at least 0 and below 1.
+    /// If `rate` is not in [0, 1).
     pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
         let (recurrent, pool) = self.into_modules();
         recurrent.then(Pool { dropout: Dropout::new(builder, rate), ..pool })
@@ -186,8 +125,8 @@ impl Layer for Pool {
         self.width
     }
 
-    /// Of a mean and of largest values `{name}.value`, the sum or the largest values so far, and `{name}.count`, how many
-    /// steps they are of. A count has no gradient.
+    /// For `Mean` and `Max`: `{name}.value` `[B, F]`, the sums or the largest values so far, and `{name}.count`
+    /// `[B, 1]`, the number of steps so far, which has no gradient. The others have no state.
     fn state_shape(&self) -> StateShape {
         let mut shape = StateShape::default();
         if self.runs() {
@@ -213,9 +152,9 @@ impl Layer for Pool {
 }
 
 impl<E: Element> Module<E> for Pool {
-    /// `[N, F]`; for the last states `[B, F]`.
+    /// `[N, F]`; for `LastStates`, `[B, F]`.
     type Input = [E];
-    type Packed = Option<throughline_kernels::ops::Linear<E>>;
+    type Packed = Option<ops::Linear<E>>;
     type Tape = PoolTape<E>;
 
     fn packed(&self, isa: Isa, backward: bool) -> Self::Packed {
@@ -237,14 +176,14 @@ impl<E: Element> Module<E> for Pool {
         let (batch, width) = (rows.batch(), self.width);
         assert_eq!(x.len(), rows.rows() * width, "x is [N, {width}], N = {}", rows.rows());
         if let Some(start) = start {
-            assert_eq!(start.begun.len(), batch, "a state for each sequence");
+            assert_eq!(start.begun.len(), batch, "the start must have one entry for each sequence");
         }
         tape.last.forget();
         tape.rows.of(batch);
         let PoolTape { y, running, attention, .. } = tape;
         let y = y.at_least(batch * width);
         match self.pooling {
-            // One row for each sequence already.
+            // The stack has written one row for each sequence already.
             Pooling::LastStates => y.copy_from_slice(x),
             Pooling::Last => {
                 y.fill(E::ZERO);
@@ -280,28 +219,28 @@ impl<E: Element> Module<E> for Pool {
     fn end(&self, rows: &Ragged, tape: &Self::Tape, state: &mut [StateArray<E>]) {
         tape.last.assert_was_over(rows);
         if self.runs() {
-            running_state(state, rows.batch(), self.width);
-            for (array, from) in state.iter_mut().zip([&tape.running.value, &tape.running.count]) {
-                let to = array.values_mut();
-                to.copy_from_slice(&from[..to.len()]);
-            }
+            value_and_count(state, rows.batch(), self.width);
+            tape.running.save(state);
         }
     }
 
     /// # Panics
-    /// If it pools means or largest values: it has them of whole passes alone.
+    /// For `Mean` and `Max`, which keep only their state at the end of a pass.
     fn state_after(&self, _: &Ragged, steps: usize, _: &Self::Tape, _: &mut [StateArray<E>]) {
-        assert!(!self.runs(), "{}: the pooling after {steps} steps is not kept, only that at the end", self.name);
+        assert!(
+            !self.runs(),
+            "`{}`: the state of the pooling after {steps} steps is not kept, only the final one",
+            self.name
+        );
     }
 
-    /// A sequence's rows receive its gradient: all of it the row that is the last or has the largest value, each row
-    /// dy / count of a mean.
+    /// For `Last` and `Max` the row that was taken gets all of a sequence's dy, for `Mean` each row gets dy / count.
     fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape) {
         let Call { context, packed, rows, x, start } = call;
         let (batch, width) = (rows.batch(), self.width);
         let Gradients { mut dy, d_end, dx, d_start, parameters } = gradients;
         tape.last.assert_was(call);
-        assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "dx is [N, {width}], as x");
+        assert!(dx.as_ref().is_none_or(|dx| dx.len() == x.len()), "dx is [N, {width}], like x");
         if let Some(dy) = &mut dy {
             assert_eq!(dy.len(), batch * width, "dy is [B, {width}], B = {batch}");
             self.dropout.apply(context, tape.rows.rows(), 0, width, dy);
@@ -326,16 +265,16 @@ impl<E: Element> Module<E> for Pool {
                 running.divide(self.pooling, sequence, d_value);
             }
             if let Some(d_end) = d_end {
-                let (d_end, _) = running_state(d_end, batch, width);
+                let (d_end, _) = value_and_count(d_end, batch, width);
                 d_value.iter_mut().zip(d_end.values()).for_each(|(d, end)| *d = *d + *end);
             }
             if let Some(d_start) = d_start {
-                running_state(d_start, batch, width);
+                value_and_count(d_start, batch, width);
                 let [d_start, d_count] = d_start else { unreachable!("there are two arrays") };
                 d_count.values_mut().fill(E::ZERO);
                 let begun = |index: usize| start.is_none_or(|start| start.begun[index / width]);
                 for (index, to) in d_start.values_mut().iter_mut().enumerate() {
-                    let passed_on = begun(index) && running.largest[index] == usize::MAX;
+                    let passed_on = begun(index) && running.largest()[index] == BEFORE;
                     *to = if passed_on { d_value[index] } else { E::ZERO };
                 }
             }
@@ -356,8 +295,8 @@ impl<E: Element> Module<E> for Pool {
             }),
             Pooling::Max => {
                 dx.fill(E::ZERO);
-                for (index, (&row, &d)) in running.largest.iter().zip(&*d_value).enumerate() {
-                    if row != usize::MAX {
+                for (index, (&row, &d)) in running.largest().iter().zip(&*d_value).enumerate() {
+                    if row != BEFORE {
                         dx[row * width + index % width] = d;
                     }
                 }
@@ -366,7 +305,7 @@ impl<E: Element> Module<E> for Pool {
         }
     }
 
-    /// The pooling of the steps so far. Attention weighs all steps against each other and has none.
+    /// The pooling of the steps so far. `Attention` cannot run step by step: it weighs all steps against each other.
     fn step<'a>(
         &self,
         step: Step<'_, E, Self>,
@@ -391,19 +330,11 @@ impl<E: Element> Module<E> for Pool {
                     running.read(self.pooling, stream, 0, x);
                     running.write(self.pooling, stream, y);
                 }
-                for (array, from) in state.iter_mut().zip([&running.value, &running.count]) {
-                    let to = array.values_mut();
-                    to.copy_from_slice(&from[..to.len()]);
-                }
+                running.save(state);
             }
         }
         Ok(y)
     }
 }
 
-const ATTENTION: &str = "pooling by attention has an attention";
-
-/// Whether `x` is larger. NaN counts as larger than every number, so that it is not lost.
-fn exceeds<E: Element>(x: E, than: E) -> bool {
-    x > than || (x.partial_cmp(&x).is_none() && than.partial_cmp(&than).is_some())
-}
+const ATTENTION: &str = "attention pooling has an attention";

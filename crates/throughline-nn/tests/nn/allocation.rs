@@ -26,8 +26,8 @@ fn count(bytes: isize, allocations: usize) {
     ALLOCATIONS.set(ALLOCATIONS.get() + allocations);
 }
 
-// SAFETY: every request goes to the system's allocator unchanged; counting touches thread-local numbers that need neither
-// initialisation nor destruction.
+// SAFETY: every request goes to the system's allocator unchanged; counting touches thread-local numbers that need
+// neither initialisation nor destruction.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size() as isize, 1);
@@ -76,7 +76,7 @@ fn check_step(cell: CellKind) {
     for tied in [false, true] {
         let mut model = Model::<f32, _>::new(language_model(stack(cell, false), 13, tied, DROPOUTS), 1, 4, 0.3);
         let mut states = [5, 1, 3, 5].map(|streams| model.state(streams));
-        let (network, weights, workspace) = model.parts();
+        let (network, weights, workspace) = model.borrowed();
         for state in &mut states[..1] {
             network.step(weights, &[1, 2, 3, 4, 5], state, workspace).expect("it reads forward");
         }

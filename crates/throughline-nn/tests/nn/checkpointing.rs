@@ -1,4 +1,5 @@
-//! Checkpointing in time: the same outputs and gradients as without, but for rounding in those of parameters, and memory that grows with the square root of T.
+//! Checkpointing in time: the same outputs and gradients as without, but for rounding in those of parameters, and
+//! memory that grows with the square root of T.
 
 use std::time::Instant;
 
@@ -145,8 +146,8 @@ fn assert_same_solution<E: Element + Bits + Into<f64>>(
     }
 }
 
-/// Every setting that matters for segments, over unsorted lengths with an empty one, one of a single step and equal ones.
-/// The settings of k cut in one, in two, unevenly, at every step, and not at all.
+/// Every setting that matters for segments, over unsorted lengths with an empty one, one of a single step and equal
+/// ones. The settings of k cut in one, in two, unevenly, at every step, and not at all.
 fn check_against_whole<E: Element + Bits + Into<f64>>(cell: CellKind, tolerance: f64) {
     const LENGTHS: [usize; 6] = [4, 0, 11, 1, 11, 6];
     let every = Checkpointing::every;
@@ -253,14 +254,14 @@ macro_rules! stamp {
 for_each_cell!(stamp);
 
 #[test]
-#[should_panic(expected = "has no checkpointing")]
+#[should_panic(expected = "cannot use checkpointing")]
 fn a_stack_that_reads_both_ways_refuses() {
     let config = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN) };
     Stack::<f32>::new(config, 1).set(TapeSetting::Checkpointing(Checkpointing::Auto));
 }
 
 #[test]
-#[should_panic(expected = "after 5 steps are not kept")]
+#[should_panic(expected = "after 5 steps were not kept")]
 fn states_that_were_not_asked_for_are_refused() {
     let config = RecurrentConfig::new(CellKind::GruAfter, INPUT, HIDDEN);
     let problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
@@ -271,7 +272,7 @@ fn states_that_were_not_asked_for_are_refused() {
 
 #[test]
 #[should_panic(expected = "run forward on this batch first")]
-fn an_inference_pass_leaves_nothing_to_go_back_through() {
+fn backward_after_an_inference_pass_panics() {
     let config = RecurrentConfig::new(CellKind::GruAfter, INPUT, HIDDEN);
     let mut problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
     let mut tape = problem.tape(Checkpointing::every(3));
@@ -280,10 +281,10 @@ fn an_inference_pass_leaves_nothing_to_go_back_through() {
     problem.solve(&mut tape);
 }
 
-/// Whoever catches a panic of forward finds nothing to go back through, not what an earlier pass or a part of this one left;
-/// the next forward pass sets it right.
+/// After a caught panic of forward, backward refuses what an earlier pass or the unfinished one left. The next forward
+/// pass is right again.
 #[test]
-fn a_forward_pass_that_panics_leaves_nothing_to_go_back_through() {
+fn backward_after_a_forward_pass_that_panicked_panics() {
     let config = RecurrentConfig { layers: 2, ..RecurrentConfig::new(CellKind::Lstm, INPUT, HIDDEN) };
     let problem = Problem::<f32>::new(config, Ragged::even(9, 2), 1);
     // The weights of the second layer are of another size, so that the first has run before the second finds out.
@@ -336,8 +337,8 @@ fn networks() {
     }
 }
 
-/// What the documentation of [`throughline_nn::checkpointing`] says a stack holds for `batch` sequences of `steps` steps, in
-/// bytes of f32, with k steps in a segment.
+/// What the documentation of [`throughline_nn::checkpointing`] says a stack holds for `batch` sequences of `steps`
+/// steps, in bytes of f32, with k steps in a segment.
 fn documented(config: &RecurrentConfig, steps: usize, batch: usize, k: usize) -> usize {
     let RecurrentConfig { cell, hidden, layers, .. } = *config;
     let c = usize::from(cell.has_cell_state());

@@ -1,5 +1,5 @@
-//! An encoder and a decoder put together by hand: the state that the encoder ends with is where the decoder starts, and the
-//! gradient of that start is the gradient of the encoder's end.
+//! An encoder and a decoder composed by hand: the decoder starts from the final state of the encoder, and the gradient
+//! of that start is the gradient of the encoder's final state.
 
 use crate::common::{Numbers, assert_close_tensors};
 use throughline_kernels::cells::CellKind;

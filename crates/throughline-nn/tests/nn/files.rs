@@ -65,7 +65,7 @@ fn weights_error(model: &Saved, bytes: &[u8]) -> (String, String, String) {
 }
 
 /// The header and the numbers of a safetensors file.
-fn parts(bytes: &[u8]) -> (serde_json::Value, Vec<u8>) {
+fn header_and_data(bytes: &[u8]) -> (serde_json::Value, Vec<u8>) {
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     (serde_json::from_slice(&bytes[8..8 + length]).unwrap(), bytes[8 + length..].to_vec())
 }
@@ -91,7 +91,7 @@ fn every_model_survives_its_file() {
 #[test]
 fn names_and_shapes_are_pytorchs() {
     let stack = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::Lstm, 3, 2) };
-    let (header, _) = parts(&saved(&Saved::classifier(stack, Pooling::LastStates)));
+    let (header, _) = header_and_data(&saved(&Saved::classifier(stack, Pooling::LastStates)));
     let shape = |name: &str| header[name]["shape"].to_string();
     assert_eq!(shape("embedding.weight"), "[5,3]");
     assert_eq!(shape("rnn.weight_ih_l0_reverse"), "[8,3]");
@@ -100,7 +100,8 @@ fn names_and_shapes_are_pytorchs() {
     assert_eq!(header.as_object().unwrap().len(), 1 + 1 + 8 + 2);
 }
 
-/// Every other model's file is refused, of the same shapes or not: reset before and after, tanh and relu, other poolings.
+/// Every other model's file is refused, of the same shapes or not: reset before and after, tanh and relu, other
+/// poolings.
 #[test]
 fn no_model_takes_the_weights_of_another() {
     let models = models();
@@ -115,7 +116,7 @@ fn no_model_takes_the_weights_of_another() {
 
 #[test]
 fn a_missing_and_a_spare_tensor_are_named() {
-    let (mut header, mut data) = parts(&saved(&sample()));
+    let (mut header, mut data) = header_and_data(&saved(&sample()));
     let end = data.len();
     header["spare"] = serde_json::json!({ "dtype": "F32", "shape": [1], "data_offsets": [end, end + 4] });
     data.extend([0; 4]);
@@ -128,7 +129,7 @@ fn a_missing_and_a_spare_tensor_are_named() {
 
 #[test]
 fn another_shape_or_type_is_named() {
-    let (header, data) = parts(&saved(&sample()));
+    let (header, data) = header_and_data(&saved(&sample()));
     for (key, value) in [("shape", serde_json::json!([2, 5, 2])), ("shape", serde_json::json!([5, 3, 1]))] {
         let mut header = header.clone();
         header["embedding.weight"][key] = value;
@@ -160,7 +161,7 @@ fn hostile_weights_are_errors() {
     for length in 0..bytes.len() {
         assert!(matches!(load(&sample(), &bytes[..length]), Err(Error::Weights { .. })), "cut at {length}");
     }
-    let (header, data) = parts(&bytes);
+    let (header, data) = header_and_data(&bytes);
     let with = |change: &dyn Fn(&mut serde_json::Value)| {
         let mut header = header.clone();
         change(&mut header);
@@ -227,7 +228,7 @@ proptest! {
     #[test]
     fn changed_weights_never_panic(mutations in prop::collection::vec(mutation(), 1..4)) {
         let original = saved(&sample());
-        let header = original.len() - parts(&original).1.len();
+        let header = original.len() - header_and_data(&original).1.len();
         let bytes = mutated(&original, &mutations);
         if let Ok(loaded) = load(&sample(), &bytes) {
             prop_assert!(loaded.iter().all(|x| x.is_finite()));

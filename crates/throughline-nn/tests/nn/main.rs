@@ -1,5 +1,5 @@
-//! Modules and networks against PyTorch, oracles, derivatives and hostile files. One binary: the generic driver is compiled
-//! once.
+//! Modules and networks against PyTorch, oracles, derivatives and hostile files. One binary: the generic driver is
+//! compiled once.
 
 mod allocation;
 mod checkpointing;

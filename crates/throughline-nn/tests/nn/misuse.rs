@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::common::{Batch, Dropouts, Model, Numbers, StreamReader, language_model, panic_of, standalone, training};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::Ragged;
-use throughline_nn::chain::Concat;
+use throughline_nn::concat::Concat;
 use throughline_nn::heads::Softmax;
 use throughline_nn::layers::recurrent::InitialState;
 use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig};
@@ -67,7 +67,7 @@ fn check_pairing<M: Module<f32, Input = [f32]>>(name: &str, mut module: Standalo
     module.run(&rows, &x, None);
     for other in [training(2), Pass::Traced] {
         module.set_pass(other);
-        expect(&format!("{name}, another pass"), "one kind of pass", || {
+        expect(&format!("{name}, another pass"), "different kinds of pass", || {
             module.backward(&rows, &x, None, Some(&dy), None);
         });
     }
@@ -76,7 +76,7 @@ fn check_pairing<M: Module<f32, Input = [f32]>>(name: &str, mut module: Standalo
     half_begun.reset_where(&[false, true, false]);
     for (forward, backward) in [(None, Some(&start)), (Some(&start), None), (Some(&start), Some(&half_begun))] {
         module.run(&rows, &x, forward);
-        expect(&format!("{name} from another state"), "different states", || {
+        expect(&format!("{name} from another state"), "different starts", || {
             module.backward(&rows, &x, backward, Some(&dy), None);
         });
     }
@@ -91,7 +91,7 @@ fn check_pairing<M: Module<f32, Input = [f32]>>(name: &str, mut module: Standalo
             module.run(&rows, wrong, None);
         });
     }
-    // A step leaves nothing to go back through, where there are steps.
+    // Backward cannot follow a step, if the module has steps.
     let mut state = module.new_state(1);
     module.run(&rows, &x, None);
     if module.step(&x[..INPUT], &mut state).is_ok() {
@@ -114,8 +114,7 @@ fn backward_repeats_forward() {
     check_pairing("a linear map", standalone(linear, builder, 1, 0.5));
     let mut builder = Builder::new();
     let [a, b] = ["a", "b"].map(|name| Recurrent::new(&mut builder, name, config(CellKind::GruAfter)));
-    let linear = Linear::new(&mut builder, "linear", 8, 2);
-    check_pairing("a pair", standalone(Concat::new(a, b).then(linear), builder, 1, 0.5));
+    check_pairing("a pair", standalone(Concat::new(a, b), builder, 1, 0.5));
     for pooling in Pooling::ALL {
         let mut builder = Builder::new();
         let recurrent = Recurrent::new(&mut builder, "rnn", config(CellKind::GruAfter));
@@ -142,8 +141,8 @@ fn states_fit() {
     let mut wide = StateShape::default();
     shape.arrays().for_each(|(name, width)| wide.push(name.to_owned(), width + 1));
     let wrong = [
-        ("a GRU's", stack(CellKind::GruAfter).new_state(2), "other arrays"),
-        ("three streams'", lstm.new_state(3), "number of streams"),
+        ("a GRU's", stack(CellKind::GruAfter).new_state(2), "does not have the arrays"),
+        ("three streams'", lstm.new_state(3), "one stream for each sequence"),
         ("a wider stack's", State::new(&wide, 2), "is [B, H]"),
     ];
     for (name, mut state, expected) in wrong {
@@ -157,7 +156,7 @@ fn states_fit() {
         });
         let module = lstm.module();
         let arrays_fit = state.arrays().len() == 4;
-        let expected = if arrays_fit { "is [B, H]" } else { "other arrays" };
+        let expected = if arrays_fit { "is [B, H]" } else { "does not have the arrays" };
         expect(&format!("an end that is {name}"), expected, || {
             module.end(&rows, lstm.module_tape(), state.arrays_mut());
         });
@@ -174,10 +173,10 @@ fn states_fit() {
     let mut chain = standalone::<f32, _>(chain, builder, 1, 0.5);
     chain.run(&rows, &x, None);
     let mut few = stack(CellKind::RnnTanh).new_state(2);
-    expect("too few arrays", "a state of 2 arrays", || {
+    expect("too few arrays", "the state has 2 arrays", || {
         chain.module().end(&rows, chain.module_tape(), few.arrays_mut());
     });
-    expect("a mask", "one mask for each stream", || lstm.new_state(2).reset_where(&[true]));
+    expect("a mask", "one entry for each stream", || lstm.new_state(2).reset_where(&[true]));
 }
 
 #[test]
@@ -189,7 +188,7 @@ fn what_is_asked_after_a_pass_is_of_that_pass() {
     expect("the end of nothing", "no forward pass has finished", || {
         lstm.module().end(&rows, lstm.module_tape(), state.arrays_mut());
     });
-    expect("the output of nothing", "run one first", || {
+    expect("the output of nothing", "no forward pass has finished", || {
         lstm.module().output(&rows, lstm.module_tape());
     });
     lstm.run(&rows, &x, None);
@@ -248,9 +247,9 @@ fn networks_name_what_does_not_fit() {
             Batch { scored: Some(5..9), targets: vec![0; 9], ..batch.clone() },
             "one target for each of 8 rows",
         ),
-        ("no rows", Batch { scored: Some(Range { start: 5, end: 3 }), ..batch.clone() }, "are to be scored"),
-        ("a normaliser", Batch { normaliser: Some(f64::NAN), ..batch.clone() }, "a normaliser is a weight"),
-        ("a negative normaliser", Batch { normaliser: Some(-1.0), ..batch.clone() }, "a normaliser is a weight"),
+        ("no rows", Batch { scored: Some(Range { start: 5, end: 3 }), ..batch.clone() }, "rows 5..3 are"),
+        ("a normaliser", Batch { normaliser: Some(f64::NAN), ..batch.clone() }, "the normaliser must be"),
+        ("a negative normaliser", Batch { normaliser: Some(-1.0), ..batch.clone() }, "the normaliser must be"),
     ];
     for (name, batch, expected) in wrong {
         expect(name, expected, || {
@@ -262,7 +261,7 @@ fn networks_name_what_does_not_fit() {
             });
         }
     }
-    expect("an inference pass", "evaluate instead", || {
+    expect("an inference pass", "call `evaluate` instead", || {
         batch.learn(&mut model, Pass::Inference, &mut gradients);
     });
     expect("gradients", "in the layout of the parameters", || {
@@ -270,12 +269,12 @@ fn networks_name_what_does_not_fit() {
     });
     let gru = language_model(config(CellKind::GruAfter), 6, false, Dropouts::default());
     let state = State::<f32>::new(&gru.state_shape(), 2);
-    expect("a GRU's state", "other arrays than the model", || {
+    expect("a GRU's state", "does not have the arrays of this model", || {
         Batch { start: Some(state.clone()), ..batch.clone() }.evaluate(&mut model);
     });
     let parameters = model.parameters.clone();
-    let (network, weights, workspace) = model.parts();
-    expect("a GRU's state in a step", "other arrays than the model", || {
+    let (network, weights, workspace) = model.borrowed();
+    expect("a GRU's state in a step", "does not have the arrays of this model", || {
         network.step(weights, &[1, 2], &mut state.clone(), workspace).expect("it reads forward");
     });
     let mut own = State::<f32>::new(&network.state_shape(), 2);
@@ -285,7 +284,7 @@ fn networks_name_what_does_not_fit() {
     expect("parameters", "in the network's layout", || {
         network.packed(weights.cpu, &parameters[1..], true);
     });
-    expect("parameters of a file", "lie in their layout", || {
+    expect("parameters of a file", "in the layout given with them", || {
         weights::save("{}", network.layout(), &parameters[1..]);
     });
     let packed = network.packed(weights.cpu, &parameters, false);
@@ -305,7 +304,7 @@ fn constructors_refuse_what_cannot_be() {
     let none = RecurrentConfig { layers: 0, ..config(CellKind::Lstm) };
     expect("L", "I, H and L are at least 1", || Recurrent::new(builder, "d", none));
     Linear::new(builder, "e", 3, 2);
-    expect("a name", "two tensors named e.weight", || Linear::new(builder, "e", 3, 2));
+    expect("a name", "two tensors are named `e.weight`", || Linear::new(builder, "e", 3, 2));
     for rate in [1.0, -0.1, f32::NAN, f32::INFINITY] {
         let expected = "a dropout rate is at least 0 and below 1";
         let (linear, embedding) =

@@ -1,4 +1,4 @@
-//! Modules put together: derivatives of everything, states in the right places, the same bits step by step.
+//! Composed modules: all derivatives, the right order of states, the same bits step by step.
 
 use crate::common::{Model, Numbers, check_gradients, language_model, numbers_of, random_state, standalone, training};
 use throughline_kernels::cells::CellKind;
@@ -6,7 +6,8 @@ use throughline_kernels::ops::Dropout;
 use throughline_kernels::sequence::Ragged;
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa, for_each_cell};
-use throughline_nn::chain::{Chain, Concat};
+use throughline_nn::chain::Chain;
+use throughline_nn::concat::Concat;
 use throughline_nn::layers::recurrent::InitialState;
 use throughline_nn::layers::{Linear, Recurrent, RecurrentConfig};
 use throughline_nn::parameters::Builder;
@@ -201,7 +202,7 @@ fn check_streams(cell: CellKind) {
         0.7,
     );
     let (mut together, fresh) = (model.state(3), model.state(1));
-    let (network, weights, workspace) = model.parts();
+    let (network, weights, workspace) = model.borrowed();
     let mut step = |tokens: &[u32], state: &mut State<f32>| {
         network.step(weights, tokens, state, workspace).expect("it reads forward").to_vec()
     };

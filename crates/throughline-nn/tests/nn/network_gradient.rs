@@ -96,7 +96,7 @@ fn check_gradients(cell: CellKind) {
 #[test]
 fn ignored_targets() {
     fn check<B: Module<f64, Input = [u32]> + Clone>(name: &str, network: Network<B, Softmax>, batch: Batch<f64>) {
-        // One target in so many does not count.
+        // One target in `every` is ignored.
         let ignore = |every: usize| {
             let mut batch = batch.clone();
             batch.targets.iter_mut().step_by(every).for_each(|target| *target = IGNORED);
@@ -199,7 +199,7 @@ fn check_steps(cell: CellKind) {
     let (mut whole, mut stepped) = (model.state(3), model.state(3));
     let total = batch.evaluate(&mut model);
     let logits = batch.logits(&mut model);
-    let (network, weights, workspace) = model.parts();
+    let (network, weights, workspace) = model.borrowed();
     network.end(&batch.rows, workspace, &mut whole);
     let mut loss = 0.0;
     for ((inputs, targets), want) in batch.tokens.chunks(3).zip(batch.targets.chunks(3)).zip(logits.chunks(3 * 41)) {
@@ -368,7 +368,7 @@ fn sites_of_dropout() {
 #[test]
 fn stacks_have_sites_of_their_own() {
     use throughline_kernels::sequence::Ragged;
-    use throughline_nn::chain::Concat;
+    use throughline_nn::concat::Concat;
     use throughline_nn::initialise::Initialise;
     use throughline_nn::layers::Recurrent;
     use throughline_nn::parameters::Builder;

@@ -71,14 +71,26 @@ fn rows_and_states(module: &Pooled<f64>, rows: &Ragged, x: &[f64]) -> (Vec<f64>,
 
 #[test]
 fn values_are_those_of_the_definition() {
-    let rows = Ragged::new(&LENGTHS);
+    values_are_those_of_the_definition_over(&Ragged::new(&LENGTHS));
+}
+
+/// All rows of a sequence are pooled, before a boundary inside it and after.
+#[test]
+fn boundaries_do_not_divide_a_sequence() {
+    let mut rows = Ragged::new(&LENGTHS);
+    rows.set_resets(|_, t| t == 2);
+    assert!(rows.restarts() > 0);
+    values_are_those_of_the_definition_over(&rows);
+}
+
+fn values_are_those_of_the_definition_over(rows: &Ragged) {
     let x = Numbers::new(3).draw::<f64>(rows.rows() * 3, 1.5);
     for pooling in Pooling::ALL {
         for bidirectional in [false, true] {
             let mut module = pooled::<f64>(pooling, CellKind::Lstm, bidirectional, 0.3, 1);
             let width = if bidirectional { 8 } else { 4 };
-            let got = module.run(&rows, &x, None).output;
-            let (outputs, last) = rows_and_states(&module, &rows, &x);
+            let got = module.run(rows, &x, None).output;
+            let (outputs, last) = rows_and_states(&module, rows, &x);
             let mut of_sequence: Vec<Vec<&[f64]>> = vec![Vec::new(); LENGTHS.len()];
             rows.for_each_row(|row, sequence, _| of_sequence[sequence].push(&outputs[row * width..][..width]));
             let parameter = |name: &str| {

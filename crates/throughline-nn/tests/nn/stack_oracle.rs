@@ -131,8 +131,8 @@ impl Problem {
             }
             let mut state = State::zero(config.cell, hidden);
             if initial_state == InitialState::Learned {
-                for part in [&mut state.h, &mut state.c].into_iter().filter(|part| !part.is_empty()) {
-                    part.copy_from_slice(take(sizes.next().expect("a learned state")));
+                for array in [&mut state.h, &mut state.c].into_iter().filter(|array| !array.is_empty()) {
+                    array.copy_from_slice(take(sizes.next().expect("a learned state")));
                 }
             }
             restart.push(state);
@@ -183,7 +183,8 @@ impl Problem {
     }
 }
 
-/// Every depth and direction, each with and without boundaries, given states and learned ones; every other without biases.
+/// Every depth and direction, each with and without boundaries, given states and learned ones; every other without
+/// biases.
 fn check_stacks(cell: CellKind) {
     for (layers, bidirectional) in [1, 2, 3].into_iter().flat_map(|layers| [(layers, false), (layers, true)]) {
         for bits in 0..8u32 {
@@ -220,7 +221,8 @@ fn check_states_after(cell: CellKind) {
     }
 }
 
-/// Dropout is off but in training; its masks are the same in backward as in forward, and follow the sequence, not the batch.
+/// Dropout is off but in training; its masks are the same in backward as in forward, and follow the sequence, not the
+/// batch.
 fn check_dropout(cell: CellKind) {
     let plain = RecurrentConfig { initial_state: InitialState::Learned, ..config(cell, 3, true) };
     let dropping = RecurrentConfig { dropout: 0.4, ..plain };

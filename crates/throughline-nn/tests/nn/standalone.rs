@@ -20,8 +20,8 @@ fn tagger(cell: CellKind, scale: f64) -> Tagger {
     standalone(recurrent.then(linear), builder, 1, scale)
 }
 
-/// An update is that of the optimiser by the gradient, shortened to the norm that is asked for; then the gradient is 0 and
-/// the next run uses the new parameters.
+/// An update is that of the optimiser by the gradient, shortened to the norm that is asked for; then the gradient is 0
+/// and the next run uses the new parameters.
 #[test]
 fn an_update() {
     let (rows, numbers) = (Ragged::new(&[2, 0, 3]), &mut Numbers::new(1));

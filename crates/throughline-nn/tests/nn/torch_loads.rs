@@ -1,6 +1,6 @@
 //! PyTorch loads the files of a model by name and computes the same logits, where PyTorch is installed: in
-//! `reference/.venv`, or under the Python that `THROUGHLINE_TORCH_PYTHON` names. Elsewhere this test says so and passes;
-//! the reference vectors cover the same arithmetic.
+//! `reference/.venv`, or under the Python that `THROUGHLINE_TORCH_PYTHON` names. Elsewhere this test says so and
+//! passes; the reference vectors cover the same arithmetic.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -63,8 +63,8 @@ impl Loaded {
         (Self::Classifier(network), description("classify", stack, more))
     }
 
-    /// The weights' file, and our logits, one after another: `[T][V]` of each sequence for a language model, `[classes]`
-    /// for a classifier.
+    /// The weights' file, and our logits, one after another: `[T][V]` of each sequence for a language model,
+    /// `[classes]` for a classifier.
     fn run(self, sequences: &[Vec<u32>]) -> (Vec<u8>, Vec<f32>) {
         match self {
             Self::Classifier(network) => {
@@ -77,7 +77,7 @@ impl Loaded {
                 let mut logits = Vec::new();
                 for sequence in sequences {
                     let mut state = model.state(1);
-                    let (network, weights, workspace) = model.parts();
+                    let (network, weights, workspace) = model.borrowed();
                     for token in sequence.chunks(1) {
                         logits.extend_from_slice(network.step(weights, token, &mut state, workspace).expect("steps"));
                     }

@@ -1,4 +1,5 @@
-//! What a tape keeps is reachable for every layer and direction of every stack in a network, and not with checkpointing.
+//! What a tape keeps is reachable for every layer and direction of every stack in a network, and not with
+//! checkpointing.
 
 use crate::common::{Batch, Dropouts, Model, classifier, panic_of};
 use throughline_kernels::cells::CellKind;
@@ -13,8 +14,8 @@ use throughline_testkit::assert_close;
 
 const TOLERANCE: f64 = 1e-14;
 
-/// Checks what it sees of an LSTM after a training pass: every gate is the map of its pre-activation, and the row gradients
-/// add up to the gradient of the biases.
+/// Checks what it sees of an LSTM after a training pass: every gate is the map of its pre-activation, and the row
+/// gradients add up to the gradient of the biases.
 struct Trace<'a> {
     rows: usize,
     layout: &'a Layout,
@@ -78,7 +79,7 @@ fn pre_activations_and_row_gradients() {
 #[test]
 fn every_stack_is_shown() {
     use throughline_nn::Layer;
-    use throughline_nn::chain::Concat;
+    use throughline_nn::concat::Concat;
     use throughline_nn::parameters::Builder;
 
     struct Names(Vec<String>);

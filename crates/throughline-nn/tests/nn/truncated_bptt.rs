@@ -1,6 +1,6 @@
-//! Truncated BPTT of a tied language model, update by update, against an account of it that is too plain to be wrong: exact
-//! derivatives of an oracle in f64, plain stochastic gradient descent, and the states of every position kept from the window
-//! that last read it.
+//! Truncated BPTT of a tied language model, update by update, against an account of it that is too plain to be wrong:
+//! exact derivatives of an oracle in f64, plain stochastic gradient descent, and the states of every position kept from
+//! the window that last read it.
 
 use crate::common::{Batch, Dropouts, Model, Numbers, StreamReader, language_model, oracle_cell};
 use throughline_kernels::Element;

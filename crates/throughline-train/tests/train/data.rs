@@ -299,7 +299,7 @@ fn what_is_not_read_is_listed() {
     let expected = [
         ("data/.cache", "hidden"),
         ("data/first/latin.txt", "not valid UTF-8, line 1"),
-        ("data/notes.md", "a file beside the folders of the classes"),
+        ("data/notes.md", "a file next to the class folders"),
         ("data/second/blank.txt", "no text in it"),
         ("data/second/picture.png", "a binary file"),
     ];
@@ -378,7 +378,7 @@ fn the_format_is_found_out_once() {
     let mut guessed = recipe.clone();
     classify(&mut guessed).files.paths = vec![renamed];
     let error = folder.run("guessed").train(&guessed).unwrap_err().to_string();
-    assert!(error.contains("give the format"), "the name alone tells it: {error}");
+    assert!(error.contains("set the format"), "the name alone tells it: {error}");
     // The recipe as it was given resumes the run all the same.
     assert_eq!(run.resume(&recipe).unwrap().new_updates, 0);
 }

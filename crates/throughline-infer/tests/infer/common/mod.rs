@@ -48,8 +48,8 @@ fn settings(cell: CellKind) -> RecurrentSettings {
     RecurrentSettings { cell, input: 5, hidden: 7, layers: 2, bidirectional: false, bias: true, initial_state }
 }
 
-/// A model whose parts are known.
-pub struct Parts<T: Serve> {
+/// A model with random weights, and what it is made from.
+pub struct TestModel<T: Serve> {
     pub config: T::Config,
     pub encoder: T::Encoder,
     pub network: NetworkOf<T>,
@@ -57,7 +57,7 @@ pub struct Parts<T: Serve> {
     pub parameters: Buffer<f32>,
 }
 
-impl<T: Serve> Parts<T> {
+impl<T: Serve> TestModel<T> {
     pub fn new(config: T::Config, encoder: T::Encoder) -> Self {
         let network = T::network(&config, Dropouts::default());
         let (mut parameters, mut random) = (network.layout().zeros::<f32>(), random(3));
@@ -69,7 +69,7 @@ impl<T: Serve> Parts<T> {
 
     /// The files of the model by name.
     pub fn files(&self) -> FilesOf {
-        let model = weights::save(&kind_json::<T>(&self.config), self.network.layout(), &self.parameters);
+        let model = weights::save(&kind_json::<T>(&self.network), self.network.layout(), &self.parameters);
         let own = [("config.json", config_json::<T>(&self.config).into_bytes()), ("model.safetensors", model)];
         let all = own.into_iter().chain(T::encoder_files(&self.encoder));
         all.map(|(name, bytes)| (name.to_owned(), bytes)).collect()
@@ -81,14 +81,14 @@ impl<T: Serve> Parts<T> {
     }
 }
 
-pub fn language_model(cell: CellKind) -> Parts<LanguageModel> {
+pub fn language_model(cell: CellKind) -> TestModel<LanguageModel> {
     language_model_of(cell, vocabulary(Unit::Char, "abcdefgh\n"))
 }
 
-pub fn language_model_of(cell: CellKind, vocabulary: Vocabulary) -> Parts<LanguageModel> {
+pub fn language_model_of(cell: CellKind, vocabulary: Vocabulary) -> TestModel<LanguageModel> {
     let text = TextRules::default();
     let config = lm::Config { recurrent: settings(cell), vocabulary: vocabulary.len(), tied: false, text };
-    Parts::new(config, TextEncoder { rules: text, vocabulary })
+    TestModel::new(config, TextEncoder { rules: text, vocabulary })
 }
 
 pub fn classify_config(cell: CellKind, pooling: Pooling) -> classify::Config {
@@ -96,10 +96,10 @@ pub fn classify_config(cell: CellKind, pooling: Pooling) -> classify::Config {
     classify::Config { recurrent, vocabulary: 9, classes: 3, pooling, max_length: 0, text: TextRules::default() }
 }
 
-pub fn classifier(config: classify::Config) -> Parts<Classify> {
+pub fn classifier(config: classify::Config) -> TestModel<Classify> {
     let text = TextEncoder { rules: config.text, vocabulary: vocabulary(Unit::Char, "abcdefgh") };
     let labels = ["first", "second", "third"].map(str::to_owned).into();
-    Parts::new(config, classify::Encoder { text, labels })
+    TestModel::new(config, classify::Encoder { text, labels })
 }
 
 /// A folder with these files in it, removed when dropped.

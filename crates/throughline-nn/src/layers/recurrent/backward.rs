@@ -1,4 +1,4 @@
-//! A stack backward: back-propagation through time, the segments from the last to the first, the layers from the top down.
+//! Backward: backpropagation through time, from the last segment to the first, and in each from the top layer down.
 
 use throughline_kernels::Element;
 use throughline_kernels::sequence::{self, BackwardPass, BackwardStates, InitialStates, Inputs, LayerGradients};
@@ -9,8 +9,8 @@ use crate::module::{Call, Gradients};
 use crate::parameters::{Layout, TensorId};
 
 impl Recurrent {
-    /// Back-propagates through the last pass with a tape.
-    pub(super) fn go_back<E: Element>(
+    /// Backpropagates through the last pass.
+    pub(super) fn backpropagate<E: Element>(
         &self,
         call: Call<'_, E, Self>,
         gradients: Gradients<'_, E>,
@@ -20,9 +20,11 @@ impl Recurrent {
         let (batch, output) = (call.rows, self.config.output());
         let rows = batch.rows();
         tape.last.assert_was(call);
-        // A panic may have ended the repetition of a segment.
-        assert!(tape.taped.is_some(), "there is no whole tape here: run forward on this batch first");
-        for (what, arrays) in [("the gradient of the end", d_end), ("the gradient of the start", d_start.as_deref())] {
+        // A panic while a segment was recomputed leaves no tape.
+        assert!(tape.taped.is_some(), "the tape is incomplete: run forward on this batch first");
+        for (what, arrays) in
+            [("the gradient of the final state", d_end), ("the gradient of the start", d_start.as_deref())]
+        {
             arrays.into_iter().for_each(|arrays| self.assert_fits(what, arrays, batch.batch()));
         }
         assert!(dx.as_ref().is_none_or(|dx| dx.len() == rows * self.config.input), "dx is [N, I]");
@@ -49,15 +51,15 @@ impl Recurrent {
                 tape.taped = Some(segment);
             }
             let gradients = SegmentGradients { dy: dy.as_deref(), dx: dx.as_deref_mut(), parameters: &mut *parameters };
-            self.back_through_segment(call, segment, gradients, tape);
+            self.backpropagate_segment(call, segment, gradients, tape);
         }
         if let Some(d_start) = d_start {
             self.start_gradients(batch, call.start, tape, d_start);
         }
     }
 
-    /// Back-propagates through all layers over the segment that the tapes are of.
-    fn back_through_segment<E: Element>(
+    /// Backpropagates through all layers over `segment`, whose steps the tapes hold.
+    fn backpropagate_segment<E: Element>(
         &self,
         call: Call<'_, E, Self>,
         segment: usize,
@@ -70,7 +72,7 @@ impl Recurrent {
         let (window, rows) = segments.window(batch, segment);
         let ([states_h, states_c], output) = (self.state_lengths(batch), self.config.output());
         let [restarts_h, restarts_c] = if window.restarts() > 0 { [states_h, states_c] } else { [0; 2] };
-        // Later segments start from the states of the one before.
+        // A later segment starts from the final states of the one before.
         let given = |sequence: usize| segment > 0 || start.is_some_and(|start| start.begun[sequence]);
         for layer in (0..self.config.layers).rev() {
             let (below, this) = layers.split_at_mut(layer);
@@ -136,6 +138,7 @@ impl Recurrent {
         }
     }
 
+    /// The gradients of the weights of `layer`, for each direction.
     fn layer_gradients<'a, E: Element>(
         &self,
         layout: &Layout,
@@ -152,7 +155,7 @@ impl Recurrent {
             before = range.end;
             view
         };
-        // The tensors of a layer were added in this order, so their places ascend.
+        // The tensors of a layer were added in this order, so their ranges ascend.
         let of_direction = |ids: &DirectionIds| {
             let [weight_ih, weight_hh] = ids.weights.map(&mut take);
             let [bias_ih, bias_hh] = match ids.biases {
@@ -167,7 +170,7 @@ impl Recurrent {
     }
 }
 
-/// What a segment's way back reads and writes: rows of the whole batch.
+/// What the backward pass of a segment reads and writes; `dy` and `dx` have the rows of the whole batch.
 struct SegmentGradients<'a, E> {
     dy: Option<&'a [E]>,
     dx: Option<&'a mut [E]>,

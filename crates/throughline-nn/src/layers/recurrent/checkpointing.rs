@@ -1,34 +1,36 @@
 //! Checkpointing in time: training memory that grows with the square root of T instead of T.
 //!
-//! Back-propagation through T steps needs what every step computed. With checkpointing, forward keeps the states at the
-//! start of every segment of k steps and nothing else; backward takes the segments from the last to the first, runs each
-//! again from its states with a tape, back-propagates through it and hands the gradient of its first states to the segment
-//! before (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016; for recurrent networks Gruslys et al.,
-//! "Memory-Efficient Backpropagation Through Time", NIPS 2016). It costs one more forward pass, less the last segment,
-//! which still has its tape. A run without checkpointing is the case of one segment.
+//! Backpropagation through T steps needs what every step computed. With checkpointing, forward keeps only the output
+//! and the states at the start of each segment of k steps. Backward takes the segments from the last to the first: it
+//! recomputes the segment from its states with a tape, backpropagates through it, and passes the gradient of its
+//! initial states to the segment before (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016; for
+//! recurrent networks Gruslys et al., "Memory-Efficient Backpropagation Through Time", NIPS 2016). This costs one more
+//! forward pass, less the last segment, whose tape is still there. A pass without checkpointing is the case of one
+//! segment.
 //!
-//! Outputs, last states, dx and the gradients of the given states are the same bits for any k. Parameter gradients are sums
-//! over all rows, added up segment by segment; they differ in rounding.
+//! Outputs, final states, dx and the gradients of given states are the same bits for any k. Parameter gradients are
+//! summed segment by segment, so they differ in rounding.
 //!
 //! # Memory
-//! Numbers that a stack holds for one sequence of T steps in training, beside parameters and what the caller gives (x, dy,
-//! dx); S slots per unit, c = 1 for an LSTM, else 0; k steps in a segment, T without checkpointing:
+//! How many numbers a stack holds for one sequence of T steps in training, besides the parameters and the caller's x,
+//! dy and dx. There are S slots per unit, c is 1 for an LSTM and otherwise 0, and a segment has k steps (T without
+//! checkpointing):
 //!
 //! | what | numbers |
 //! |---|---|
 //! | output of the top layer | T·D·H |
 //! | outputs of the layers below | k·(L-1)·D·H, with dropout between layers twice that |
 //! | tapes | k·L·D·(S+c)·H |
-//! | slot gradients | n·S·H for n rows of the batch: 393,216 / (S·H), but 256 to 2,048, and no more than k steps have |
+//! | slot gradients | n·S·H for n rows of the batch: 393,216 / (S·H), clamped to 256 to 2,048, at most those of k steps |
 //! | gradients of outputs between layers | k·min(L-1, 2)·D·H |
-//! | kept states, first and last ones with them | (⌈T/k⌉+1)·L·D·(1+c)·H |
+//! | states, with the first and the final ones | (⌈T/k⌉+1)·L·D·(1+c)·H |
 //!
-//! One LSTM layer (S = 4) in one direction: 6·H a step without checkpointing; with k = √T about (T + 7·√T)·H, of which only
-//! the output, which the caller reads, is as long as the sequence; slot gradients beside them.
+//! For one LSTM layer (S = 4) in one direction this is 6·H per step without checkpointing, and with k = √T about (T +
+//! 7·√T)·H in all, besides slot gradients. Only the output, which the caller reads, is then as long as the sequence.
 //!
 //! # Directions
-//! Time segments are outermost: all layers run over one before any runs over the next. A layer of a stack that reads in both
-//! directions needs the whole output of the layer below, so such a stack has no checkpointing.
+//! All layers run over one segment before any runs over the next. A bidirectional layer needs the whole output of the
+//! layer below, so a bidirectional stack cannot use checkpointing.
 
 use alloc::vec::Vec;
 use core::num::NonZero;
@@ -36,20 +38,21 @@ use core::ops::Range;
 
 use throughline_kernels::sequence::Ragged;
 
-/// How many steps training keeps a tape of at a time; see the [module](self). A setting of the workspace, not of the model.
+/// For how many steps at a time training keeps a tape; see the [module](self). It is a setting of the tape, not of the
+/// model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Checkpointing {
     /// All of them.
     #[default]
     Off,
-    /// So many, k.
+    /// k of them.
     Every(NonZero<usize>),
     /// ⌈√T⌉ for a batch of T steps.
     Auto,
 }
 
 impl Checkpointing {
-    /// `steps` at a time; 0 is off.
+    /// `steps` at a time; 0 for all of them.
     pub fn every(steps: usize) -> Self {
         NonZero::new(steps).map_or(Self::Off, Self::Every)
     }
@@ -72,7 +75,7 @@ impl Checkpointing {
 #[derive(Debug, Default)]
 pub(crate) struct Segments {
     pub(crate) checkpointing: Checkpointing,
-    /// Where a segment of the next pass that keeps a tape begins in any case, if it has more than one.
+    /// A step at which the next pass with a tape begins a segment too, if it has more than one.
     pub(crate) extra_cut: usize,
     /// The first step of every segment, then T; empty before the first pass.
     cuts: Vec<usize>,
@@ -80,7 +83,7 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    /// Cuts a pass of `steps` steps. One that keeps no tape stays whole.
+    /// Cuts a pass of `steps` steps into segments. One that keeps no tape is one segment.
     pub(crate) fn cut(&mut self, steps: usize, keeps_tape: bool) {
         let (checkpointing, extra_cut) = match keeps_tape {
             true => (self.checkpointing, core::mem::take(&mut self.extra_cut)),
@@ -103,12 +106,12 @@ impl Segments {
         self.cuts.len().checked_sub(1).expect("run a forward pass first")
     }
 
-    /// The number of the segment that begins at step `step`; that of segments for T.
+    /// The index of the segment that begins at `step`; the number of segments for T.
     pub(crate) fn beginning_at(&self, step: usize) -> Option<usize> {
         self.cuts.binary_search(&step).ok()
     }
 
-    /// A segment of `batch` as a batch of its own, and its packed rows in the whole.
+    /// `segment` of `batch` as a batch of its own, and the range of its packed rows in `batch`.
     pub(crate) fn window<'a>(&'a mut self, batch: &'a Ragged, segment: usize) -> (&'a Ragged, Range<usize>) {
         if self.count() == 1 {
             return (batch, 0..batch.rows());

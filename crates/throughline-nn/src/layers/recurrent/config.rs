@@ -3,14 +3,14 @@
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::LayerShape;
 
-/// Where sequences start when no state is given.
+/// The state that sequences start from when none is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InitialState {
     /// Zeros.
     #[default]
     Zero,
-    /// Parameters, one state for each layer and direction.
+    /// Parameters, one vector for each layer and direction, initially 0.
     Learned,
 }
 
@@ -19,24 +19,25 @@ pub enum InitialState {
 pub struct RecurrentConfig {
     /// The cell of every layer.
     pub cell: CellKind,
-    /// I of the first layer; the layers above take D·H.
+    /// I, the input features of the first layer. The layers above read D·H.
     pub input: usize,
-    /// H
+    /// H, the hidden units of each layer and direction.
     pub hidden: usize,
-    /// L
+    /// L, the number of layers.
     pub layers: usize,
-    /// Whether each layer also reads backward; its output is then the concatenation `[forward, reverse]`, D = 2.
+    /// Whether each layer also reads in reverse, D = 2. A row of its output is then the forward state followed by the
+    /// reverse.
     pub bidirectional: bool,
-    /// Whether there are biases.
+    /// Whether there are biases, `bias_ih` and `bias_hh`.
     pub bias: bool,
-    /// Share of the outputs between layers that training drops (Zaremba et al. 2014); 0 for none.
+    /// The rate of dropout between layers in training (Zaremba et al. 2014), in [0, 1); 0 for none.
     pub dropout: f32,
-    /// The state without a given one, and after a boundary.
+    /// The state at the start of a sequence for which none is given, and after a boundary.
     pub initial_state: InitialState,
 }
 
 impl RecurrentConfig {
-    /// One layer, one direction, with biases, from zero states.
+    /// One layer and one direction, with biases, without dropout, from zero states.
     pub fn new(cell: CellKind, input: usize, hidden: usize) -> Self {
         Self {
             cell,
@@ -50,12 +51,12 @@ impl RecurrentConfig {
         }
     }
 
-    /// D
+    /// D, 1 or 2.
     pub fn directions(&self) -> usize {
         if self.bidirectional { 2 } else { 1 }
     }
 
-    /// D·H, columns of the output.
+    /// D·H, the columns of the output.
     pub fn output(&self) -> usize {
         self.directions() * self.hidden
     }

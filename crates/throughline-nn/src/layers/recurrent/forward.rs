@@ -1,4 +1,4 @@
-//! A stack forward: all layers over one segment of time, then over the next.
+//! Forward: all layers over one time segment, then over the next.
 
 use core::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::memory::one_for_each_thread;
 use crate::module::Call;
 
 impl Recurrent {
-    /// Runs the stack over packed rows `x` `[N, I]` of a batch.
+    /// Runs the stack over a batch.
     pub(super) fn run<E: Element>(&self, call: Call<'_, E, Self>, tape: &mut RecurrentTape<E>) {
         let (rows, output) = (call.rows, self.config.output());
         assert_eq!(
@@ -43,7 +43,7 @@ impl Recurrent {
         tape.taped = keeps_tape.then_some(count - 1);
     }
 
-    /// Runs all layers over one segment, from the states at its start to those at its end.
+    /// Runs all layers over `segment`, from the states at its start to those at its end.
     pub(super) fn run_segment<E: Element>(
         &self,
         call: Call<'_, E, Self>,
@@ -86,7 +86,7 @@ impl Recurrent {
         }
     }
 
-    /// What the layer above `below` reads in a segment, the packed rows `rows`: x, or the output of the layer below it.
+    /// The input of the layer above `below` in the segment of packed rows `rows`: x, or the output of the layer below.
     pub(super) fn input_of<'a, E: Element>(
         &self,
         call: Call<'_, E, Self>,

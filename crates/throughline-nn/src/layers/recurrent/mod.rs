@@ -1,10 +1,10 @@
-//! Recurrent stacks over the kernels' driver: any depth, one or two directions, ragged batches.
+//! Recurrent stacks: any depth, one or two directions, ragged batches.
 //!
 //! - [`RecurrentConfig`]: the shape of a stack;
-//! - [`Recurrent`]: its parameters, and the stack as a module (here);
+//! - [`Recurrent`]: its parameters, and the stack as a module (in this file);
 //! - [`RecurrentTape`]: what a pass keeps;
-//! - `forward`, `backward`: the passes over all layers, segment by segment in time;
-//! - `states`: from the caller's order to columns and back;
+//! - `forward`, `backward`: the passes over all layers, one time segment after another;
+//! - `states`: conversion between the caller's order and the columns of a batch;
 //! - [`checkpointing`]: training memory that grows with the square root of T.
 
 mod backward;
@@ -29,17 +29,17 @@ use throughline_kernels::{Element, Isa};
 use crate::error::{Error, Result};
 use crate::initialise::{self, Initialisation, Initialise};
 use crate::memory::{Dropout, assert_is_rate};
-use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Start, Step, TapeSetting, Visit};
+use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
 use crate::parameters::{Builder, Layout, TensorId};
-use crate::state::{StateArray, StateShape};
+use crate::state::{Start, StateArray, StateShape};
 
-/// What a stack hands on.
+/// The output of a stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Readout {
     /// The top layer's hidden state at every row, `[N, D·H]`.
     #[default]
     Rows,
-    /// The state with which each direction of the top layer ends, `[B, D·H]` in the caller's order.
+    /// The final hidden state of each direction of the top layer, `[B, D·H]` in the caller's order.
     LastStates,
 }
 
@@ -54,8 +54,8 @@ struct DirectionIds {
 
 /// A stack of recurrent layers.
 ///
-/// Its state has, for each layer and direction, an array `h_l0`, `h_l0_reverse`, `h_l1` ... `[B, H]` and, for a cell with a
-/// cell state, then `c_l0` and so on.
+/// Its state has an array `[B, H]` for each layer and direction: `{name}.h_l0`, `{name}.h_l0_reverse`, `{name}.h_l1`,
+/// ... and, if the cell has a cell state, after these `{name}.c_l0` and so on.
 #[derive(Clone, Debug)]
 pub struct Recurrent {
     name: String,
@@ -64,36 +64,37 @@ pub struct Recurrent {
     readout: Readout,
     /// `[L][D]`
     ids: Vec<Vec<DirectionIds>>,
-    /// The site of the dropout above the first layer; those of the others follow.
+    /// The site of dropout above the first layer; those of the other layers follow.
     first_site: u32,
     output_dropout: Dropout,
 }
 
-/// The packed weights of a stack: immutable in use, packed anew after each update.
+/// The packed weights of a stack.
 #[derive(Debug)]
 pub struct PackedRecurrent<E> {
     layers: Vec<PackedLayer<E>>,
 }
 
 impl<E> PackedRecurrent<E> {
-    /// The layers, lowest first.
+    /// The layers from the lowest up.
     pub fn layers(&self) -> &[PackedLayer<E>] {
         &self.layers
     }
 
-    /// The same, to [`force`](PackedLayer::force) a plan on.
+    /// The same, mutable, to [`force`](PackedLayer::force) a plan on a layer.
     pub fn layers_mut(&mut self) -> &mut [PackedLayer<E>] {
         &mut self.layers
     }
 }
 
 impl Recurrent {
-    /// A stack with parameters `{name}.weight_ih_l0`, `{name}.weight_hh_l0`, `{name}.bias_ih_l0`, `{name}.bias_hh_l0` and so
-    /// on (suffix `_reverse`), as in PyTorch, and for learned initial states `{name}.initial_h_l0` and
-    /// `{name}.initial_c_l0`. Without a name there is no dot either.
+    /// A stack with PyTorch's parameters: `{name}.weight_ih_l0` `[G·H, I]`, `{name}.weight_hh_l0` `[G·H, H]`,
+    /// `{name}.bias_ih_l0` and `{name}.bias_hh_l0` `[G·H]`, and so on for each layer, with the suffix `_reverse` for
+    /// the reverse direction. Learned initial states are `{name}.initial_h_l0` and `{name}.initial_c_l0` `[H]`. An
+    /// empty name adds no dot.
     ///
     /// # Panics
-    /// If a size is 0, or the rate of dropout is not at least 0 and below 1.
+    /// If a size is 0, or the rate of dropout is not in [0, 1).
     pub fn new(builder: &mut Builder, name: &str, config: RecurrentConfig) -> Self {
         assert!(config.input > 0 && config.hidden > 0 && config.layers > 0, "I, H and L are at least 1: {config:?}");
         assert_is_rate(config.dropout);
@@ -120,21 +121,21 @@ impl Recurrent {
         Self { name: name.into(), prefix, config, readout, ids, first_site, output_dropout }
     }
 
-    /// In training each number that the stack hands on is dropped with probability `rate`, besides the dropout between its
-    /// layers.
+    /// Applies dropout to the output of the stack in training, besides the dropout between its layers: each element is
+    /// 0 with probability `rate`, and otherwise scaled by 1 / (1 - rate).
     ///
     /// # Panics
-    /// If the rate is not at least 0 and below 1.
+    /// If `rate` is not in [0, 1).
     pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
         Self { output_dropout: Dropout::new(builder, rate), ..self }
     }
 
-    /// Hands on what `readout` says.
+    /// Sets the output of the stack; [`Readout::Rows`] by default.
     pub fn with_readout(self, readout: Readout) -> Self {
         Self { readout, ..self }
     }
 
-    /// Its name, which its parameters begin with.
+    /// Its name, the prefix of its parameters.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -144,7 +145,7 @@ impl Recurrent {
         &self.config
     }
 
-    /// The dropout above `layer`, if the pass has one there.
+    /// The dropout of the rows that `layer` writes. That of last states is applied after the layers.
     fn dropout(&self, layer: usize) -> Dropout {
         if layer + 1 == self.config.layers {
             return if self.readout == Readout::Rows { self.output_dropout } else { Dropout::default() };
@@ -189,7 +190,7 @@ impl Layer for Recurrent {
         self.ids.iter().flatten().flat_map(|ids| ids.initial_h.into_iter().chain(ids.initial_c)).collect()
     }
 
-    /// Weights and biases as [`Initialisation`] says; learned initial states stay 0.
+    /// Weights and biases as set by [`Initialisation`]; learned initial states stay 0.
     fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
         let RecurrentConfig { cell, hidden, .. } = self.config;
         let (limit, seed) = (1.0 / libm::sqrt(hidden as f64), how.seed);
@@ -248,8 +249,7 @@ impl<E: Element> Module<E> for Recurrent {
     }
 
     /// # Panics
-    /// If the stack reads in both directions and is to have checkpointing, or checkpointing is asked for together with
-    /// pre-activations or row gradients.
+    /// If checkpointing is set for a bidirectional stack, or together with pre-activations or row gradients.
     fn set(&self, tape: &mut Self::Tape, setting: TapeSetting) {
         tape.set(&self.config, setting);
     }
@@ -284,7 +284,7 @@ impl<E: Element> Module<E> for Recurrent {
 
     fn end(&self, rows: &Ragged, tape: &Self::Tape, state: &mut [StateArray<E>]) {
         tape.last.assert_was_over(rows);
-        self.assert_fits("the state at the end", state, rows.batch());
+        self.assert_fits("the final state", state, rows.batch());
         self.kept_states(rows, tape.segments.count(), tape, state);
     }
 
@@ -295,7 +295,7 @@ impl<E: Element> Module<E> for Recurrent {
     }
 
     fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape) {
-        self.go_back(call, gradients, tape);
+        self.backpropagate(call, gradients, tape);
     }
 
     fn step<'a>(
@@ -307,7 +307,7 @@ impl<E: Element> Module<E> for Recurrent {
         if self.config.bidirectional {
             return Err(Error::NoSteps {
                 module: self.name.clone(),
-                why: "it also reads backward, from the last step",
+                why: "it also reads in reverse, from the last step",
             });
         }
         let Step { context, packed, x, begun } = step;

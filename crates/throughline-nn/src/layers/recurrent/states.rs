@@ -1,14 +1,14 @@
-//! The states of a stack: from the caller's order to the columns of a batch and back, learned and given ones, and those in
-//! mid-sequence.
+//! The states of a stack: conversion between the caller's order and the columns of a batch, given and learned initial
+//! states, and states in mid-sequence.
 
 use throughline_kernels::Element;
 use throughline_kernels::sequence::Ragged;
 
 use super::tape::{LayerMemory, RecurrentTape};
 use super::{Recurrent, RecurrentConfig};
-use crate::module::{Call, Context, Layer, Start};
+use crate::module::{Call, Context, Layer};
 use crate::parameters::{Layout, TensorId};
-use crate::state::StateArray;
+use crate::state::{Start, StateArray};
 
 /// A hidden or a cell state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,23 +18,23 @@ enum Kind {
 }
 
 impl Recurrent {
-    /// Numbers of the hidden and of the cell states of a layer.
+    /// How many numbers the hidden states and the cell states of a layer have, all directions and sequences together.
     pub(super) fn state_lengths(&self, batch: &Ragged) -> [usize; 2] {
         let states = self.config.output() * batch.batch();
         [states, if self.config.cell.has_cell_state() { states } else { 0 }]
     }
 
-    /// Panics unless `arrays` are those of this stack for `sequences` sequences.
+    /// Panics unless `arrays` are the arrays of this stack for `sequences` sequences.
     pub(super) fn assert_fits<E: Element>(&self, what: &str, arrays: &[StateArray<E>], sequences: usize) {
         let (name, hidden) = (&self.name, self.config.hidden);
-        assert_eq!(arrays.len(), self.state_count(), "{what} has other arrays than the stack `{name}`");
+        assert_eq!(arrays.len(), self.state_count(), "{what} does not have the arrays of the stack `{name}`");
         for array in arrays {
             let found = (array.values().len() / array.width().max(1), array.width());
             assert_eq!(found, (sequences, hidden), "{what} of the stack `{name}`: {} is [B, H]", array.name());
         }
     }
 
-    /// The arrays of one layer, a direction each.
+    /// The indices of a layer's arrays, one for each direction.
     fn arrays_of(&self, layer: usize, kind: Kind) -> core::ops::Range<usize> {
         let RecurrentConfig { layers, .. } = self.config;
         let directions = self.config.directions();
@@ -46,11 +46,12 @@ impl Recurrent {
         if self.config.cell.has_cell_state() { &[Kind::Hidden, Kind::Cell] } else { &[Kind::Hidden] }
     }
 
-    /// Fills the states that the layers start from, given or initial, and makes room for those after each of `segments`.
+    /// Writes the states that the layers start from, given or initial, and allocates those after each of `segments`
+    /// segments.
     pub(super) fn enter<E: Element>(&self, call: Call<'_, E, Self>, segments: usize, layers: &mut [LayerMemory<E>]) {
         let [states, _] = self.state_lengths(call.rows);
         if let Some(start) = call.start {
-            assert_eq!(start.begun.len(), call.rows.batch(), "a state for each sequence");
+            assert_eq!(start.begun.len(), call.rows.batch(), "the start must have one entry for each sequence");
             self.assert_fits("the state at the start", start.arrays, call.rows.batch());
         }
         for (layer, memory) in layers.iter_mut().enumerate() {
@@ -69,7 +70,7 @@ impl Recurrent {
         }
     }
 
-    /// The zero or learned states of one layer, `[D, H]`.
+    /// Writes the initial state of one layer, zero or learned, `[D, H]`.
     fn initial_states<E: Element>(&self, context: Context<'_, E>, layer: usize, kind: Kind, to: &mut [E]) {
         for (ids, to) in self.ids[layer].iter().zip(to.chunks_mut(self.config.hidden)) {
             match if kind == Kind::Hidden { ids.initial_h } else { ids.initial_c } {
@@ -79,7 +80,8 @@ impl Recurrent {
         }
     }
 
-    /// `[D, B, H]` in column order: the given state of a sequence that has begun, else the initial one.
+    /// Writes the states that sequences start from, `[D, B, H]` in column order: the given state of a sequence that has
+    /// begun, otherwise the initial one.
     fn fill_entries<E: Element>(&self, batch: &Ragged, start: Option<Start<'_, E>>, initial: &[E], columns: &mut [E]) {
         let hidden = self.config.hidden;
         for direction in 0..self.config.directions() {
@@ -93,7 +95,7 @@ impl Recurrent {
         }
     }
 
-    /// Fills the gradients of the layers' last states.
+    /// Writes the gradients of the layers' final states: those given, or 0.
     pub(super) fn leave<E: Element>(
         &self,
         batch: &Ragged,
@@ -113,7 +115,7 @@ impl Recurrent {
         }
     }
 
-    /// The arrays of one layer, a direction each, into column order `[D, B, H]`.
+    /// Copies the arrays of one layer, one for each direction, into column order `[D, B, H]`.
     fn columns_from<E: Element>(&self, batch: &Ragged, arrays: &[StateArray<E>], columns: &mut [E]) {
         let hidden = self.config.hidden;
         for (array, columns) in arrays.iter().zip(columns.chunks_mut((batch.batch() * hidden).max(1))) {
@@ -123,7 +125,7 @@ impl Recurrent {
         }
     }
 
-    /// Transpose of [`columns_from`](Self::columns_from).
+    /// The inverse of [`columns_from`](Self::columns_from).
     fn columns_to<E: Element>(&self, batch: &Ragged, columns: &[E], arrays: &mut [StateArray<E>]) {
         let hidden = self.config.hidden;
         for (direction, array) in arrays.iter_mut().enumerate() {
@@ -135,7 +137,7 @@ impl Recurrent {
         }
     }
 
-    /// The states at the start of a segment; those after the last one for the number of segments.
+    /// Writes the states at the start of `segment` to `state`; for the number of segments, the final states.
     pub(super) fn kept_states<E: Element>(
         &self,
         batch: &Ragged,
@@ -152,7 +154,8 @@ impl Recurrent {
         }
     }
 
-    /// The states after step `steps - 1` of the last pass with a tape; `steps` = 0 gives those the pass started from.
+    /// Writes the states after `steps` steps of the last pass, which kept a tape, to `state`; 0 gives those it started
+    /// from.
     pub(super) fn states_in_sequence<E: Element>(
         &self,
         batch: &Ragged,
@@ -160,8 +163,11 @@ impl Recurrent {
         tape: &RecurrentTape<E>,
         state: &mut [StateArray<E>],
     ) {
-        assert!(!self.config.bidirectional, "a stack that reads backward has no state in mid-sequence");
-        assert!(tape.taped.is_some(), "the last pass kept no tape, and so no state in mid-sequence");
+        assert!(!self.config.bidirectional, "a bidirectional stack has no state in mid-sequence");
+        assert!(
+            tape.taped.is_some(),
+            "the last pass kept no tape, and so no state in mid-sequence: run one that keeps a tape"
+        );
         let read = if steps == 0 { Some(batch.batch()) } else { batch.batch_sizes().get(steps - 1).copied() };
         assert_eq!(read, Some(batch.batch()), "not every sequence has {steps} steps");
         if let Some(segment) = tape.segments.beginning_at(steps) {
@@ -169,7 +175,10 @@ impl Recurrent {
             return;
         }
         let count = tape.segments.count();
-        assert_eq!(count, 1, "the states after {steps} steps are not kept: ask for them before the forward pass");
+        assert_eq!(
+            count, 1,
+            "the states after {steps} steps were not kept: set `KeepStateAfter` before the forward pass"
+        );
         let hidden = self.config.hidden;
         for (layer, memory) in tape.layers.iter().enumerate() {
             for (column, &sequence) in batch.order().iter().enumerate() {
@@ -183,7 +192,7 @@ impl Recurrent {
         }
     }
 
-    /// The last states of the top layer, `[B, D·H]` in the caller's order.
+    /// Writes the final states of the top layer to the tape's features, `[B, D·H]` in the caller's order.
     pub(super) fn read_last_states<E: Element>(&self, batch: &Ragged, tape: &mut RecurrentTape<E>) {
         let ([states, _], output) = (self.state_lengths(batch), self.config.output());
         let RecurrentTape { layers, segments, pooled_rows, features, .. } = tape;
@@ -194,8 +203,8 @@ impl Recurrent {
         self.for_each_last_state(batch, |column, feature| features[feature].copy_from_slice(&h[column]));
     }
 
-    /// The last states receive the gradient of what [`read_last_states`](Self::read_last_states) handed on, besides what
-    /// they were given at the end.
+    /// The transpose of [`read_last_states`](Self::read_last_states): adds `d_features` to the gradients of the final
+    /// states where these were `given`, and overwrites them otherwise.
     pub(super) fn receive_last_states_gradient<E: Element>(
         &self,
         batch: &Ragged,
@@ -211,7 +220,8 @@ impl Recurrent {
         });
     }
 
-    /// Where a state of the top layer is in column order `[D, B, H]`, and where in `[B, D·H]`.
+    /// Calls `visit` for each final state of the top layer, with its range in `[D, B, H]`, column order, and in
+    /// `[B, D·H]`.
     fn for_each_last_state(
         &self,
         batch: &Ragged,
@@ -227,7 +237,8 @@ impl Recurrent {
         }
     }
 
-    /// The gradients of the states that the last backward pass started from; 0 where the given ones did not count.
+    /// Writes the gradients of the states that the pass started from; 0 for given states of sequences that had not
+    /// begun.
     pub(super) fn start_gradients<E: Element>(
         &self,
         batch: &Ragged,
@@ -248,8 +259,8 @@ impl Recurrent {
         }
     }
 
-    /// A learned state receives the gradient of every sequence that started from it, and of every boundary. `given` tells
-    /// of each sequence whether it started from a state of its own.
+    /// Adds to the gradient of a learned initial state those of every sequence that started from it and of every
+    /// boundary. `given` tells whether a sequence started from a given state instead.
     pub(super) fn learn_initial_states<E: Element>(
         &self,
         layout: &Layout,

@@ -1,4 +1,4 @@
-//! What a pass of a stack keeps, and the memory it needs.
+//! The tape of a stack: what a pass keeps, and its working memory.
 
 use alloc::vec::Vec;
 
@@ -11,25 +11,26 @@ use super::config::RecurrentConfig;
 use crate::memory::{LastCall, OneRowEach};
 use crate::module::TapeSetting;
 
-/// Memory of a stack for one caller: outputs, tapes, states. Grows to what the largest batch needed; how much that is stands
-/// in [`checkpointing`](super::checkpointing).
+/// The tape and working memory of a stack: outputs, gates, states. Grows to the largest batch;
+/// [`checkpointing`](super::checkpointing) says how large it gets.
 #[derive(Debug)]
 pub struct RecurrentTape<E> {
     pub(super) last: LastCall,
     pub(super) layers: Vec<LayerMemory<E>>,
     pub(super) segments: Segments,
-    /// The segment that the tapes are of. `None` where there is nothing to go back through: before a forward pass that
-    /// keeps a tape, and where a panic has ended one, or its repetition, half-way.
+    /// The segment whose steps the tapes hold. `None` if backward cannot follow: the last pass kept no tape, or a panic
+    /// ended it or the recomputation of a segment.
     pub(super) taped: Option<usize>,
-    /// Whether the last pass dropped some of the top layer's output: the output is then `dropped`, not `y`.
+    /// Whether the last pass applied dropout to the top layer's output, which is then in `dropped`, not `y`.
     pub(super) output_dropped: bool,
-    /// The last states of every sequence, where the stack hands those on, as a batch of one step.
+    /// With [`Readout::LastStates`](super::Readout): the batch of the output, one row for each sequence.
     pub(super) pooled_rows: OneRowEach,
+    /// With [`Readout::LastStates`](super::Readout): the output.
     pub(super) features: Buffer<E>,
     pub(super) step_rows: OneRowEach,
-    /// Gradients of the outputs of two neighbouring layers.
+    /// The gradients of the outputs of two adjacent layers.
     pub(super) d_outputs: [Buffer<E>; 2],
-    /// Memory for the gradients of a chunk of rows, unless every layer keeps those of its own.
+    /// The gradients of a chunk of rows, shared by all layers unless each keeps its own.
     pub(super) row_gradients: RowGradients<E>,
     pub(super) keep_row_gradients: bool,
     keep_pre_activations: bool,
@@ -56,17 +57,17 @@ impl<E: Element> Default for RecurrentTape<E> {
     }
 }
 
-/// Memory of one layer; states are in column order.
+/// The memory of one layer. States are in column order.
 #[derive(Debug, Default)]
 pub(super) struct LayerMemory<E> {
     pub tape: Tape<E>,
-    /// The gradients of every row, where they are kept.
+    /// The gradients at every row, if they are kept.
     pub row_gradients: RowGradients<E>,
-    /// The top layer's is as long as the batch, that of a layer below as long as a segment.
+    /// The output: of the top layer as long as the batch, of a layer below as long as a segment.
     pub y: Buffer<E>,
-    /// y with some of it dropped, what the layer above reads; unused without dropout.
+    /// `y` after dropout, which the layer above reads; unused without dropout.
     pub dropped: Buffer<E>,
-    /// `[segments + 1, D, B, H]`: the states at the start of every segment, then the last ones.
+    /// `[segments + 1, D, B, H]`: the states at the start of each segment, then the final ones.
     pub h: Buffer<E>,
     pub c: Buffer<E>,
     /// `[D, H]`
@@ -80,13 +81,13 @@ pub(super) struct LayerMemory<E> {
 }
 
 impl<E: Element> RecurrentTape<E> {
-    /// What the top layer handed on at the first rows of the last pass, `count` numbers.
+    /// The first `count` numbers of the top layer's output in the last pass.
     pub(super) fn output(&self, count: usize) -> &[E] {
         let top = self.layers.last().expect("run a forward pass first");
         if self.output_dropped { &top.dropped[..count] } else { &top.y[..count] }
     }
 
-    /// Memory for `layers` layers.
+    /// Makes memory for `layers` layers.
     pub(super) fn prepare(&mut self, layers: usize) {
         if self.layers.len() == layers {
             return;
@@ -100,13 +101,14 @@ impl<E: Element> RecurrentTape<E> {
     }
 
     pub(super) fn set(&mut self, config: &RecurrentConfig, setting: TapeSetting) {
-        const TOGETHER: &str = "checkpointing keeps no trace: row gradients and pre-activations need it off";
+        const TOGETHER: &str =
+            "checkpointing keeps no trace: turn it off to keep row gradients or pre-activations, or turn those off";
         match setting {
             TapeSetting::Checkpointing(checkpointing) => {
                 let off = checkpointing == Checkpointing::Off;
                 assert!(
                     off || !config.bidirectional,
-                    "a stack that reads in both directions has no checkpointing, not {checkpointing:?}"
+                    "a bidirectional stack cannot use checkpointing, not {checkpointing:?}"
                 );
                 assert!(off || !(self.keep_row_gradients || self.keep_pre_activations), "{TOGETHER}");
                 self.segments.checkpointing = checkpointing;
@@ -125,15 +127,15 @@ impl<E: Element> RecurrentTape<E> {
         }
     }
 
-    /// The next pass makes the layers' memory anew; until then there is nothing to go back through.
+    /// Drops the layers' memory, so that the next pass makes it anew. Until then backward cannot follow.
     fn forget(&mut self) {
         self.layers.clear();
         self.taped = None;
         self.last.forget();
     }
 
-    /// The tape of a layer, of the last pass that kept one: every gate of every row. With [`Checkpointing`] it is of the
-    /// segment that ran last.
+    /// The tape of a layer in the last pass that kept one: every gate at every row. With [`Checkpointing`] it is that
+    /// of the segment that ran last.
     ///
     /// # Panics
     /// If there is no such layer, or no pass has run.
@@ -142,7 +144,7 @@ impl<E: Element> RecurrentTape<E> {
         &self.layers[layer].tape
     }
 
-    /// The gradients of every gate's pre-activation at every row of a layer, of the last backward pass, if
+    /// The gradients of every gate's pre-activation at every row of a layer in the last backward pass; `None` unless
     /// [`TapeSetting::RowGradients`] is on.
     ///
     /// # Panics

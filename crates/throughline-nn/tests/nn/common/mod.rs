@@ -208,9 +208,9 @@ impl<E: Element, B: Module<E>> Model<E, B> {
         self.network.pack(&self.cpu, &self.parameters, &mut self.packed);
     }
 
-    /// What a call needs: the network, its weights, the memory.
+    /// The arguments of a call: the network, its weights, the workspace.
     #[allow(clippy::type_complexity, reason = "it is named once")]
-    pub fn parts(&mut self) -> (&Network<B, Softmax>, Weights<'_, E, B, Softmax>, &mut Workspace<E, B, Softmax>) {
+    pub fn borrowed(&mut self) -> (&Network<B, Softmax>, Weights<'_, E, B, Softmax>, &mut Workspace<E, B, Softmax>) {
         let weights = Weights { cpu: &self.cpu, parameters: &self.parameters, packed: &self.packed };
         (&self.network, weights, &mut self.workspace)
     }
@@ -270,17 +270,17 @@ impl<E: Element> Batch<E> {
 
     /// Adds the gradients of the mean loss.
     pub fn learn<B: Module<E, Input = [u32]>>(&self, model: &mut Model<E, B>, pass: Pass, gradients: &mut [E]) -> Loss {
-        let (network, weights, workspace) = model.parts();
+        let (network, weights, workspace) = model.borrowed();
         network.learn(weights, self.input(), self.wanted(), pass, gradients, workspace)
     }
 
     pub fn evaluate<B: Module<E, Input = [u32]>>(&self, model: &mut Model<E, B>) -> Loss {
-        let (network, weights, workspace) = model.parts();
+        let (network, weights, workspace) = model.borrowed();
         network.evaluate(weights, self.input(), self.wanted(), workspace)
     }
 
     pub fn logits<B: Module<E, Input = [u32]>>(&self, model: &mut Model<E, B>) -> Vec<E> {
-        let (network, weights, workspace) = model.parts();
+        let (network, weights, workspace) = model.borrowed();
         network.predict(weights, self.input(), workspace).to_vec()
     }
 }
@@ -324,8 +324,8 @@ pub fn random_state<E: Element>(shape: &StateShape, streams: usize, seed: u64) -
 pub const DIFFERENCE_TOLERANCE: f64 = 1e-9;
 pub const DIFFERENCE_STEP: f64 = 1e-4;
 
-/// Compares all gradients of a module over a batch, from `start`, with central differences: of the parameters, of x, of the
-/// state at the start. The loss weighs every output and every number of the state at the end at random.
+/// Compares all gradients of a module over a batch, from `start`, with central differences: of the parameters, of x, of
+/// the state at the start. The loss weighs every output and every number of the state at the end at random.
 pub fn check_gradients<M: Module<f64, Input = [f64]>>(
     name: &str,
     module: &mut Standalone<M, f64>,

@@ -166,7 +166,7 @@ impl Learn for Texts {
             let bayes: Vec<u32> = set.tokens.iter().map(|text| bayes.predict(text)).collect();
             let majority = vec![majority; set.tokens.len()];
             for (method, predictions) in [("majority class", majority), ("n-gram naive Bayes", bayes)] {
-                let (_, metrics) = classify::confusion(labels, &set.classes, &predictions);
+                let metrics = classify::metrics(&classify::confusion(labels, &set.classes, &predictions));
                 scores.push(Score { method: method.to_owned(), split, metrics });
             }
         }

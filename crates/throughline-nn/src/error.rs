@@ -2,7 +2,8 @@
 
 use alloc::string::String;
 
-/// Weights that cannot be used, where the caller knows the file and adds its name; or a step that a module cannot take.
+/// Weights or labels that cannot be used, where the caller knows the file and adds its name; or a step that a module cannot
+/// take.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,6 +13,14 @@ pub enum Error {
         /// The tensor, or the part of the file.
         place: String,
         /// What the model needs.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The names of tags do not fit how they are to mark spans.
+    #[error("labels: expected {expected}, found {found}")]
+    Labels {
+        /// What labels are.
         expected: String,
         /// What is there.
         found: String,

@@ -1,12 +1,14 @@
 //! Heads: what a network ends in. A head owns its projection and its loss, so that both can be computed together.
 
+pub mod crf;
 pub mod softmax;
 
+pub use crf::Crf;
 pub use softmax::Softmax;
 
 use core::ops::{AddAssign, Range};
 
-use throughline_kernels::ops::Classified;
+use throughline_kernels::ops::{Classified, IGNORED};
 use throughline_kernels::sequence::Ragged;
 use throughline_kernels::{Element, Isa};
 
@@ -100,4 +102,20 @@ pub trait Head<E: Element>: Layer {
 
     /// What the head makes of rows before any decision, `[scored, width]`: the logits of a softmax.
     fn project<'a>(&self, call: HeadCall<'_, E, Self>, tape: &'a mut Self::Tape) -> &'a [E];
+}
+
+/// What gradients are multiplied by: 1 / `normaliser`, and 1 where nothing counts.
+fn scale(normaliser: f64) -> f64 {
+    assert!(normaliser >= 0.0 && normaliser.is_finite(), "a normaliser is a weight, not {normaliser}");
+    if normaliser == 0.0 { 1.0 } else { 1.0 / normaliser }
+}
+
+/// How many of the targets of `scored` rows are not [`IGNORED`].
+fn labelled(scored: Range<usize>, target: &[u32]) -> f64 {
+    let count = target.len();
+    assert!(
+        scored.start <= scored.end && scored.end <= count,
+        "rows {scored:?} are to be scored, with one target for each row; there are {count} targets"
+    );
+    target[scored].iter().filter(|&&target| target != IGNORED).count() as f64
 }

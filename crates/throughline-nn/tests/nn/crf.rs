@@ -477,6 +477,14 @@ fn extreme_scores_stay_finite() {
 }
 
 #[test]
+fn gradients_of_hopeless_tags_are_zero_and_not_subnormal() {
+    let (rows, x) = (Ragged::new(&[1]), [0.0f32, -95.0, -40.0]);
+    let dx = Field::<f32>::new(3, 1, 0.0).learn(&rows, &x, &[0], 1.0).dx;
+    assert_eq!(dx[1], 0.0);
+    assert_close("gradient", &[f64::from(dx[2]) / (-40.0f64).exp()], &[1.0], 1e-6);
+}
+
+#[test]
 fn a_broken_score_shows() {
     let rows = Ragged::even(3, 1);
     for (at, value) in [(0, f32::NAN), (4, f32::NAN), (8, f32::INFINITY), (3, f32::INFINITY)] {

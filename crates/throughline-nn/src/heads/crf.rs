@@ -1,6 +1,47 @@
 //! A tag at every row, scored as a whole sequence: linear, and a linear-chain conditional random field (Lafferty et al. 2001;
 //! on recurrent layers, Collobert et al. 2011 and Lample et al. 2016); see [`crf`](throughline_kernels::ops::crf) for the
 //! equations.
+//!
+//! ```
+//! use throughline_kernels::cells::CellKind;
+//! use throughline_kernels::sequence::Ragged;
+//! use throughline_nn::heads::Crf;
+//! use throughline_nn::heads::crf::{Constraints, Scheme};
+//! use throughline_nn::initialise::Initialise;
+//! use throughline_nn::layers::{Embedding, Recurrent, RecurrentConfig};
+//! use throughline_nn::network::{Input, Wanted, Weights, Workspace};
+//! use throughline_nn::parameters::Builder;
+//! use throughline_nn::{Cpu, Layer, Pass};
+//!
+//! let labels = ["O", "B-PER", "I-PER"];
+//! let b = &mut Builder::new();
+//! let embedding = Embedding::new(b, "embedding", 100, 8);
+//! let gru = RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(CellKind::GruAfter, 8, 16) };
+//! let gru = Recurrent::new(b, "rnn", gru);
+//! let head = Crf::new(b, "head", gru.width(), labels.len());
+//! let network = embedding.then(gru).ending_in(head, std::mem::take(b));
+//!
+//! let cpu = Cpu::new(1);
+//! let parameters = network.initialise(&Initialise::new(1));
+//! let packed = network.packed(&cpu, &parameters, true);
+//! let weights = Weights { cpu: &cpu, parameters: &parameters, packed: &packed };
+//! // The sentences "7 3" and "5", packed step by step, and their tags.
+//! let (rows, tokens, tags) = (Ragged::new(&[2, 1]), [7, 5, 3], [1, 0, 2]);
+//! let input = Input::new(&rows, &tokens[..]);
+//! let (mut gradients, mut workspace) = (network.layout().zeros(), Workspace::default());
+//! let loss = network.learn(weights, input, Wanted::new(&tags[..]), Pass::Traced, &mut gradients, &mut workspace);
+//! assert_eq!(loss.weight, 3.0);
+//!
+//! let constraints = Constraints::new(Scheme::Bio, &labels)?;
+//! network.read(weights, input, &mut workspace);
+//! let call = network.head_call(weights, &rows, &workspace.body);
+//! let decoded = network.head().decode(call, Some(&constraints), &mut workspace.head);
+//! assert_eq!((decoded.tags.len(), decoded.log_probabilities.len()), (3, 2));
+//! let call = network.head_call(weights, &rows, &workspace.body);
+//! let marginals = network.head().marginals(call, &mut workspace.head);
+//! assert_eq!(marginals.len(), 3 * labels.len());
+//! # Ok::<(), throughline_nn::Error>(())
+//! ```
 
 mod constraints;
 

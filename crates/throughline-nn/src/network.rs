@@ -280,10 +280,9 @@ impl<B: Layer, H> Network<B, H> {
         let Workspace { body: tape, head, .. } = workspace;
         let call = self.call(weights, input, Pass::Inference);
         self.body.forward(call, tape);
-        let (rows, x) = self.body.output(input.rows, tape);
-        let scored = wanted.scored.unwrap_or(0..rows.rows());
-        let call = HeadCall { context: call.context, packed: &weights.packed.head, rows, x, scored };
-        self.head.evaluate(call, wanted.target, head)
+        let call = self.head_call(weights, input.rows, tape);
+        let scored = wanted.scored.unwrap_or(call.scored);
+        self.head.evaluate(HeadCall { scored, ..call }, wanted.target, head)
     }
 
     /// The head's projection of a batch, `[rows out, width]`: of a softmax, the logits.
@@ -303,12 +302,30 @@ impl<B: Layer, H> Network<B, H> {
         let Workspace { body: tape, head, .. } = workspace;
         let call = self.call(weights, input, Pass::Inference);
         self.body.forward(call, tape);
-        let (rows, x) = self.body.output(input.rows, tape);
-        let scored = 0..rows.rows();
-        self.head.project(HeadCall { context: call.context, packed: &weights.packed.head, rows, x, scored }, head)
+        self.head.project(self.head_call(weights, input.rows, tape), head)
     }
 
-    /// Runs the body alone over a batch, to reach its final state; see [`end`](Self::end).
+    /// The arguments of the head after a pass of the body over `rows`, such as [`read`](Self::read), for what a head offers
+    /// besides [`predict`](Self::predict); see [`Crf::decode`](crate::heads::Crf::decode).
+    ///
+    /// # Panics
+    /// If the last call was not a forward pass, or had another number of rows.
+    pub fn head_call<'a, E: Element>(
+        &'a self,
+        weights: Weights<'a, E, B, H>,
+        rows: &'a Ragged,
+        body: &'a B::Tape,
+    ) -> HeadCall<'a, E, H>
+    where
+        B: Module<E>,
+        H: Head<E>,
+    {
+        let (rows, x) = self.body.output(rows, body);
+        let context = self.context(weights, Pass::Inference);
+        HeadCall { context, packed: &weights.packed.head, rows, x, scored: 0..rows.rows() }
+    }
+
+    /// Runs the body alone over a batch, to reach its final state ([`end`](Self::end)) or for a [`head_call`](Self::head_call).
     ///
     /// # Panics
     /// If the length of an array does not match the batch, or a token is out of range.

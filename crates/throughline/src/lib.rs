@@ -48,8 +48,9 @@ pub mod nn {
     pub use throughline_nn::chain::{Chain, ChainTape};
     pub use throughline_nn::concat::{Concat, ConcatTape};
     pub use throughline_nn::decode::{Sampling, sample};
+    pub use throughline_nn::heads::crf::{Constraints, CrfTape, Decoded, PackedCrf};
     pub use throughline_nn::heads::softmax::SoftmaxTape;
-    pub use throughline_nn::heads::{Head, HeadCall, Loss, Softmax};
+    pub use throughline_nn::heads::{Crf, Head, HeadCall, Loss, Softmax};
     pub use throughline_nn::initialise::{self, Initialisation, Initialise};
     pub use throughline_nn::layers::embedding::EmbeddingTape;
     pub use throughline_nn::layers::linear::LinearTape;

@@ -3,6 +3,7 @@
 //! - [`embedding`]: rows of a table;
 //! - [`linear`]: y = x W' + b;
 //! - [`mod@cross_entropy`]: softmax and its losses;
+//! - [`crf`]: the loss of whole sequences of tags;
 //! - [`softmax_head`]: linear and cross-entropy over a vocabulary in bounded memory;
 //! - [`mean_squared`]: the squared error;
 //! - [`dropout`]: masks that are recomputed instead of stored;
@@ -12,6 +13,7 @@
 //! Threads split outputs and never a sum; a sum of many terms has fixed blocks and ends in f64. Scalars (a scale, a rate, a
 //! temperature) are f64 and rounded once to the element type.
 
+pub mod crf;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
@@ -23,6 +25,7 @@ pub mod reduce;
 pub mod softmax_head;
 pub(crate) mod vectors;
 
+pub use crf::{Crf, CrfGradients, CrfInputs, TagScores, Transitions};
 pub use cross_entropy::{Classified, IGNORED, RowLoss, cross_entropy, log_softmax, softmax, softmax_cross_entropy};
 pub use dropout::Dropout;
 pub use elementwise::tanh;

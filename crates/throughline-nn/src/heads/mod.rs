@@ -1,12 +1,16 @@
 //! Heads: the end of a network. A head has both the projection and the loss, so that they can be computed together.
 
+pub mod crf;
 pub mod softmax;
+pub mod tagger;
 
+pub use crf::Crf;
 pub use softmax::Softmax;
+pub use tagger::Tagger;
 
 use core::ops::{AddAssign, Range};
 
-use throughline_kernels::ops::Classified;
+use throughline_kernels::ops::{Classified, IGNORED};
 use throughline_kernels::sequence::Ragged;
 use throughline_kernels::{Element, Isa};
 
@@ -108,4 +112,23 @@ pub trait Head<E: Element>: Layer {
     /// # Panics
     /// If the length of an array does not match the rows.
     fn project<'a>(&self, call: HeadCall<'_, E, Self>, tape: &'a mut Self::Tape) -> &'a [E];
+}
+
+/// What gradients are multiplied by: 1 / `normaliser`, and 1 where nothing counts.
+fn scale(normaliser: f64) -> f64 {
+    assert!(
+        normaliser >= 0.0 && normaliser.is_finite(),
+        "the normaliser must be finite and at least 0, not {normaliser}"
+    );
+    if normaliser == 0.0 { 1.0 } else { 1.0 / normaliser }
+}
+
+/// How many of the targets of `scored` rows are not [`IGNORED`].
+fn labelled(scored: Range<usize>, target: &[u32]) -> f64 {
+    let count = target.len();
+    assert!(
+        scored.start <= scored.end && scored.end <= count,
+        "there must be one target for each row: rows {scored:?} are scored, and there are {count} targets"
+    );
+    target[scored].iter().filter(|&&target| target != IGNORED).count() as f64
 }

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use throughline_kernels::buffer::Buffer;
+use throughline_kernels::ops::RowLoss;
 use throughline_kernels::ops::linear::Linear;
 use throughline_kernels::ops::softmax_head::{HeadGradients, HeadInputs, SoftmaxHead};
-use throughline_kernels::ops::{IGNORED, RowLoss};
 use throughline_kernels::sequence::Scratch;
 use throughline_kernels::{Element, Isa};
 
@@ -85,7 +85,7 @@ impl Layer for Softmax {
 }
 
 impl<E: Element> Head<E> for Softmax {
-    /// `[N]`: a class for each packed row, or [`IGNORED`].
+    /// `[N]`: a class for each packed row, or [`IGNORED`](throughline_kernels::ops::IGNORED).
     type Target = [u32];
     type Packed = Linear<E>;
     type Tape = SoftmaxTape<E>;
@@ -99,12 +99,7 @@ impl<E: Element> Head<E> for Softmax {
     }
 
     fn weight(&self, scored: Range<usize>, target: &[u32]) -> f64 {
-        let count = target.len();
-        assert!(
-            scored.start <= scored.end && scored.end <= count,
-            "there must be one target for each row: rows {scored:?} are scored, and there are {count} targets"
-        );
-        target[scored].iter().filter(|&&target| target != IGNORED).count() as f64
+        super::labelled(scored, target)
     }
 
     fn learn(
@@ -124,11 +119,7 @@ impl<E: Element> Head<E> for Softmax {
         dx[..of_scored.start].fill(E::ZERO);
         dx[of_scored.end..].fill(E::ZERO);
         let scratch = one_for_each_thread(&mut tape.scratch, threads);
-        assert!(
-            normaliser >= 0.0 && normaliser.is_finite(),
-            "the normaliser must be finite and at least 0, not {normaliser}"
-        );
-        let scale = if normaliser == 0.0 { 1.0 } else { 1.0 / normaliser };
+        let scale = super::scale(normaliser);
         let inputs = HeadInputs { threads, linear: packed, x: &x[of_scored.clone()], targets: &target[scored] };
         let d_head = HeadGradients { dx: &mut dx[of_scored], linear: self.ids.gradients(context.layout, gradients) };
         let classified = tape.head.train(inputs, scale, d_head, scratch);

@@ -3,10 +3,10 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use crate::common::{Batch, Dropouts, Model, classifier, language_model, training};
+use crate::common::{Batch, Dropouts, Model, classifier, language_model, tagger, training};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::for_each_cell;
-use throughline_nn::heads::Softmax;
+use throughline_nn::heads::Head;
 use throughline_nn::layers::recurrent::InitialState;
 use throughline_nn::layers::{Pooling, RecurrentConfig};
 use throughline_nn::{Module, Network};
@@ -91,8 +91,12 @@ fn check_step(cell: CellKind) {
 }
 
 /// Learns from the first batch, then from all of them, none of which is larger.
-fn check_learn<B: Module<f32, Input = [u32]>>(name: &str, network: Network<B, Softmax>, batches: &[Batch<f32>]) {
-    let mut model = Model::<f32, _>::new(network, 1, 4, 0.3);
+fn check_learn<B: Module<f32, Input = [u32]>, H: Head<f32, Target = [u32]>>(
+    name: &str,
+    network: Network<B, H>,
+    batches: &[Batch<f32>],
+) {
+    let mut model = Model::<f32, _, _>::new(network, 1, 4, 0.3);
     let mut gradients = model.network.layout().zeros();
     batches[0].learn(&mut model, training(1), &mut gradients);
     for (index, batch) in batches.iter().enumerate() {
@@ -112,9 +116,11 @@ fn check_training(cell: CellKind) {
     let windows = [(20, 9), (20, 9), (7, 9), (20, 2), (1, 1)];
     let windows = windows.map(|(steps, streams)| Batch::window(13, steps, streams, 0).started(&network.state_shape()));
     check_learn(&format!("a language model of {}", cell.name()), network, &windows);
+    let lengths = [&[9; 20][..], &[9; 20], &[3, 8, 0, 1, 8], &[0], &[1; 19]];
+    let tagged = lengths.map(|lengths| Batch::tagged(13, 5, lengths));
+    check_learn(&format!("a tagger of {}", cell.name()), tagger(stack(cell, true), 13, 5, DROPOUTS), &tagged);
     for pooling in Pooling::ALL {
         let network = classifier(stack(cell, true), 13, 3, pooling, DROPOUTS);
-        let lengths = [&[9; 20][..], &[9; 20], &[3, 8, 0, 1, 8], &[0], &[1; 19]];
         let texts = lengths.map(|lengths| Batch::texts(13, 3, lengths));
         check_learn(&format!("{pooling:?} of {}", cell.name()), network, &texts);
     }

@@ -4,6 +4,7 @@
 mod allocation;
 mod checkpointing;
 mod common;
+mod crf;
 mod encoder_decoder;
 mod files;
 mod misuse;

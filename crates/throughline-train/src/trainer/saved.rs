@@ -10,16 +10,15 @@ use crate::{Error, Result, RunFolder, read_at_most, write_atomically};
 
 impl<L: Learn> Trainer<L> {
     pub(super) fn save_model(&self, folder: &RunFolder) -> Result<()> {
-        let kind = kind_json::<L::Serve>(self.data.config());
+        let kind = kind_json::<L::Serve>(&self.network);
         write_atomically(&folder.model(), &weights::save(&kind, self.network.layout(), &self.parameters))
     }
 
     /// Takes back the parameters that were kept.
     pub(super) fn load_model(&mut self, folder: &RunFolder) -> Result<()> {
         let (path, layout) = (folder.model(), self.network.layout());
-        let header: usize = layout.tensors().iter().map(|tensor| tensor.name().len() + 512).sum();
-        let bytes = read_at_most(&path, 4 * layout.parameter_count() as u64 + header as u64 + (1 << 16))?;
-        let kind = kind_json::<L::Serve>(self.data.config());
+        let bytes = read_at_most(&path, weights::size_limit(layout))?;
+        let kind = kind_json::<L::Serve>(&self.network);
         weights::load(&kind, layout, &bytes, &mut self.parameters)
             .map_err(|error| Error::file(&path, "model", "the best model of this run", error))?;
         self.network.pack(&self.cpu, &self.parameters, &mut self.packed);

@@ -6,10 +6,11 @@ use std::ops::Range;
 use throughline_kernels::Element;
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
+use throughline_kernels::ops::IGNORED;
 use throughline_kernels::random::{Philox, Purpose, Stream};
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::chain::Chain;
-use throughline_nn::heads::Softmax;
+use throughline_nn::heads::{Crf, Head, Softmax};
 use throughline_nn::initialise::Initialise;
 use throughline_nn::layers::{Embedding, Pool, Pooling, Recurrent, RecurrentConfig};
 use throughline_nn::network::{Input, Network, PackedNetwork, Wanted, Weights, Workspace};
@@ -184,18 +185,33 @@ pub fn classifier(
     embedding.then(pooled).ending_in(head, builder)
 }
 
-/// A network with its parameters, packed, and the memory to run it.
-pub struct Model<E: Element, B: Module<E>> {
-    pub network: Network<B, Softmax>,
-    pub cpu: Cpu,
-    pub parameters: Buffer<E>,
-    pub packed: PackedNetwork<E, B, Softmax>,
-    pub workspace: Workspace<E, B, Softmax>,
+/// A tagger.
+pub fn tagger(
+    stack: RecurrentConfig,
+    vocabulary: usize,
+    tags: usize,
+    dropouts: Dropouts,
+) -> Network<StreamReader, Crf> {
+    let mut builder = Builder::new();
+    let embedding = Embedding::new(&mut builder, "embedding", vocabulary, stack.input);
+    let embedding = embedding.with_dropout(&mut builder, dropouts.embedding);
+    let recurrent = Recurrent::new(&mut builder, "rnn", stack).with_dropout(&mut builder, dropouts.output);
+    let head = Crf::new(&mut builder, "head", stack.output(), tags);
+    embedding.then(recurrent).ending_in(head, builder)
 }
 
-impl<E: Element, B: Module<E>> Model<E, B> {
+/// A network with its parameters, packed, and the memory to run it.
+pub struct Model<E: Element, B: Module<E>, H: Head<E> = Softmax> {
+    pub network: Network<B, H>,
+    pub cpu: Cpu,
+    pub parameters: Buffer<E>,
+    pub packed: PackedNetwork<E, B, H>,
+    pub workspace: Workspace<E, B, H>,
+}
+
+impl<E: Element, B: Module<E>, H: Head<E>> Model<E, B, H> {
     /// Random parameters in ±`scale`; learned initial states too.
-    pub fn new(network: Network<B, Softmax>, threads: usize, seed: u64, scale: f64) -> Self {
+    pub fn new(network: Network<B, H>, threads: usize, seed: u64, scale: f64) -> Self {
         let cpu = Cpu::new(threads);
         let parameters = Numbers::new(seed).parameters(network.layout(), scale);
         let packed = network.packed(&cpu, &parameters, true);
@@ -210,7 +226,7 @@ impl<E: Element, B: Module<E>> Model<E, B> {
 
     /// The arguments of a call: the network, its weights, the workspace.
     #[allow(clippy::type_complexity, reason = "it is named once")]
-    pub fn borrowed(&mut self) -> (&Network<B, Softmax>, Weights<'_, E, B, Softmax>, &mut Workspace<E, B, Softmax>) {
+    pub fn borrowed(&mut self) -> (&Network<B, H>, Weights<'_, E, B, H>, &mut Workspace<E, B, H>) {
         let weights = Weights { cpu: &self.cpu, parameters: &self.parameters, packed: &self.packed };
         (&self.network, weights, &mut self.workspace)
     }
@@ -249,6 +265,14 @@ impl<E: Element> Batch<E> {
         Self::of_texts(&texts, &numbers.tokens(lengths.len(), classes))
     }
 
+    /// Texts of `lengths` with a tag for each unit, all but every fourth known.
+    pub fn tagged(vocabulary: usize, tags: usize, lengths: &[usize]) -> Self {
+        let mut batch = Self::texts(vocabulary, tags, lengths);
+        batch.targets = Numbers::new(13).tokens(batch.tokens.len(), tags);
+        batch.targets.iter_mut().skip(2).step_by(4).for_each(|target| *target = IGNORED);
+        batch
+    }
+
     pub fn of_texts(texts: &[Vec<u32>], classes: &[u32]) -> Self {
         let (rows, tokens) = packed(texts);
         Self { rows, tokens, targets: classes.to_vec(), scored: None, start: None, normaliser: None }
@@ -269,17 +293,25 @@ impl<E: Element> Batch<E> {
     }
 
     /// Adds the gradients of the mean loss.
-    pub fn learn<B: Module<E, Input = [u32]>>(&self, model: &mut Model<E, B>, pass: Pass, gradients: &mut [E]) -> Loss {
+    pub fn learn<B: Module<E, Input = [u32]>, H: Head<E, Target = [u32]>>(
+        &self,
+        model: &mut Model<E, B, H>,
+        pass: Pass,
+        gradients: &mut [E],
+    ) -> Loss {
         let (network, weights, workspace) = model.borrowed();
         network.learn(weights, self.input(), self.wanted(), pass, gradients, workspace)
     }
 
-    pub fn evaluate<B: Module<E, Input = [u32]>>(&self, model: &mut Model<E, B>) -> Loss {
+    pub fn evaluate<B: Module<E, Input = [u32]>, H: Head<E, Target = [u32]>>(
+        &self,
+        model: &mut Model<E, B, H>,
+    ) -> Loss {
         let (network, weights, workspace) = model.borrowed();
         network.evaluate(weights, self.input(), self.wanted(), workspace)
     }
 
-    pub fn logits<B: Module<E, Input = [u32]>>(&self, model: &mut Model<E, B>) -> Vec<E> {
+    pub fn logits<B: Module<E, Input = [u32]>, H: Head<E>>(&self, model: &mut Model<E, B, H>) -> Vec<E> {
         let (network, weights, workspace) = model.borrowed();
         network.predict(weights, self.input(), workspace).to_vec()
     }

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fs, process};
 
-use throughline_data::{Format, LabelledReader, TextRules, Vocabulary};
+use throughline_data::{
+    EntityTags, Format, LabelledReader, TagScheme, TaggedFormat, TaggedReader, TextRules, Vocabulary, WordVectorReader,
+};
 use throughline_infer::tasks::lm::Continuation;
 use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
 use throughline_infer::{Dropouts, Model, RecurrentSettings, Serve, Served, TextEncoder, config_json, kind_json};
@@ -32,8 +34,10 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "tables", run: tables, seeds: table_seeds },
+    Target { name: "tagged", run: tagged, seeds: tagged_seeds },
+    Target { name: "word_vectors", run: word_vectors, seeds: word_vector_seeds },
     Target { name: "model_files", run: model_files, seeds: model_file_seeds },
     Target { name: "recipes", run: recipes, seeds: recipe_seeds },
     Target { name: "vocabulary", run: vocabulary, seeds: vocabulary_seeds },
@@ -75,6 +79,78 @@ fn table_seeds() -> Vec<Vec<u8>> {
         b"\x02label\ttext\ngood\ta \"fine\" film\nbad\tdull\n",
         b"\x03ein Film\t1\nnoch einer\t2\n",
         b"\x041 a fine film\n0 dull\n\n1 bright\n",
+    ];
+    seeds.map(<[u8]>::to_vec).to_vec()
+}
+
+/// Reads tagged sentences. The first byte chooses the format, and of columns whether they have a header and comments.
+pub fn tagged(input: &[u8]) -> bool {
+    let Some((&choice, content)) = input.split_first() else { return false };
+    let (format, header) = match choice % 4 {
+        0 => (None, false),
+        1 => (Some(TaggedFormat::Conllu), false),
+        2 => (Some(TaggedFormat::Columns), false),
+        _ => (Some(TaggedFormat::Columns), true),
+    };
+    let tag_column = header.then(|| "tag".to_owned());
+    let reader = TaggedReader { format, tag_column, comments: header, ..TaggedReader::default() };
+    with_file(content, |path| {
+        let words = accepted(reader.read_words(&[path]));
+        let Some(set) = accepted(reader.read(&[path])) else { return words.is_some() };
+        assert!(set.tags.is_sorted() && set.tags.len() >= 2, "{:?}", set.tags);
+        assert!(set.word_tags().iter().all(|&tag| (tag as usize) < set.tags.len()), "{set:?}");
+        assert_eq!(set.word_tags().len(), set.sentences.word_count());
+        for sentence in 0..set.sentences.len() {
+            let words = set.sentences.words(sentence);
+            assert!(words.len() > 0 && words.len() == set.tags_of(sentence).len(), "{sentence} of {set:?}");
+            assert!(words.clone().all(|word| !word.is_empty() && word == word.trim()), "{sentence} of {set:?}");
+        }
+        if let Some(tags) = EntityTags::new(&set.tags) {
+            for sentence in (0..set.sentences.len()).map(|sentence| set.tags_of(sentence)) {
+                let entities = tags.entities(sentence);
+                assert!(entities.iter().all(|entity| entity.start < entity.end && entity.end <= sentence.len()));
+                assert!(entities.is_sorted_by(|a, b| a.end <= b.start), "{entities:?}");
+                assert!(tags.invalid_transitions(TagScheme::Iobes, sentence) <= sentence.len() as u64 + 1);
+            }
+        }
+        assert_eq!(set.select(&(0..set.sentences.len()).collect::<Vec<_>>()), set);
+        true
+    })
+}
+
+fn tagged_seeds() -> Vec<Vec<u8>> {
+    let seeds: [&[u8]; 6] = [
+        b"\0# text = I can't\n1\tI\t_\tPRON\t_\t_\t2\t_\t_\t_\n2-3\tcan't\t_\t_\t_\t_\t_\t_\t_\t_\n\
+          2\tca\t_\tAUX\t_\t_\t0\t_\t_\t_\n3\tn't\t_\tPART\t_\t_\t2\t_\t_\t_\n",
+        b"\x011\tGo\tgo\tVERB\tVB\t_\t0\troot\t_\t_\r\n1.1\ton\t_\t_\t_\t_\t_\t_\t1:x\t_\r\n\r\n\
+          1\t.\t.\tPUNCT\t.\t_\t0\troot\t_\t_\r\n",
+        b"\x02-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\nPeter NNP I-PER\n",
+        b"\x02New York\tB-LOC\n#is\tO\n\t\nno\tS-LOC\n",
+        b"\x03word\ttag\n# a comment\nEU\tB\nsays\tO\n",
+        b"\0a line of words\nand another\n",
+    ];
+    seeds.map(<[u8]>::to_vec).to_vec()
+}
+
+/// Reads the vectors of a few words.
+pub fn word_vectors(input: &[u8]) -> bool {
+    let words = ["the", "The", ". .", "10", ""];
+    with_file(input, |path| {
+        let reader = WordVectorReader { lowercase: true };
+        let Some(vectors) = accepted(reader.read(path, &words)) else { return false };
+        assert!(vectors.dim() > 0 && vectors.in_file > 0, "{vectors:?}");
+        for vector in (0..words.len()).filter_map(|word| vectors.get(word)) {
+            assert!(vector.len() == vectors.dim() && vector.iter().all(|value| value.is_finite()), "{vectors:?}");
+        }
+        true
+    })
+}
+
+fn word_vector_seeds() -> Vec<Vec<u8>> {
+    let seeds: [&[u8]; 3] = [
+        b"the 0.5 -1 2e-1\n. . 1 2 3\n10 4 5 6\n",
+        b"\xEF\xBB\xBF2 3\r\n</s> 1 2 3 \r\nThe -0.25 .5 1e3 \r\n",
+        b"the 1\nthe 2\n",
     ];
     seeds.map(<[u8]>::to_vec).to_vec()
 }

@@ -11,6 +11,10 @@
 //! ([`LengthBuckets`]). The baselines are [`NaiveBayes`] and the [`majority_class`]; errors are counted in a
 //! [`ConfusionMatrix`].
 //!
+//! For a tagger: a [`TaggedSet`] from CoNLL-U or column files ([`TaggedReader`]), with a tag for each word of a sentence.
+//! Tags that mark entities ([`EntityTags`]) are scored by [`EntityScores`]. Pretrained word vectors are read by a
+//! [`WordVectorReader`].
+//!
 //! Files are checked strictly: anything wrong is an [`Error`] that says where, and what is not read of a folder is
 //! listed ([`Skipped`]). Everything random depends only on a seed.
 //!
@@ -38,10 +42,12 @@
 
 mod batching;
 mod clean;
+mod entities;
 mod error;
 mod folder;
 mod format;
 mod labelled;
+mod labels;
 mod lines;
 mod metrics;
 mod naive_bayes;
@@ -49,6 +55,7 @@ mod ngram;
 mod printable;
 mod split;
 mod table;
+mod tagged;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -56,9 +63,11 @@ mod trie;
 mod unit;
 mod unknown;
 mod vocabulary;
+mod word_vectors;
 
 pub use batching::{LengthBuckets, StreamWindow, Streams};
 pub use clean::TextRules;
+pub use entities::{Entity, EntityTags, TagScheme};
 pub use error::{Error, Result};
 pub use folder::{SkipReason, Skipped};
 pub use format::Format;
@@ -66,12 +75,17 @@ pub use labelled::duplicates::{SharedExample, remove_duplicates, shared_examples
 pub use labelled::reader::LabelledReader;
 pub use labelled::{Example, LabelledSet};
 pub use lines::{BoundedLines, Chunk, Line};
+pub use metrics::entities::EntityScores;
 pub use metrics::{ClassScores, ConfusionMatrix, majority_class};
 pub use naive_bayes::{NaiveBayes, NaiveBayesOptions};
 pub use ngram::{NgramModel, interpolated_entropy};
 pub use printable::{PRINTABLE_WIDTH, printable, printable_text};
 pub use split::{Fractions, Split, Splits, first_units};
+pub use tagged::format::TaggedFormat;
+pub use tagged::reader::TaggedReader;
+pub use tagged::{Sentences, TaggedSet};
 pub use text::{Document, TextReader, Texts, join_texts};
 pub use unit::Unit;
 pub use unknown::{UnknownEpoch, UnknownReplacement};
 pub use vocabulary::{Decoder, UNKNOWN, UNKNOWN_TOKEN, Vocabulary, VocabularyOptions};
+pub use word_vectors::{WordVectorReader, WordVectors};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::printable::printable;
 
+pub(crate) mod entities;
+
 /// How often examples of each class were predicted as each class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfusionMatrix {
@@ -12,7 +14,7 @@ pub struct ConfusionMatrix {
     counts: Vec<u64>,
 }
 
-/// The metrics of one class.
+/// The metrics of one class, or of one type of entity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ClassScores {
     /// The share of the predictions of this class that are correct; 0 if there are none.
@@ -25,6 +27,20 @@ pub struct ClassScores {
     pub examples: u64,
     /// The number of predictions of this class.
     pub predictions: u64,
+}
+
+impl ClassScores {
+    /// `None` if there are neither examples nor predictions.
+    fn new(correct: u64, examples: u64, predictions: u64) -> Option<Self> {
+        let correct = correct as f64;
+        (examples + predictions > 0).then(|| Self {
+            precision: correct / predictions.max(1) as f64,
+            recall: correct / examples.max(1) as f64,
+            f1: 2.0 * correct / (examples + predictions) as f64,
+            examples,
+            predictions,
+        })
+    }
 }
 
 impl ConfusionMatrix {
@@ -77,16 +93,9 @@ impl ConfusionMatrix {
     /// If the class is not below the number of labels.
     pub fn scores(&self, class: usize) -> Option<ClassScores> {
         let all = 0..self.labels.len();
-        let correct = self.count(class, class) as f64;
-        let examples: u64 = all.clone().map(|prediction| self.count(class, prediction)).sum();
-        let predictions: u64 = all.map(|truth| self.count(truth, class)).sum();
-        (examples + predictions > 0).then(|| ClassScores {
-            precision: correct / predictions.max(1) as f64,
-            recall: correct / examples.max(1) as f64,
-            f1: 2.0 * correct / (examples + predictions) as f64,
-            examples,
-            predictions,
-        })
+        let examples = all.clone().map(|prediction| self.count(class, prediction)).sum();
+        let predictions = all.map(|truth| self.count(truth, class)).sum();
+        ClassScores::new(self.count(class, class), examples, predictions)
     }
 
     /// The mean F1 of the classes that occur among the examples or the predictions; NaN if none does.

@@ -83,10 +83,11 @@ pub mod engine {
 /// From files to batches, with baselines and metrics.
 pub mod data {
     pub use throughline_data::{
-        BoundedLines, Chunk, ClassScores, ConfusionMatrix, Decoder, Document, Error, Example, Format, Fractions,
-        LabelledReader, LabelledSet, LengthBuckets, Line, NaiveBayes, NaiveBayesOptions, NgramModel, Result,
-        SharedExample, SkipReason, Skipped, Split, Splits, StreamWindow, Streams, TextReader, TextRules, Texts,
-        UNKNOWN, UNKNOWN_TOKEN, Unit, UnknownEpoch, UnknownReplacement, Vocabulary, VocabularyOptions, join_texts,
+        BoundedLines, Chunk, ClassScores, ConfusionMatrix, Decoder, Document, Entity, EntityScores, EntityTags, Error,
+        Example, Format, Fractions, LabelledReader, LabelledSet, LengthBuckets, Line, NaiveBayes, NaiveBayesOptions,
+        NgramModel, Result, Sentences, SharedExample, SkipReason, Skipped, Split, Splits, StreamWindow, Streams,
+        TagScheme, TaggedFormat, TaggedReader, TaggedSet, TextReader, TextRules, Texts, UNKNOWN, UNKNOWN_TOKEN, Unit,
+        UnknownEpoch, UnknownReplacement, Vocabulary, VocabularyOptions, WordVectorReader, WordVectors, join_texts,
         majority_class, printable, printable_text, remove_duplicates, shared_examples,
     };
 }

@@ -43,12 +43,26 @@ const TOKENS: &[&[u8]] = &[
     b"\\ud800",
     b"__label__a",
     b"text,label",
+    b"\n\n",
+    b"-DOCSTART-",
+    b"1-2",
+    b"I-PER",
     b"<unk>",
 ];
 
 #[test]
 fn tables() {
     check("tables");
+}
+
+#[test]
+fn tagged() {
+    check("tagged");
+}
+
+#[test]
+fn word_vectors() {
+    check("word_vectors");
 }
 
 #[test]

@@ -1,22 +1,20 @@
 //! A labelled set while it is being read.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::reader::LabelledReader;
 use super::{Example, LabelledSet};
-use crate::error::{Error, Result, quoted, quoted_list};
+use crate::error::Result;
 use crate::folder::Skipped;
 use crate::format::Format;
+use crate::labels::Labels;
 
 /// A labelled set while it is being read.
 pub(super) struct Collector<'a> {
     reader: &'a LabelledReader,
     /// How many bytes may still be read.
     pub(super) budget: u64,
-    /// The labels in the order in which they were given or found.
-    labels: Vec<String>,
-    index_of: HashMap<String, u32>,
+    labels: Labels,
     pub(super) examples: Vec<Example>,
     pub(super) files: Vec<PathBuf>,
     pub(super) blank: usize,
@@ -25,18 +23,10 @@ pub(super) struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     pub(super) fn new(reader: &'a LabelledReader) -> Result<Self> {
-        let labels = reader.labels.clone().unwrap_or_default();
-        let index_of: HashMap<String, u32> = labels.iter().cloned().zip(0..).collect();
-        if index_of.len() < labels.len() || labels.len() > LabelledSet::MAX_CLASSES {
-            let expected = format!("each label once, at most {}", LabelledSet::MAX_CLASSES);
-            let found = quoted_list(labels.iter().map(String::as_str));
-            return Err(Error::setting("labels", expected, found));
-        }
         Ok(Self {
             reader,
             budget: reader.text.limit(),
-            labels,
-            index_of,
+            labels: Labels::new(reader.labels.as_deref())?,
             examples: Vec::new(),
             files: Vec::new(),
             blank: 0,
@@ -59,58 +49,15 @@ impl<'a> Collector<'a> {
             return Ok(());
         }
         let path = self.files.last().expect("a file is open");
-        let label = match self.index_of.get(label) {
-            Some(&label) => label,
-            None if self.reader.labels.is_some() => {
-                let known = quoted_list(self.labels.iter().map(String::as_str));
-                return Err(Error::UnknownLabel { path: path.clone(), line, label: quoted(label), known });
-            }
-            None if label.is_empty() => {
-                return Err(Error::malformed(
-                    path,
-                    Some(line),
-                    "a label",
-                    "none",
-                    "add the label or remove the example",
-                ));
-            }
-            None if self.labels.len() == LabelledSet::MAX_CLASSES => {
-                let expected = format!("at most {} different labels", LabelledSet::MAX_CLASSES);
-                let hint = "check which column or word is the label";
-                return Err(Error::malformed(path, Some(line), expected, "another one", hint));
-            }
-            None => {
-                self.labels.push(label.into());
-                self.index_of.insert(label.into(), self.labels.len() as u32 - 1);
-                self.labels.len() as u32 - 1
-            }
-        };
+        let label = self.labels.index(label, path, line)?;
         self.examples.push(Example { label, text: text.into(), file: self.files.len() as u32 - 1, line });
         Ok(())
     }
 
     /// The set, with its labels sorted by name unless they were given. An error about them names `path`.
-    pub(super) fn finish(mut self, path: &Path, format: Format) -> Result<LabelledSet> {
-        if self.reader.labels.is_none() {
-            if let [only] = &self.labels[..] {
-                let hint = "add examples of another class";
-                return Err(Error::malformed(
-                    path,
-                    None,
-                    "at least two classes",
-                    format!("only {}", quoted(only)),
-                    hint,
-                ));
-            }
-            self.labels.sort();
-            let sorted: HashMap<&str, u32> = self.labels.iter().map(String::as_str).zip(0..).collect();
-            let mut place_of = vec![0; self.labels.len()];
-            for (label, &found) in &self.index_of {
-                place_of[found as usize] = sorted[label.as_str()];
-            }
-            self.examples.iter_mut().for_each(|example| example.label = place_of[example.label as usize]);
-        }
-        let Self { labels, examples, files, blank, mut skipped, .. } = self;
+    pub(super) fn finish(self, path: &Path, format: Format) -> Result<LabelledSet> {
+        let Self { labels, mut examples, files, blank, mut skipped, .. } = self;
+        let labels = labels.finish(path, examples.iter_mut().map(|example| &mut example.label))?;
         skipped.sort();
         Ok(LabelledSet { labels, examples, files, blank, skipped, format })
     }

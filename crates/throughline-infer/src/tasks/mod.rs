@@ -2,9 +2,11 @@
 
 pub mod classify;
 pub mod lm;
+pub mod tag;
 
 pub use classify::Classify;
 pub use lm::LanguageModel;
+pub use tag::Tag;
 
 use crate::error::Result;
 use crate::files::Files;
@@ -27,4 +29,4 @@ impl Entry {
 }
 
 /// Every task.
-pub const ALL: &[Entry] = &[Entry::of::<LanguageModel>(), Entry::of::<Classify>()];
+pub const ALL: &[Entry] = &[Entry::of::<LanguageModel>(), Entry::of::<Classify>(), Entry::of::<Tag>()];

@@ -4,6 +4,7 @@
 pub mod classify;
 pub mod lm;
 pub mod shared;
+pub mod tag;
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
@@ -19,7 +20,8 @@ use crate::trainer::{self, Event, Outcome};
 use crate::{Error, Recipe, Result, RunFolder};
 
 /// Every task, in the order in which people read of them.
-pub static TASKS: &[&dyn Task] = &[&TaskOf::<lm::Text>::TASK, &TaskOf::<classify::Texts>::TASK];
+pub static TASKS: &[&dyn Task] =
+    &[&TaskOf::<lm::Text>::TASK, &TaskOf::<classify::Texts>::TASK, &TaskOf::<tag::Words>::TASK];
 
 /// The task called `name`.
 pub fn find(name: &str) -> Option<&'static dyn Task> {

@@ -1,0 +1,239 @@
+//! Tagging: ragged batches of sentences of like length.
+
+mod baseline;
+mod options;
+mod read;
+
+pub use options::{Options, Scheme, Sentences, Tagger};
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use throughline_data::{EntityTags, LengthBuckets, Split, Splits, TaggedSet, Unit, UnknownReplacement, Vocabulary};
+use throughline_infer::tasks::{Tag, tag};
+use throughline_infer::{Dropouts, Runner};
+use throughline_nn::heads::Loss;
+use throughline_nn::initialise::Initialise;
+use throughline_nn::module::Pass;
+use throughline_nn::network::Wanted;
+
+use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score, SplitRecord};
+use crate::run::card::grouped;
+use crate::{Digest, Recipe, Result};
+
+/// The data of a tagger.
+pub struct Words {
+    options: Options,
+    config: tag::Config,
+    encoder: tag::Encoder,
+    splits: Splits<tag::Sentences>,
+    record: DataRecord,
+    data: Splits<TaggedSet>,
+    unknown_words: UnknownReplacement,
+    unknown_characters: UnknownReplacement,
+    buckets: LengthBuckets,
+    /// The batches of the epoch that runs, and which it is.
+    epoch: Option<(u64, Vec<Vec<usize>>)>,
+    batch: tag::Batch,
+}
+
+/// The encoder of a training split.
+fn encoder(options: &Options, training: &TaggedSet) -> Result<tag::Encoder> {
+    let sentences = &training.sentences;
+    let words = || (0..sentences.len()).flat_map(|sentence| sentences.words(sentence));
+    let lowercase = options.sentences.lowercase;
+    let keys: Vec<String> = words().map(|word| tag::key(word, lowercase).into_owned()).collect();
+    let known = options.known.vocabulary(Unit::Word);
+    let vocabulary = Vocabulary::build(Unit::Word, keys.iter().map(String::as_str), known)?;
+    let read = options.tagger.character_hidden > 0;
+    let characters = read.then(|| Vocabulary::build(Unit::Char, words(), Default::default())).transpose()?;
+    Ok(tag::Encoder {
+        rules: options.files.rules(),
+        lowercase,
+        words: vocabulary,
+        characters,
+        tags: training.tags.clone(),
+        entities: EntityTags::new(&training.tags),
+    })
+}
+
+impl Learn for Words {
+    type Serve = Tag;
+    type Options = Options;
+
+    fn read(recipe: &Recipe) -> Result<Self> {
+        let options = recipe.options::<Options>().clone();
+        let data = read::read(&options)?;
+        let encoder = encoder(&options, &data.train)?;
+        let Options { files, known, model, tagger, .. } = &options;
+        let sentences = (0..data.train.sentences.len()).map(|sentence| data.train.tags_of(sentence));
+        let scheme = match (tagger.scheme, &encoder.entities) {
+            (Scheme::Of(scheme), Some(_)) => Some(scheme),
+            (Scheme::Auto, Some(entities)) => Some(entities.scheme(sentences)),
+            _ => None,
+        };
+        let config = tag::Config {
+            recurrent: throughline_infer::RecurrentSettings {
+                input: options.word_width(),
+                ..model.settings(tagger.bidirectional)
+            },
+            vocabulary: encoder.words.len(),
+            embedding: model.embedding,
+            characters: encoder.characters.as_ref().and_then(|known| options.characters(known.len())),
+            tags: encoder.tags.len(),
+            crf: tagger.crf,
+            scheme: scheme.filter(|_| tagger.crf),
+            lowercase: encoder.lowercase,
+            text: files.rules(),
+        };
+        let encoded = |set: &TaggedSet| read::encode(&config, &encoder, set);
+        let Splits { train, validation, test } = &data;
+        let splits = Splits { train: encoded(train)?, validation: encoded(validation)?, test: encoded(test)? };
+        let record = DataRecord::of("words", Splits { train, validation, test }, |set, into| read::digest(set, into));
+        let train = &splits.train;
+        let tokens: Vec<Vec<u32>> = train
+            .words
+            .iter()
+            .map(|words| words.iter().map(|&form| train.forms[form as usize].token).collect())
+            .collect();
+        let replacement =
+            |texts: Vec<&[u32]>, unit| UnknownReplacement::new(texts, known.unknown_probability(unit), recipe.seed);
+        let unknown_words = replacement(tokens.iter().map(Vec::as_slice).collect(), Unit::Word);
+        let spellings = train.forms.iter().map(|form| &form.characters[..]).collect();
+        let unknown_characters = replacement(spellings, Unit::Char);
+        let lengths = train.words.iter().map(Vec::len).collect();
+        let buckets = LengthBuckets::new(lengths, recipe.train.batch, recipe.seed);
+        let (epoch, batch) = (None, tag::Batch::default());
+        Ok(Self {
+            options,
+            config,
+            encoder,
+            splits,
+            record,
+            data,
+            unknown_words,
+            unknown_characters,
+            buckets,
+            epoch,
+            batch,
+        })
+    }
+
+    /// The format of the files.
+    fn write_down(&self, recipe: &mut Recipe) {
+        recipe.options_mut::<Options>().sentences.format = Some(self.data.train.sentences.format);
+    }
+
+    fn config(&self) -> &tag::Config {
+        &self.config
+    }
+
+    fn encoder(&self) -> &tag::Encoder {
+        &self.encoder
+    }
+
+    fn dropouts(recipe: &Recipe) -> Dropouts {
+        recipe.options::<Options>().model.dropouts()
+    }
+
+    fn initialise(recipe: &Recipe) -> Initialise {
+        recipe.options::<Options>().model.initialise(recipe.seed)
+    }
+
+    fn updates_per_epoch(&self) -> u64 {
+        self.buckets.batches() as u64
+    }
+
+    fn learn(&mut self, place: Place, pass: Pass, runner: &mut Runner<'_, Tag>, gradients: &mut [f32]) -> Learned {
+        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != place.epoch) {
+            self.epoch = Some((place.epoch, self.buckets.epoch(place.epoch)));
+        }
+        let (_, batches) = self.epoch.as_ref().expect("the epoch was just made");
+        let (set, indices) = (&self.splits.train, &batches[place.index as usize]);
+        let words: Vec<&[u32]> = indices.iter().map(|&index| &set.words[index][..]).collect();
+        let tags: Vec<&[u32]> = indices.iter().map(|&index| &set.tags[index][..]).collect();
+        let unknown_words = self.unknown_words.epoch(place.epoch);
+        let unknown_characters = self.unknown_characters.epoch(place.epoch);
+        self.batch.set(
+            &set.forms,
+            &words,
+            |sentence, position, token| unknown_words.token(indices[sentence] as u64, position as u64, token),
+            |form, position, character| unknown_characters.token(u64::from(form), position as u64, character),
+        );
+        let targets = self.batch.targets(&tags);
+        let Runner { network, weights, workspace } = runner;
+        let wanted = Wanted::new(&targets[..]);
+        let loss = network.learn(*weights, self.batch.input(), wanted, pass, gradients, workspace);
+        Learned { loss, units: self.batch.rows() }
+    }
+
+    fn data(&self, split: Split) -> &tag::Sentences {
+        self.splits.of(split)
+    }
+
+    fn baselines(&self) -> Result<Vec<Score>> {
+        Ok(baseline::scores(&self.encoder, &self.splits))
+    }
+
+    fn training_metrics(loss: &Loss) -> BTreeMap<String, f64> {
+        BTreeMap::from([("accuracy".to_owned(), loss.correct / loss.weight)])
+    }
+
+    fn record(&self) -> DataRecord {
+        self.record.clone()
+    }
+
+    fn describe(&self) -> Description {
+        let of_split = |split: Split| {
+            let (set, name) = (self.splits.of(split), split.name());
+            let words = grouped(set.words.iter().map(Vec::len).sum::<usize>());
+            (format!("{name} split"), format!("{} sentences of {words} words", grouped(set.words.len())))
+        };
+        let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
+        data.push(("format".to_owned(), self.data.train.sentences.format.to_string()));
+        let characters = self.encoder.characters.as_ref();
+        let characters = characters.map_or_else(String::new, |known| format!(", {} characters", grouped(known.len())));
+        data.push(("vocabulary".to_owned(), format!("{} words{characters}", grouped(self.encoder.words.len()))));
+        data.push(("tags".to_owned(), grouped(self.encoder.tags.len())));
+        data.extend(read::entities(&self.data).map(|entities| ("entities".to_owned(), entities)));
+        let Tagger { bidirectional, character_embedding, character_hidden, crf, .. } = self.options.tagger;
+        let mut described = self.options.model.describe(&self.options.files, "words", bidirectional);
+        if character_hidden > 0 {
+            let read = format!("{character_embedding} numbers each, {character_hidden} hidden units in each direction");
+            described.sizes.push(("characters".to_owned(), read));
+        }
+        let choice = match (crf, self.config.scheme) {
+            (false, _) => "word by word".to_owned(),
+            (true, None) => "a conditional random field".to_owned(),
+            (true, Some(scheme)) => format!("a conditional random field that keeps to {scheme}"),
+        };
+        described.sizes.push(("choice of tags".to_owned(), choice));
+        Description { data, ..described }
+    }
+
+    fn measured(
+        recipe: &Recipe,
+        config: &tag::Config,
+        encoder: &tag::Encoder,
+        paths: &[PathBuf],
+    ) -> Result<Measured<tag::Sentences>> {
+        let options = recipe.options::<Options>();
+        let (set, what) = if paths.is_empty() {
+            (read::read(options)?.test, "test split".to_owned())
+        } else {
+            let set = read::reader(options, Some(encoder.tags.clone()))?.read(paths)?;
+            let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            (set, names.join(", "))
+        };
+        if set.tags != encoder.tags {
+            return Err(read::other_tags(options, &set.tags, &encoder.tags));
+        }
+        let data = read::encode(config, encoder, &set)?;
+        let record = paths.is_empty().then(|| {
+            let mut sum = Digest::default();
+            let count = read::digest(&set, &mut sum);
+            SplitRecord { count, digest: sum.finish() }
+        });
+        Ok(Measured { data, what, notes: Vec::new(), record })
+    }
+}

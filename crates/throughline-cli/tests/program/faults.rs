@@ -274,7 +274,7 @@ fn what_is_left_out_is_said_once_in_training_and_evaluation() {
         ran.succeeded();
     }
     for i in 0..40 {
-        std::fs::remove_file(folder.join(&format!("texts/bad/{i}.txt"))).unwrap();
+        std::fs::remove_file(folder.join(format!("texts/bad/{i}.txt"))).unwrap();
     }
     for command in [&["train", "texts", "--set", "task=classify"][..], &["eval", "classify-1", "--data", "texts"]] {
         folder.run(command).refused(&["texts/bad: expected at least one text", "\"bad\"", "empty.txt: no text"]);
@@ -365,7 +365,7 @@ fn the_summary_says_which_update_was_kept() {
         if new.0 > old.0 || (new.0 == old.0 && new.1 < old.1) { row } else { best }
     });
     let step = &best.unwrap()["step"];
-    assert_ne!(Some(step), trained().last().map(|row| &row["step"]), "the run does not show which was kept");
+    assert_ne!(Some(step), trained().next_back().map(|row| &row["step"]), "the run does not show which was kept");
     assert!(said.contains(&format!("the parameters of update {step} of")), "{step}: {said}");
     assert!(folder.text("runs/classify-1/README.md").contains(&format!("after update {step}, ")), "{step}");
 }

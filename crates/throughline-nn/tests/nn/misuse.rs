@@ -123,6 +123,21 @@ fn backward_repeats_forward() {
     }
 }
 
+/// A pooling can be taken out of its chain and be given rows that are not its stack's.
+#[test]
+fn pooling_alone_reads_rows_of_its_width() {
+    let rows = Ragged::new(&[3, 1]);
+    for pooling in Pooling::ALL {
+        let mut builder = Builder::new();
+        let recurrent = Recurrent::new(&mut builder, "rnn", config(CellKind::Lstm));
+        let chain = Pool::of(&mut builder, "pool", recurrent, pooling);
+        let mut pool = standalone::<f32, _>(chain.second().clone(), builder, 1, 0.5);
+        for wrong in [15, 17] {
+            expect(&format!("x of {pooling:?}"), "x is [N, 4]", || pool.run(&rows, &vec![0.5; wrong], None));
+        }
+    }
+}
+
 #[test]
 fn backward_without_forward() {
     let rows = Ragged::even(2, 1);

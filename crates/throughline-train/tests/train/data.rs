@@ -133,6 +133,22 @@ fn normalisation_is_a_property_of_the_model() {
     }
 }
 
+/// The rules hold for what the model learns from, too.
+#[test]
+fn training_texts_are_normalised_by_the_rules_of_the_model() {
+    let folder = TestFolder::new();
+    let path = folder.file("data.csv", &decomposed(&csv(&accents(40), "\n")));
+    for (normalise, nfc) in [(Normalise::Nfc, true), (Normalise::None, false)] {
+        let mut recipe = short_classifier(&path);
+        classify(&mut recipe).data.normalise = normalise;
+        let run = folder.run(&format!("{normalise:?}"));
+        run.train(&recipe).unwrap();
+        let answers = run.model().predict_lines(&["café 1", "cafe\u{301} 1"]);
+        let shares = [0, 1].map(|index: usize| answers[index].as_ref().unwrap()["unknown_share"].as_f64().unwrap());
+        assert_eq!(shares, if nfc { [0.0, 0.0] } else { [1.0 / 6.0, 0.0] });
+    }
+}
+
 /// A text is cut in training, evaluation and prediction alike.
 #[test]
 fn the_longest_text_is_the_same_everywhere() {
@@ -219,6 +235,24 @@ fn a_run_without_a_test_split_says_what_to_measure_on() {
     assert_eq!(run.train(&recipe).unwrap().test, None);
     let error = run.evaluate(&[]).unwrap_err().to_string();
     assert!(error.contains("test split") && error.contains("--data"), "{error}");
+}
+
+/// The same texts with other labels are other data, also where these files are a split of their own.
+#[test]
+fn changed_labels_are_changed_data() {
+    let folder = TestFolder::new();
+    let rows = |first, second| format!("text,label\naaa,{first}\nbbb,{second}\n");
+    let test = folder.file("test.csv", &rows("first", "second"));
+    let mut recipe = short_classifier(&folder.file("data.csv", &table(5, 60)));
+    classify(&mut recipe).data.test = vec![test];
+    let run = folder.run("run");
+    let outcome = run.train(&recipe).unwrap();
+    folder.file("test.csv", &rows("second", "first"));
+    let error = run.evaluate(&[]).unwrap_err().to_string();
+    assert!(error.contains("the test split has other texts, 2 as before"), "{error}");
+    assert!(run.resume(&recipe).unwrap_err().to_string().contains("the test split has other texts"));
+    folder.file("test.csv", &rows("first", "second"));
+    assert_eq!(Some(run.evaluate(&[]).unwrap().evaluation), outcome.test);
 }
 
 /// In files of a split and in files to measure on.
@@ -325,6 +359,36 @@ fn what_is_not_read_is_listed() {
     assert!(run.card().contains("| left out |"), "{}", run.card());
 }
 
+/// Also in the files of a split of their own; the first ten are named and the others counted.
+#[test]
+fn what_is_not_read_of_a_split_is_listed_too() {
+    let folder = TestFolder::new();
+    for class in ["first", "second"] {
+        for split in ["training", "own"] {
+            std::fs::create_dir_all(folder.join(split).join(class)).unwrap();
+            (0..9).for_each(|number| drop(folder.file(&format!("{split}/{class}/{number}.txt"), class)));
+        }
+    }
+    for number in 10..23 {
+        folder.file(&format!("own/first/{number}.png"), "\0");
+    }
+    let own = folder.join("own");
+    let mut expected: Vec<String> = (10..20)
+        .map(|number| format!("{}: a binary file", own.join(format!("first/{number}.png")).display()))
+        .collect();
+    expected.push("and 3 more files or folders".to_owned());
+
+    let mut classifier = short_classifier(&folder.join("training"));
+    classify(&mut classifier).data.validation = vec![own.clone()];
+    let mut language_model = language_model(&folder.file("text.txt", &text(8, 600)));
+    lm(&mut language_model).data.validation = vec![own];
+    language_model.train.steps = 5;
+    for (name, recipe) in [("classify", classifier), ("lm", language_model)] {
+        let description = trained(&folder.run(name), &recipe);
+        assert_eq!(values(&description, "left out"), expected, "{name}");
+    }
+}
+
 #[test]
 fn blank_records_are_counted() {
     let folder = TestFolder::new();
@@ -375,6 +439,9 @@ fn the_format_is_found_out_once() {
     let renamed = folder.file("data.txt", &table(5, 40));
     let [as_csv, as_text] = [&path, &renamed].map(|path| run.evaluate(std::slice::from_ref(path)).unwrap().evaluation);
     assert_eq!(as_csv, as_text);
+    let mut own = recipe.clone();
+    classify(&mut own).data.validation = vec![renamed.clone()];
+    folder.run("own").train(&own).expect("the files of a split have the format of the others");
     let mut guessed = recipe.clone();
     classify(&mut guessed).files.paths = vec![renamed];
     let error = folder.run("guessed").train(&guessed).unwrap_err().to_string();

@@ -53,7 +53,7 @@ fn data_that_cannot_be_used_leave_no_run() {
     }
 }
 
-/// A name that is taken is refused before any data are read, and the run that has it stays as it is.
+/// A name that is taken or forbidden is refused before any data are read, and the run that has it stays as it is.
 #[test]
 fn no_run_is_overwritten() {
     let folder = TestFolder::new();
@@ -64,6 +64,8 @@ fn no_run_is_overwritten() {
     lm(&mut other).files.paths = vec!["missing".into()];
     let error = run.train(&other).unwrap_err().to_string();
     assert!(error.contains("a name that is free") && error.contains("--resume"), "{error}");
+    let error = folder.run("con").train(&other).unwrap_err().to_string();
+    assert!(error.contains("name of a run"), "{error}");
     assert!(std::fs::read(run.opened().checkpoint()).unwrap() == before);
 }
 

@@ -86,7 +86,7 @@ fn check_interruptions(make: fn(&TestFolder, usize) -> Recipe, updates_per_epoch
         for &stop in stops {
             let cut = folder.run(&format!("cut-{threads}-{stop}"));
             assert_interrupted(cut.train_until(stop, &recipe), stop);
-            cut.resume(&recipe).unwrap();
+            assert_eq!(cut.resume(&recipe).unwrap().new_updates, recipe.train.steps - stop, "what was done is kept");
             assert_same_run(&whole, &cut);
         }
         let often = folder.run(&format!("often-{threads}"));
@@ -239,6 +239,14 @@ fn a_schedule_that_jumps_says_so() {
     assert!(warning.contains("ends after 30 updates instead of 20"), "{warning}");
     assert!(warning.ends_with("--set schedule.steps=20"), "{warning}");
     assert!(rates(&jumps)[20] > 2.0 * floor);
+
+    // It is said once, where it happens.
+    let again = folder.run("again");
+    again.train(&recipe).unwrap();
+    let mut longer = recipe.clone();
+    longer.train.steps = 30;
+    assert_interrupted(again.resume_until(25, &longer), 25);
+    assert_eq!(change(&again, 30, 0), [""; 0]);
 
     let keeps = folder.run("keeps");
     keeps.train(&recipe).unwrap();

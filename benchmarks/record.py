@@ -19,13 +19,13 @@ def output_of(*command):
 
 
 def machine():
-    """What lscpu says that matters here."""
-    facts = {}
+    """The lines of lscpu that matter here."""
+    fields = {}
     for line in output_of("lscpu").splitlines():
         name, _, value = line.partition(":")
-        facts[name.strip()] = value.strip()
-    flags = facts.get("Flags", "").split()
-    lines = [f"- {name}: {facts[name]}" for name in LSCPU if name in facts]
+        fields[name.strip()] = value.strip()
+    flags = fields.get("Flags", "").split()
+    lines = [f"- {name}: {fields[name]}" for name in LSCPU if name in fields]
     return [*lines, f"- Flags (of {', '.join(FLAGS)}): {' '.join(flag for flag in FLAGS if flag in flags)}"]
 
 
@@ -35,7 +35,7 @@ def revision():
 
 
 def free_name(path):
-    """`path`, or with a number where there is such a record: an old one is never changed."""
+    """`path`, with a number if that record exists: records are never overwritten."""
     number = 2
     free = path
     while os.path.lexists(free):
@@ -45,7 +45,7 @@ def free_name(path):
 
 
 def tell(text, stream):
-    """Prints for whoever reads along; when nobody does any more, the run goes on without."""
+    """Prints progress; if the stream is closed, the run goes on without printing."""
     try:
         print(text, file=stream, flush=True)
     except OSError:
@@ -53,13 +53,12 @@ def tell(text, stream):
 
 
 class Record:
-    """Lines go to a temporary file of this process, which takes its name at the end, however the run ends; and to the
-    terminal."""
+    """Lines go to the terminal and to a temporary file, which is renamed at the end, however the run ends."""
 
     def __init__(self, path):
         self.wanted = Path(path)
         self.path = free_name(self.wanted)
-        # Before there is a file of this run in the repository.
+        # Taken before the run adds a file to the repository.
         self.revision = revision()
         self.temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +77,7 @@ class Record:
         self.lines("", f"    {command}", "", method)
 
     def section(self, title, text, columns, numbers):
-        """Begins a table; the columns in `numbers` are set to the right."""
+        """Begins a table; the columns in `numbers` are aligned right."""
         self.lines("", f"## {title}", "", text, "", f"| {' | '.join(columns)} |")
         self.lines("|" + "|".join("--:" if column in numbers else "---" for column in columns) + "|")
 
@@ -86,7 +85,7 @@ class Record:
         self.lines(f"| {' | '.join(map(str, cells))} |")
 
     def failed(self, columns, failure, *cells):
-        """A row without figures, which cannot be overlooked."""
+        """A row with the reason in bold instead of figures."""
         self.failures += 1
         reason = " ".join(str(failure).split()).replace("|", "/")
         self.row(*cells, f"**{reason}**", *[""] * (columns - len(cells) - 1))
@@ -98,7 +97,7 @@ class Record:
         tell(text, sys.stdout)
 
     def finish(self):
-        """Gives the record its name, or the next free one if that was given away during the run."""
+        """Gives the record its name, or the next free one if that was taken during the run."""
         self.file.close()
         while True:
             try:
@@ -106,10 +105,10 @@ class Record:
                 self.temporary.unlink()
                 break
             except FileExistsError:
-                tell(f"{self.path} was made by somebody else during the run and is left alone", sys.stderr)
+                tell(f"{self.path} was created by another process during the run and is left alone", sys.stderr)
                 self.path = free_name(self.wanted)
             except OSError:
-                # A file system without links: between the look and the renaming somebody may still take the name.
+                # A file system without hard links: another process may still take the name before the renaming.
                 self.path = free_name(self.wanted)
                 self.temporary.rename(self.path)
                 break

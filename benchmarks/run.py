@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Throughline beside PyTorch and ONNX Runtime on this machine, written down in a record.
+"""Compares Throughline with PyTorch and ONNX Runtime on this machine and writes a record.
 
     python3 benchmarks/run.py                 everything, about an hour
     python3 benchmarks/run.py --quick         less of everything, about 8 minutes
     python3 benchmarks/run.py --only a,h      some shapes; also steps, ragged, models (or one by name), maths
 
 Needs Python 3.11 and cargo. The first run makes benchmarks/.venv and installs requirements.txt there (PyTorch is
-large); throughline-bench is built unless --bench names it. The shapes stand in shapes.py, the peers in peers/.
+large); throughline-bench is built unless --bench names it. The shapes are in shapes.py, the peers in peers/.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from itertools import product
 from pathlib import Path
 
 import shapes
-from parties import OUR_STEP, PATIENCE, Failure, Ours, PeerCommand, Settings, alternate, answer_of, compare
+from comparison import OUR_STEP, PATIENCE, Failure, Ours, PeerCommand, Settings, alternate, answer_of, compare
 from record import Record, tell
 
 HERE = Path(__file__).resolve().parent
@@ -38,28 +38,27 @@ SWITCH = {"on": "oneDNN", "off": "native"}
 RATES = {f"{function}_per_ns": float for function in ["exp", "tanh", "sigmoid"]}
 
 METHOD = """\
-The parties run by turns, round after round; a figure of a round is the median of the runs that fit into {seconds} s (at
-least 3, of a peer 2 where a run takes more than 4 s) after at least one that does not count, and the table has the
-medians over up to {rounds} rounds, fewer where a row is slow. A ratio is the time of the peer / that of Throughline
-within a round: **above 1, Throughline is faster** (older records have it the other way). The first ratio of a row is
-against the best peer of each round, with its range over the rounds; behind the times of a peer stands the median ratio
-against that peer. A peer that takes more than twice as long as the best one in two rounds in a row sits out the rounds
-that follow.
+Throughline and its peers take turns, round after round. The figure of a round is the median of the runs that fit into
+{seconds} s (at least 3, or 2 of a peer whose runs take more than 4 s) after at least one that does not count; the table
+has the medians over up to {rounds} rounds, fewer where a row is slow. A ratio is the time of the peer / that of
+Throughline within a round: **above 1, Throughline is faster** (older records have it the other way round). The first
+ratio of a row is against the best peer of each round, with its range over the rounds; the median ratio against each
+peer is in brackets after its time. A peer that takes more than twice as long as the best one in two rounds in a row
+sits out the remaining rounds.
 
 Before anything is timed, each peer computes from the parameters and data that Throughline wrote, and its results are
 compared, tensor by tensor: max |a - b| must be at most 1e-4 max(1, max |b|), of gradients 1e-4 max |b| + 1e-7.
 
-Throughline is a process for each measurement, in which runs are timed in blocks of at least 5 ms, and those of
-less than 20 ms after one that is not timed; peers live as long as their row and sleep while others run. *Peak* is the
-share of what fused multiply-adds reach on the same threads, measured between the runs. *MiB* is the most memory a
-process held: ours, from its start to its end, then the peers in their order, while they were timed (with Python and
-their libraries).
-PyTorch runs eagerly, without torch.compile, with oneDNN and without ("native"). ONNX Runtime has no training. Both take
-subnormal numbers as 0."""
+Each measurement of Throughline is a new process, in which runs are timed in blocks of at least 5 ms, and those of less
+than 20 ms after one that is not timed; peers run as long as their row and sleep while others are measured. *Peak* is
+the share of the peak rate of fused multiply-adds on the same threads, measured between the runs. *MiB* is the peak
+memory of a process: ours, from start to end, then the peers in order, while they were timed (with Python and their
+libraries). PyTorch runs eagerly, without torch.compile, with oneDNN and without ("native"). ONNX Runtime has no
+training. Both take subnormal numbers as 0."""
 
 
 def positive(kind):
-    """What reads a number of this kind above 0 for argparse."""
+    """An argparse type: a number of this kind above 0."""
     name = {int: "whole number", float: "finite number"}[kind]
 
     def read(text):
@@ -145,8 +144,8 @@ def main():
 
 
 def end_at_signals():
-    """`timeout`, a terminal that is closed and the like end a run as Ctrl-C does: what was measured is kept. They may
-    send more than one signal: the first counts. What is ignored, as under nohup, stays so."""
+    """Makes SIGTERM and SIGHUP (`timeout`, a closed terminal) end a run as Ctrl-C does: what was measured is kept.
+    Later signals are ignored. Signals that are ignored already, as under nohup, stay ignored."""
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
 
@@ -160,12 +159,12 @@ def end_at_signals():
 
 
 def finish(record, versions, isa, cut_short):
-    """Ends the record; `cut_short` is why before its end, if it is."""
+    """Ends the record; `cut_short` says why the run ended early, if it did."""
     try:
-        took_part = {"Throughline": isa, "Peers": versions}
-        record.lines("", *(f"{who}: {', '.join(sorted(found)) or 'none'}." for who, found in took_part.items()))
+        measured = {"Throughline": isa, "Peers": versions}
+        record.lines("", *(f"{who}: {', '.join(sorted(found)) or 'none'}." for who, found in measured.items()))
         if cut_short:
-            record.lines("", f"**{cut_short}: the tables end with what was measured until then.**")
+            record.lines("", f"**{cut_short}: the tables hold what was measured until then.**")
         if record.failures:
             record.lines("", f"**Rows that failed: {record.failures}.**")
     finally:
@@ -173,20 +172,20 @@ def finish(record, versions, isa, cut_short):
 
 
 def build():
-    """The program, built."""
+    """Builds the program and returns its path."""
     subprocess.run(["cargo", "build", "--release", "--locked", "-p", "throughline-bench"], cwd=ROOT, check=True)
     return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / "throughline-bench"
 
 
 def identity(path):
-    """Where in the repository a program lies, or for one from elsewhere what it is."""
+    """The path of a program in the repository; its name and digest if it is elsewhere."""
     if path.is_relative_to(ROOT):
         return path.relative_to(ROOT)
     return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def environment():
-    """The Python that has what requirements.txt names; installed when that file has changed since."""
+    """The Python of the virtual environment, after installing requirements.txt if that has changed."""
     folder, wanted = HERE / ".venv", (HERE / "requirements.txt").read_text()
     python, installed = folder / "bin" / "python", folder / "installed.txt"
     if not installed.exists() or installed.read_text() != wanted:
@@ -198,7 +197,7 @@ def environment():
 
 
 def chosen(options, name, quick=True):
-    """Whether to measure what goes by `name`; `quick`: whether --quick does."""
+    """Whether to measure `name`; `quick`: whether --quick includes it."""
     return name in options.only if options.only else quick or not options.quick
 
 
@@ -208,7 +207,7 @@ def torch_peers(script, *more, prefix="PyTorch"):
 
 
 def in_units(figures, unit, ratio=None):
-    """The time of `figures` in a unit of so many seconds, with a ratio behind it if there is one."""
+    """The time of `figures` in `unit` seconds, followed by a ratio if there is one."""
     behind = "" if ratio is None else f" ({ratio:.2f})"
     return f"{figures['median_s'] / unit:.4g}{behind}"
 
@@ -226,7 +225,7 @@ def memory(row):
 
 
 def peer_cells(row, names, unit=MILLISECOND):
-    """The time of each of `names` with the ratio to ours; empty for one that did not take part."""
+    """The time of each of `names` with the ratio to ours; empty for a peer that was not run."""
     return [in_units(row.peers[name], unit, row.peer_ratios[name]) if name in row.peers else "" for name in names]
 
 
@@ -273,10 +272,10 @@ def steps(options, settings, record, versions):
     columns = ["streams and sizes", "cell", "ratio (range)", "best peer", "Throughline µs", "peak", "bandwidth"]
     columns += [*(f"{peer} µs" for peer in peers), "MiB"]
     text = """\
-One step at a time, the states carried on, one thread. PyTorch in inference mode, as a module with sequences of length 1
-and as cells; ONNX Runtime with a model of one step. What Python takes for a call is part of the peers' times.
-*Bandwidth*: the bytes of the weights in the time of a step, as a share of the speed at which the same thread reads so
-many bytes over and over."""
+One step at a time, each from the states of the last, on one thread. PyTorch in inference mode, as a module with
+sequences of length 1 and as cells; ONNX Runtime with a model of one step. The peers' times include the overhead of a
+call from Python. *Bandwidth*: the bytes of the weights over the time of a step, as a share of the speed at which the
+same thread reads so many bytes again and again."""
     record.section("Streaming steps", text, columns, [columns[2], *columns[4:]])
     wanted = shapes.QUICK_STEPS if options.quick else shapes.STEPS
     for step, cell in product(wanted, options.cells or (["lstm"] if options.quick else CELLS)):
@@ -294,7 +293,7 @@ many bytes over and over."""
         except Failure as failure:
             record.failed(len(columns), failure, *about)
             continue
-        # Many streams share the weights: what bounds them is not reading.
+        # Many streams share the weights, so reading them is not the limit.
         bandwidth = percent(row.ours["bandwidth_share"]) if step.batch == 1 else ""
         ours = [in_units(row.ours, MICROSECOND), percent(row.ours["peak_share"]), bandwidth]
         record.row(*about, spread(row.ratios), row.best, *ours, *peer_cells(row, peers, MICROSECOND), memory(row))
@@ -336,13 +335,12 @@ def models(options, settings, record, versions):
     columns = ["model", "threads", "ratio (range)", "best peer", "Throughline ms", "peak"]
     columns += [*(f"{name} ms" for name in names), "MiB"]
     text = """\
-Packing, embedding, recurrent stack, head, loss, backward pass, clipping where there is any, optimiser. PyTorch's
+Packing, embedding, recurrent stack, head, loss, backward pass, clipping if the model has it, optimiser. PyTorch's
 optimiser is the foreach or the fused one, whichever is faster in the same process. Loss, all gradients before clipping
-and the parameters after the step are checked; after Adam, these where a gradient is not so small that rounding decides
-its sign. Throughline learns from tokens and targets that are new in every run and drawn outside the timing; PyTorch
-learns from one batch again and again.
-The classifier reads sequences of 50 to 200 steps: PyTorch sorted and packed; and padded, the directions as two modules,
-because the reverse one of a bidirectional module begins on padding."""
+and the parameters after the step are checked; after Adam only where rounding cannot decide the sign of the gradient.
+Throughline learns from tokens and targets that are new in every run and drawn outside the timing; PyTorch learns from
+one batch again and again. The classifier reads sequences of 50 to 200 steps: PyTorch sorted and packed; and padded, the
+directions as two modules, because the reverse one of a bidirectional module begins on padding."""
     record.section("Whole training steps", text, columns, [*columns[1:3], *columns[4:]])
     for model, threads in product(wanted, options.threads):
 
@@ -367,8 +365,8 @@ def maths(options, settings, record, versions):
         return
     columns = ["function", "ratio (range)", "Throughline", "PyTorch"]
     text = """\
-Elements a nanosecond over 4096 numbers that stay in the cache, one thread. The calls from Python are part of PyTorch's
-times."""
+Elements per nanosecond over 4096 numbers that stay in the cache, on one thread. PyTorch's times include the overhead of
+a call from Python."""
     record.section("Elementary functions", text, columns, columns[1:])
     ours, theirs = [], []
     torch = [settings.python, HERE / "peers" / "torch_maths.py"]

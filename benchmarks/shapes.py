@@ -1,4 +1,4 @@
-"""What is measured: every shape of the benchmarks stands here and nowhere else."""
+"""What is measured: every shape of the benchmarks."""
 
 from dataclasses import dataclass
 
@@ -32,7 +32,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Step:
-    """One streaming step of a one-directional stack: the state of every stream goes on from step to step."""
+    """One streaming step of a one-directional stack: each from the state of the last."""
 
     batch: int
     input: int
@@ -60,7 +60,7 @@ LAYERS = [
     Layer("r", time=50, batch=32, input=128, hidden=128, lengths="5..50"),
 ]
 
-# Of this shape the LSTM alone unless --cells asks for others: a run takes seconds.
+# Of this shape only the LSTM is measured unless --cells asks for others: a run takes seconds.
 LSTM_ONLY = "g"
 
 STEPS = [

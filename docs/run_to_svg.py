@@ -1,9 +1,9 @@
-"""A picture of a training run from what it wrote on the terminal.
+"""Draws a training run from what it printed to the terminal.
 
     script --quiet --command "target/release/throughline train" typescript
     python3 docs/run_to_svg.py typescript > docs/run.svg
 
-Every line of the picture is a line of the run; where some are left out there are three dots.
+Every line of the picture is a line of the run; three dots stand for lines left out.
 """
 
 import html
@@ -14,7 +14,7 @@ COMMAND = "$ cargo run --release -- train"
 FONT_SIZE, LINE_HEIGHT, CHARACTER, MARGIN = 13, 18, 7.82, 16
 COLUMNS = 104
 SAMPLE_LINES = 8
-COLOURS = {"command": "#7ee787", "fact": "#8b949e", "evaluation": "#e6edf3", "sample": "#a5d6ff", "bar": "#d2a8ff"}
+COLOURS = {"command": "#7ee787", "text": "#8b949e", "evaluation": "#e6edf3", "sample": "#a5d6ff", "bar": "#d2a8ff"}
 
 
 def kind_of(line):
@@ -22,11 +22,11 @@ def kind_of(line):
         return "bar"
     if line.startswith("  |"):
         return "sample"
-    return "evaluation" if line.startswith(("update", "validation", "test")) and " loss " in line else "fact"
+    return "evaluation" if line.startswith(("update", "validation", "test")) and " loss " in line else "text"
 
 
 def read(path):
-    """The (kind, line) pairs of a typescript, without control sequences. A bar counts where it stood still longest."""
+    """The (kind, line) pairs of a typescript, without control sequences."""
     with open(path, encoding="utf-8", newline="") as file:
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", file.read())
     lines = [line.rstrip() for line in re.split(r"[\r\n]+", text) if not line.startswith("Script ")]
@@ -34,8 +34,9 @@ def read(path):
 
 
 def blocks_of(lines):
-    """The facts, then one block for each evaluation with its sample and the last bar before it, then the summary."""
-    facts, evaluations, bar = [], [], None
+    """The lines before the first evaluation; one block for each evaluation, with its sample and the last bar before it; and
+    the summary."""
+    preamble, evaluations, bar = [], [], None
     for kind, line in lines:
         if kind == "bar":
             bar = line
@@ -44,26 +45,26 @@ def blocks_of(lines):
         elif kind == "sample":
             evaluations[-1]["sample"].append(line)
         elif not evaluations:
-            facts.append(line)
+            preamble.append(line)
     summary = [line for kind, line in lines if not line.startswith("update") and kind == "evaluation"]
     summary += [line for kind, line in lines if "everything is in" in line]
-    return [line for line in facts if line not in summary], evaluations, summary
+    return [line for line in preamble if line not in summary], evaluations, summary
 
 
 def picture(lines):
-    facts, evaluations, summary = blocks_of(lines)
+    preamble, evaluations, summary = blocks_of(lines)
     sampled = [e for e in evaluations if e["sample"]]
-    rows = [("command", COMMAND)] + [("fact", line) for line in facts]
+    rows = [("command", COMMAND)] + [("text", line) for line in preamble]
     first, middle, last = sampled[0], sampled[len(sampled) // 3], sampled[-1]
     for evaluation in (first, middle, last):
-        rows += [("fact", ""), ("evaluation", evaluation["line"])]
+        rows += [("text", ""), ("evaluation", evaluation["line"])]
         sample = evaluation["sample"]
         rows += [("sample", line) for line in sample[:SAMPLE_LINES]]
         rows += [("sample", "  | ...")] if len(sample) > SAMPLE_LINES else []
         if evaluation is not last:
             bar = evaluations[evaluations.index(evaluation) + 1]["bar"]
-            rows += [("fact", "..."), ("bar", bar)]
-    return rows + [("fact", "")] + [("evaluation", line) for line in summary]
+            rows += [("text", "..."), ("bar", bar)]
+    return rows + [("text", "")] + [("evaluation", line) for line in summary]
 
 
 def svg(rows):

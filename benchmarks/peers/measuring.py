@@ -1,8 +1,8 @@
 """What every peer does: read what Throughline wrote, check its own result against it, and time itself when asked.
 
-A peer is a process that prints one JSON line when it is ready (or what is wrong with its result), and one more for each
-line it reads: seconds to spend in, figures out. It sleeps in between, so that it and Throughline run by turns on a
-machine that each has to itself, and the start of Python is nobody's time.
+A peer is a process that prints one JSON line when it is ready, with what is wrong with its result, and then one for
+each line it reads: seconds to measure in, figures out. It sleeps in between, so that it and Throughline take turns with
+the machine to themselves, and the start of Python is not timed.
 """
 
 import ctypes
@@ -16,25 +16,25 @@ import time
 import numpy as np
 from safetensors import safe_open
 
-# Tensor by tensor, b being Throughline's: max|a - b| <= TOLERANCE · max(1, max|b|), but gradients, which may be small all
-# together, are held to their own size: max|a - b| <= TOLERANCE · max|b| + LEAST_GRADIENT.
+# Tensor by tensor, b being Throughline's: max|a - b| <= TOLERANCE · max(1, max|b|), but gradients, which may all be
+# small, are held to their own size: max|a - b| <= TOLERANCE · max|b| + LEAST_GRADIENT.
 TOLERANCE = 1e-4
 LEAST_GRADIENT = 1e-7
-# How the names of gradients begin.
+# Prefixes of the names of gradients.
 GRADIENTS = ("grad.", "dx")
-# What is shorter is timed in blocks of several runs, so that the clock does not count.
+# Shorter runs are timed in blocks, so that the overhead of the clock does not count.
 SHORTEST = 200e-6
-# So many runs are timed at least, and fewer of what takes longer than so many seconds.
+# The least runs that are timed: LEAST_LONG_RUNS if a run takes over LONG seconds.
 LEAST_RUNS = 3
 LEAST_LONG_RUNS, LONG = 2, 4.0
 
 
 class Written:
-    """The file of `throughline-bench --write`: arrays of numpy by name, and in `facts` what was run."""
+    """The file of `throughline-bench --write`: numpy arrays by name, and in `metadata` what was run."""
 
     def __init__(self, path):
         with safe_open(path, "np") as file:
-            self.facts = file.metadata() or {}
+            self.metadata = file.metadata() or {}
             self.arrays = {name: file.get_tensor(name) for name in file.keys()}
 
     def __getitem__(self, name):
@@ -45,7 +45,7 @@ class Written:
 
 
 def disagreements(pairs):
-    """Of (name, ours, theirs) those that differ, each in words. Nothing to compare is a disagreement too."""
+    """Describes each of (name, ours, theirs) that differs. Having nothing to compare is a disagreement too."""
     found, compared = [], 0
     for name, ours, theirs in pairs:
         compared += 1
@@ -63,7 +63,7 @@ def disagreements(pairs):
 
 
 def measure(run, seconds):
-    """The median of the runs that fit into `seconds`, but of a few at least. The first warms up and never counts."""
+    """The median of the runs that fit into `seconds`, but of a few at least. The first warms up and is not counted."""
 
     def time_of(repeats):
         begun = time.perf_counter()
@@ -85,7 +85,7 @@ def measure(run, seconds):
 
 
 def forget_peak_memory():
-    """Lets the peak count from here: what was held for the check is not the peer's."""
+    """Resets the peak, so that the memory of the check does not count."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     with open("/proc/self/clear_refs", "w") as control:

@@ -1,10 +1,10 @@
 """ONNX Runtime's side of `throughline-bench --mode forward|step`: the stack as one node of ONNX for each layer.
 
-forward  whole sequences; sequences of different lengths as a padded batch with the lengths beside it.
-step     a model of one step with the states as inputs and outputs; two sets of states are bound to it by turns, so that
+forward  whole sequences; sequences of different lengths as a padded batch and their lengths.
+step     a model of one step with the states as inputs and outputs; two sets of states are bound to it in turn, so that
          nothing is copied from one step to the next.
 
-Inputs, outputs and weights are bound before the clock starts. ONNX orders gates otherwise than PyTorch does: LSTM i, o,
+Inputs, outputs and weights are bound before the clock starts. ONNX orders gates differently from PyTorch: LSTM i, o,
 f, c and GRU z, r, h; GRUs reset after the product (linear_before_reset).
 """
 
@@ -16,9 +16,9 @@ from measuring import Written, disagreements, serve
 from onnx import TensorProto, checker, helper, numpy_helper
 
 OPERATORS = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN"}
-# Where the gates of ONNX stand among those of PyTorch.
+# The index in PyTorch's order of each gate in ONNX's order.
 GATES = {"lstm": [0, 3, 1, 2], "gru": [1, 0, 2], "rnn": [0]}
-# The first with an LSTM, GRU and RNN of this form, and its format of files.
+# The first with LSTM, GRU and RNN in this form, and its file format version.
 OPERATOR_SET, FORMAT = 14, 8
 
 
@@ -32,7 +32,7 @@ def parse_options():
 
 
 class Stack:
-    """A model of a stack, and what it is called with."""
+    """A stack as an ONNX model, and its states."""
 
     def __init__(self, cell, written):
         self.cell = cell

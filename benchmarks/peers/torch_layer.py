@@ -2,7 +2,7 @@
 
 forward  the module in inference mode.
 train    forward, and backward from the given gradient of the outputs, with the gradients of all parameters and of the
-         input; gradients are dropped before each run rather than zeroed, which is what costs PyTorch least.
+         input; gradients are set to None before each run, which costs PyTorch less than zeroing them.
 
 Equal lengths run as one padded batch, the faster way in PyTorch; others as a PackedSequence that is packed before the
 clock starts.
@@ -28,15 +28,15 @@ def parse_options():
 
 
 def set_up(threads, onednn):
-    """PyTorch as it is fastest, but for oneDNN, which is sometimes faster and sometimes slower. Subnormal numbers are
-    taken as 0: gradients that vanish through time become subnormal, and then processors take many times as long."""
+    """The fastest settings of PyTorch, except for oneDNN, which may be faster or slower. Subnormal numbers are taken as
+    0: gradients that vanish through time become subnormal, and processors are many times slower on those."""
     torch.set_flush_denormal(True)
     torch.set_num_threads(threads)
     torch.backends.mkldnn.set_flags(onednn == "on")
 
 
 def recurrent_parameters(written, prefix=""):
-    """Those of a stack by PyTorch's names; `prefix` stands before them in the file."""
+    """The parameters of a stack by PyTorch's names, which `prefix` precedes in the file."""
     kinds = tuple(prefix + kind for kind in ["weight_ih_l", "weight_hh_l", "bias_ih_l", "bias_hh_l"])
     arrays = written.arrays.items()
     return {name.removeprefix(prefix): torch.from_numpy(array) for name, array in arrays if name.startswith(kinds)}

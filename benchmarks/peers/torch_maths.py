@@ -1,5 +1,5 @@
-"""PyTorch's side of `throughline-bench --maths`: elements a nanosecond on one thread, over an array that stays in the
-cache. The result goes to an array that is there already, so that no memory is asked for.
+"""PyTorch's side of `throughline-bench --maths`: elements per nanosecond on one thread, over an array that stays in the
+cache. The result goes to an existing array, so that nothing is allocated.
 """
 
 import torch

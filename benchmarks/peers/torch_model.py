@@ -2,8 +2,8 @@
 
 Gradients are dense, as Throughline's are; the optimiser is the foreach or the fused one, whichever is faster here. The
 classifier reads a PackedSequence of sorted sequences, and embeds only its real steps; with --padded it reads a padded
-batch, the directions apart, each sequence turned round for the reverse one, and picks the states after the last real
-step.
+batch, the directions as separate modules, each sequence reversed for the reverse one, and picks the states after the
+last real step.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from torch_layer import recurrent_module, recurrent_parameters, set_up
 
 # For the choice of an optimiser.
 TRIAL_SECONDS = 0.3
-# Adam's first update goes by the sign of a gradient: below this share of the largest it is rounding that decides.
+# Adam's first update depends on the sign of a gradient, which rounding may decide below this share of the largest.
 CERTAIN = 1e-3
 REVERSE = "_reverse"
 
@@ -50,7 +50,7 @@ def time_major(array):
 
 
 class LanguageModel(Network):
-    """Tokens and targets `[T, B]`; the states go on from step to step, the gradients do not."""
+    """Tokens and targets `[T, B]`; the states go on from update to update, the gradients do not."""
 
     def __init__(self, written):
         super().__init__(written)
@@ -90,8 +90,8 @@ class Classifier(Network):
 
 
 class PaddedClassifier(Classifier):
-    """The same from a padded batch. A bidirectional module would begin to read backwards on padding: the reverse
-    direction is a module of its own that reads each sequence from its last step on."""
+    """The same from a padded batch. A bidirectional module would start its reverse direction on padding: here that
+    is a separate module, which reads each sequence from its last step on."""
 
     def __init__(self, written):
         super().__init__(written)
@@ -102,8 +102,8 @@ class PaddedClassifier(Classifier):
 
     def loss(self):
         steps = torch.arange(len(self.tokens)).unsqueeze(1)
-        turned_round = self.tokens.gather(0, (self.lengths - 1 - steps).clamp(min=0))
-        both = self.embedding(torch.cat([self.tokens, turned_round], dim=1)).chunk(2, dim=1)
+        reversed_tokens = self.tokens.gather(0, (self.lengths - 1 - steps).clamp(min=0))
+        both = self.embedding(torch.cat([self.tokens, reversed_tokens], dim=1)).chunk(2, dim=1)
         last = self.lengths - 1, torch.arange(len(self.lengths))
         features = [module(x)[0][last] for module, x in zip([self.rnn, self.reverse], both)]
         return cross_entropy(self.head(torch.cat(features, dim=1)), self.targets)
@@ -117,9 +117,9 @@ class PaddedClassifier(Classifier):
 MODELS = {"word-lm": LanguageModel, "char-lm": LanguageModel, "tagger": Tagger, "classifier": Classifier}
 
 
-def optimiser_of(network, facts, **settings):
-    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[facts["optimiser"]]
-    return kind(network.parameters(), **{"lr": float(facts["learning_rate"])} | settings)
+def optimiser_of(network, metadata, **settings):
+    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[metadata["optimiser"]]
+    return kind(network.parameters(), **{"lr": float(metadata["learning_rate"])} | settings)
 
 
 def step_of(network, optimiser, clip):
@@ -133,10 +133,10 @@ def step_of(network, optimiser, clip):
     return step
 
 
-def faster_form(network, facts):
+def faster_form(network, metadata):
     """The form of the optimiser whose update takes less time, tried at learning rate 0 with the gradients of a loss."""
     network.loss().backward()
-    updates = {form: optimiser_of(network, facts, lr=0.0, **{form: True}).step for form in ["foreach", "fused"]}
+    updates = {form: optimiser_of(network, metadata, lr=0.0, **{form: True}).step for form in ["foreach", "fused"]}
     return min(updates, key=lambda form: measure(updates[form], TRIAL_SECONDS)["median_s"])
 
 
@@ -148,12 +148,12 @@ def check(network, written, clip):
     parameters = dict(network.named_parameters())
     pairs = [("loss", written["loss"], loss.detach().reshape(1))]
     pairs += [(f"grad.{name}", written[f"grad.{name}"], p.grad.clone()) for name, p in parameters.items()]
-    # Other updates than Adam's are as certain as their gradients.
-    least = CERTAIN if written.facts["optimiser"] == "adam" else 0.0
+    # Updates of other optimisers than Adam are as certain as their gradients.
+    least = CERTAIN if written.metadata["optimiser"] == "adam" else 0.0
     certain = {name: p.grad.abs() >= least * p.grad.abs().max() for name, p in parameters.items()}
     if clip:
         nn.utils.clip_grad_norm_(parameters.values(), clip)
-    optimiser_of(network, written.facts).step()
+    optimiser_of(network, written.metadata).step()
     for name, p in parameters.items():
         pairs.append((f"after.{name}", written[f"after.{name}"][certain[name].numpy()], p.detach()[certain[name]]))
     return disagreements(pairs)
@@ -164,10 +164,10 @@ def main():
     set_up(options.threads, options.onednn)
     written = Written(options.written)
     network = (PaddedClassifier if options.padded else MODELS[options.model])(written)
-    clip = float(written.facts.get("clip_norm", 0))
+    clip = float(written.metadata.get("clip_norm", 0))
     problems = check(network, written, clip)
-    form = faster_form(network, written.facts)
-    step = step_of(network, optimiser_of(network, written.facts, **{form: True}), clip)
+    form = faster_form(network, written.metadata)
+    step = step_of(network, optimiser_of(network, written.metadata, **{form: True}), clip)
     del written
     serve(step, f"PyTorch {torch.__version__}", problems)
 

@@ -1,4 +1,4 @@
-"""PyTorch's side of `throughline-bench --mode step`: one step in inference mode, the states go on from step to step.
+"""PyTorch's side of `throughline-bench --mode step`: one step in inference mode, each from the states of the last.
 
 --as module   torch.nn.LSTM, GRU or RNN on a sequence of one step.
 --as cells    torch.nn.LSTMCell, GRUCell or RNNCell, layer by layer.

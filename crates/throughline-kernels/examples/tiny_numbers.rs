@@ -1,9 +1,10 @@
-//! How long a step of the backward pass takes when the only loss is at the end of a long sequence and the gradient dies out
-//! on its way back. Without the rule for tiny numbers, subnormal arithmetic makes the long sequence several times slower.
+//! How long a step of the backward pass takes when the only loss is at the end of a long sequence and the gradient dies
+//! out on its way back. Without the rule for tiny numbers, subnormal arithmetic makes the long sequence several times
+//! slower.
 //!
-//! Prints nanoseconds of the backward pass per step and row, medians of interleaved runs: T = 50, T = 1000, and T = 1000 with
-//! recurrent weights so large that the gradient stays alive. The first ratio has the effect of larger arrays in it (they
-//! leave the nearest caches); the second is that of tiny numbers alone.
+//! Prints nanoseconds of the backward pass per step and row, medians of interleaved runs: T = 50, T = 1000, and
+//! T = 1000 with recurrent weights so large that the gradient stays alive. The first ratio includes the effect of larger
+//! arrays (they do not fit the nearest caches); the second is the effect of tiny numbers alone.
 
 use std::time::Instant;
 

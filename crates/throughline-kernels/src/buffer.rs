@@ -27,7 +27,7 @@ impl<E: Element> Buffer<E> {
         Self { storage, start, length }
     }
 
-    /// The first `length` elements, whatever they hold; allocates only when the buffer was never that long.
+    /// The first `length` elements, whatever they hold; allocates zeros if the buffer is shorter.
     pub fn at_least(&mut self, length: usize) -> &mut [E] {
         if self.length < length {
             *self = Self::zeros(length);
@@ -36,12 +36,12 @@ impl<E: Element> Buffer<E> {
     }
 }
 
-/// Bytes from which on an array is worth huge pages.
+/// The least bytes of an array that is worth huge pages.
 #[cfg(all(feature = "std", target_os = "linux"))]
 const LARGE: usize = 4 << 20;
 
-/// Tells the system that a large array may lie on huge pages: weights and tapes are read from end to end, and looking up
-/// ordinary pages then takes a good part of the time. A hint that changes no value; the system may refuse it.
+/// Asks the system to put a large array on huge pages: weights and tapes are read from end to end, and with ordinary
+/// pages TLB misses take much of the time. A hint that changes no value; the system may refuse it.
 #[cfg(all(feature = "std", target_os = "linux"))]
 fn ask_for_huge_pages<E>(array: &mut [E]) {
     use core::ffi::{c_int, c_void};
@@ -55,8 +55,9 @@ fn ask_for_huge_pages<E>(array: &mut [E]) {
     }
     let start = array.as_mut_ptr().cast::<u8>();
     let (from, end) = (start.align_offset(PAGE), size_of_val(array));
-    // SAFETY: the pages from the first whole one to the array's end are mapped, and this advice changes no contents, neither
-    // of the array nor of what else lies on its last page. Where pages are larger, the system refuses and nothing happens.
+    // SAFETY: the pages from the first whole one to the array's end are mapped, and this advice changes no contents,
+    // neither of the array nor of anything else on its last page. Where pages are larger, the system refuses and
+    // nothing happens.
     unsafe { madvise(start.wrapping_add(from).cast(), end - from, HUGE_PAGES) };
 }
 

@@ -1,19 +1,20 @@
-//! One array whose parts several threads write.
+//! An array that several threads write, each its own elements.
 
 use core::marker::PhantomData;
 use core::ops::Range;
 
-/// A borrowed array that is given out in parts.
+/// A mutably borrowed array that is handed out in slices that do not overlap.
 pub(crate) struct Disjoint<'a, T> {
     start: *mut T,
     length: usize,
     array: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it stands for an exclusive borrow, and whoever takes a part vouches that nobody else has its elements.
+// SAFETY: it stands for an exclusive borrow of T: Send, and a caller that takes elements on another thread guarantees
+// that nothing else uses them.
 unsafe impl<T: Send> Send for Disjoint<'_, T> {}
-// SAFETY: sharing it shares only a pointer: `at` hands out the pointer and `part` is unsafe, so whoever touches an element
-// vouches that no other thread does.
+// SAFETY: sharing it shares only a pointer: `at` returns a raw pointer and `slice` is unsafe, so the code that accesses
+// an element guarantees that no other thread does.
 unsafe impl<T: Send> Sync for Disjoint<'_, T> {}
 
 impl<T> Clone for Disjoint<'_, T> {
@@ -33,8 +34,8 @@ impl<'a, T> Disjoint<'a, T> {
         self.length
     }
 
-    /// The element at `index`, which is inside the array or one past its end. Whoever uses the pointer vouches that nobody
-    /// else has the elements it touches.
+    /// The element at `index`, which is inside the array or one past its end. The code that dereferences the pointer
+    /// guarantees that nothing else uses the elements it touches.
     #[inline(always)]
     pub(crate) fn at(self, index: usize) -> *mut T {
         debug_assert!(index <= self.length, "element {index} of {}", self.length);
@@ -44,12 +45,12 @@ impl<'a, T> Disjoint<'a, T> {
     /// The elements `range`.
     ///
     /// # Safety
-    /// No part with any of these elements is in use.
+    /// No other slice or pointer to any of these elements is in use.
     #[inline(always)]
-    pub(crate) unsafe fn part(self, range: Range<usize>) -> &'a mut [T] {
-        assert!(range.start <= range.end && range.end <= self.length, "part {range:?} of {} elements", self.length);
-        // SAFETY: the range lies inside the array, which is borrowed for 'a; the caller vouches that no other part in use
-        // overlaps it.
+    pub(crate) unsafe fn slice(self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.length, "elements {range:?} of {}", self.length);
+        // SAFETY: the range lies inside the array, which is borrowed for 'a; the caller guarantees that nothing else in
+        // use overlaps it.
         unsafe { core::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 }

@@ -11,8 +11,8 @@ use crate::buffer::Buffer;
 use crate::gemm::accumulate::{RowGroup, accumulate_rows};
 use crate::gemm::outer::{OuterProducts, add_up};
 use crate::gemm::panels::Panels;
-use crate::sequence::backward::{BackwardPass, go_back};
-use crate::sequence::forward::{ForwardPass, Inputs, go_forward};
+use crate::sequence::backward::{BackwardPass, run_backward};
+use crate::sequence::forward::{ForwardPass, Inputs, run_forward};
 use crate::sequence::layer::Scratch;
 
 /// f32, or f64 for checking.
@@ -21,12 +21,12 @@ pub trait Element: Compiled {}
 impl Element for f32 {}
 impl Element for f64 {}
 
-/// The large functions of an element. Nobody outside calls or implements it.
+/// The large functions of an element. Not to be called or implemented outside this crate.
 pub trait Compiled: throughline_simd::Element {
     #[doc(hidden)]
-    fn go_forward(inputs: &Inputs<'_, Self>, pass: ForwardPass<'_, Self>, scratch: &mut [Scratch<Self>]);
+    fn run_forward(inputs: &Inputs<'_, Self>, pass: ForwardPass<'_, Self>, scratch: &mut [Scratch<Self>]);
     #[doc(hidden)]
-    fn go_back(inputs: &Inputs<'_, Self>, pass: BackwardPass<'_, Self>, scratch: &mut [Scratch<Self>]);
+    fn run_backward(inputs: &Inputs<'_, Self>, pass: BackwardPass<'_, Self>, scratch: &mut [Scratch<Self>]);
     /// # Safety
     /// As for [`accumulate`](crate::gemm::accumulate()).
     #[doc(hidden)]
@@ -40,12 +40,12 @@ pub trait Compiled: throughline_simd::Element {
 macro_rules! compile {
     ($($element:ty),*) => {
         $(impl Compiled for $element {
-            fn go_forward(inputs: &Inputs<'_, Self>, pass: ForwardPass<'_, Self>, scratch: &mut [Scratch<Self>]) {
-                go_forward(inputs, pass, scratch);
+            fn run_forward(inputs: &Inputs<'_, Self>, pass: ForwardPass<'_, Self>, scratch: &mut [Scratch<Self>]) {
+                run_forward(inputs, pass, scratch);
             }
 
-            fn go_back(inputs: &Inputs<'_, Self>, pass: BackwardPass<'_, Self>, scratch: &mut [Scratch<Self>]) {
-                go_back(inputs, pass, scratch);
+            fn run_backward(inputs: &Inputs<'_, Self>, pass: BackwardPass<'_, Self>, scratch: &mut [Scratch<Self>]) {
+                run_backward(inputs, pass, scratch);
             }
 
             unsafe fn accumulate(

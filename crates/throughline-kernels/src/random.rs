@@ -13,7 +13,7 @@ pub enum Purpose {
     Dropout = 2,
     /// The order of the training examples; `update` is the epoch.
     Shuffle = 3,
-    /// The split of a data set into training, validation and test part.
+    /// The split of a data set into training, validation and test sets.
     Split = 4,
     /// Sampling from a model's predictions.
     Sample = 5,
@@ -76,7 +76,7 @@ impl Stream {
         self.position
     }
 
-    /// Goes on from a [`position`](Self::position) kept earlier.
+    /// Continues from a [`position`](Self::position) kept earlier.
     pub fn seek(&mut self, position: u64) {
         self.position = position;
     }

@@ -1,11 +1,11 @@
-//! Work shared out to a fixed team of threads.
+//! A fixed team of threads.
 //!
-//! Tasks write disjoint outputs and never depend on the order in which threads take them, so neither the number of threads
-//! nor their timing can change a bit of any result.
+//! Tasks write disjoint outputs and never depend on the order in which threads take them, so neither the number of
+//! threads nor their timing can change a bit of any result.
 //!
-//! The calling thread is the first worker; the others wait for it: a short while awake, so that the next piece of a
-//! training step finds them at once, then asleep. Workers that meet at a barrier likewise spin, yield, and in the end sleep,
-//! so that a team on a busy machine costs little more than the work itself.
+//! The calling thread is the first worker. The others spin for a short while between jobs, so that the next job of a
+//! training step finds them awake, and then sleep. At a barrier workers likewise spin, yield, and finally sleep, so
+//! that a team on a busy machine costs little more than the work itself.
 
 #[cfg(feature = "parallel")]
 mod team;
@@ -14,8 +14,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::disjoint::Disjoint;
 
-/// More threads than any machine runs at a time. Of twice as many (with Linux's usual limit of mappings) one gets no memory for
-/// its signal stack once it has started, which ends the process instead of being refused.
+/// The most threads of a team; no machine runs as many at a time. At twice as many, with Linux's default limit on
+/// memory mappings, a thread that has started cannot map its signal stack, which aborts the process instead of
+/// returning an error.
 #[cfg(feature = "parallel")]
 const MOST: usize = 1 << 13;
 
@@ -27,7 +28,7 @@ pub struct Threads {
     team: Option<team::Team>,
 }
 
-/// So many threads are not to be had.
+/// Why so many threads cannot be started: the error of [`Threads::try_new`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     count: usize,
@@ -36,18 +37,18 @@ pub struct Refused {
 
 impl core::fmt::Display for Refused {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{} threads are not to be had ({}): use fewer", self.count, self.reason)
+        write!(f, "cannot start {} threads ({}): use fewer", self.count, self.reason)
     }
 }
 
 impl core::error::Error for Refused {}
 
-/// One of the workers that run a piece of work together.
+/// One of the workers that run a job together.
 #[derive(Clone, Copy, Debug)]
 pub struct Worker<'a> {
-    /// Its place among them.
+    /// Its index, below `count`.
     pub index: usize,
-    /// How many there are.
+    /// How many workers there are.
     pub count: usize,
     #[cfg(feature = "parallel")]
     barrier: Option<&'a team::Barrier>,
@@ -66,9 +67,9 @@ impl Worker<'_> {
         barrier: core::marker::PhantomData,
     };
 
-    /// Waits until every worker has come here. What one wrote before is seen by all after.
+    /// Waits until every worker has reached this barrier. What any of them wrote before it, all of them see after it.
     #[inline]
-    pub fn meet(&self) {
+    pub fn barrier(&self) {
         #[cfg(feature = "parallel")]
         if let Some(barrier) = self.barrier {
             barrier.wait();
@@ -84,7 +85,7 @@ impl Threads {
         team: None,
     };
 
-    /// [`try_new`](Self::try_new) for a number of threads that the system is known to give.
+    /// [`try_new`](Self::try_new) for a number of threads that the system is known to allow.
     ///
     /// # Panics
     /// If `count` is 0 or [`try_new`](Self::try_new) refuses.
@@ -104,7 +105,7 @@ impl Threads {
         #[cfg(feature = "parallel")]
         {
             if count > MOST {
-                return Err(Refused { count, reason: alloc::format!("at most {MOST} are asked for") });
+                return Err(Refused { count, reason: alloc::format!("at most {MOST} are allowed") });
             }
             let team = (count > 1)
                 .then(|| team::Team::new(count))
@@ -122,8 +123,9 @@ impl Threads {
     }
 
     /// Runs `work` on up to `workers` threads at the same time, each with one element of `scratch` to itself; they may
-    /// [`meet`](Worker::meet). There may be fewer: never more than threads or scratches, and the calling one alone where the
-    /// team is already at work for somebody else. Work must do the same whatever the number of workers.
+    /// synchronise at a [`barrier`](Worker::barrier). There are never more workers than threads or elements of
+    /// `scratch`, and only the calling thread if the team is already working for another caller. The result of `work`
+    /// must not depend on the number of workers.
     ///
     /// # Panics
     /// If `scratch` is empty, or `work` panics on any thread.
@@ -131,15 +133,15 @@ impl Threads {
         assert!(!scratch.is_empty(), "every worker needs a scratch");
         let workers = workers.min(self.count).min(scratch.len());
         let memory = Disjoint::new(scratch);
-        self.gather(workers, |worker| {
-            // SAFETY: every worker has its own index, which is below the length, so nobody else has this element.
-            let scratch = unsafe { memory.part(worker.index..worker.index + 1) };
+        self.run(workers, |worker| {
+            // SAFETY: every worker has its own index, which is below the length, so no other worker uses this element.
+            let scratch = unsafe { memory.slice(worker.index..worker.index + 1) };
             work(worker, &mut scratch[0]);
         });
     }
 
-    /// Runs `task(index, scratch)` for every index below `tasks`, whichever worker is free taking the next. Each worker has
-    /// one element of `scratch` to itself; there are at most as many workers as elements.
+    /// Runs `task(index, scratch)` for every index below `tasks`; a worker that is free takes the next one. Each worker
+    /// has one element of `scratch` to itself; there are at most as many workers as elements.
     ///
     /// # Panics
     /// If there are tasks and `scratch` is empty, or a task panics.
@@ -162,26 +164,26 @@ impl Threads {
         });
     }
 
-    /// Runs `work` on every item, whichever worker is free taking the next.
+    /// Runs `work` on every item; a worker that is free takes the next one.
     pub fn for_each_mut<T: Send>(&self, items: &mut [T], work: impl Fn(&mut T) + Sync) {
         let (count, memory) = (items.len(), Disjoint::new(items));
         let next = AtomicUsize::new(0);
         let workers = self.count.min(count);
-        self.gather(workers, |_| {
+        self.run(workers, |_| {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 if index >= count {
                     break;
                 }
-                // SAFETY: the counter gives every index once, and it is below the length.
-                let item = unsafe { memory.part(index..index + 1) };
+                // SAFETY: the counter yields every index once, and it is below the length.
+                let item = unsafe { memory.slice(index..index + 1) };
                 work(&mut item[0]);
             }
         });
     }
 
     /// [`together`](Self::together) without scratch, for no more workers than there are threads.
-    fn gather(&self, workers: usize, work: impl Fn(Worker<'_>) + Sync) {
+    fn run(&self, workers: usize, work: impl Fn(Worker<'_>) + Sync) {
         #[cfg(feature = "parallel")]
         if workers > 1 && self.team.as_ref().is_some_and(|team| team.run(workers, &work)) {
             return;
@@ -219,15 +221,15 @@ mod tests {
     #[cfg(feature = "parallel")]
     fn a_count_beyond_all_machines_is_refused() {
         for count in [MOST + 1, usize::MAX] {
-            let refused = Threads::try_new(count).expect_err("nobody has so many");
-            let message = format!("{count} threads are not to be had (at most 8192 are asked for): use fewer");
+            let refused = Threads::try_new(count).expect_err("no machine has so many");
+            let message = format!("cannot start {count} threads (at most 8192 are allowed): use fewer");
             assert_eq!(refused.to_string(), message);
         }
     }
 
     #[test]
     #[cfg(feature = "parallel")]
-    fn workers_see_what_others_wrote_before_they_met() {
+    fn workers_see_what_others_wrote_before_a_barrier() {
         let threads = Threads::new(3);
         let cells: [AtomicUsize; 3] = Default::default();
         threads.together(3, &mut [(), (), ()], |worker, ()| {
@@ -238,15 +240,15 @@ mod tests {
                     std::thread::sleep(core::time::Duration::from_millis(10));
                 }
                 cells[worker.index].store(round, Ordering::Relaxed);
-                worker.meet();
+                worker.barrier();
                 assert!(cells.iter().all(|cell| cell.load(Ordering::Relaxed) == round));
-                worker.meet();
+                worker.barrier();
             }
         });
     }
 
     #[test]
-    fn a_team_at_work_leaves_others_to_themselves() {
+    fn a_second_caller_of_a_busy_team_works_alone() {
         let threads = Threads::new(2);
         let inner = AtomicUsize::new(0);
         threads.together(2, &mut [(), ()], |_, ()| {
@@ -266,7 +268,7 @@ mod tests {
             let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 threads.together(3, &mut [(), (), ()], |worker, ()| {
                     assert!(worker.index != culprit, "worker {culprit} fails");
-                    worker.meet();
+                    worker.barrier();
                 });
             }));
             assert!(caught.is_err());

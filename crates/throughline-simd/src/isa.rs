@@ -17,7 +17,7 @@ enum Proof {
     Neon(crate::neon::Neon),
 }
 
-/// The instruction sets there is code for, narrowest first.
+/// The instruction sets that there is code for, narrowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IsaName {
@@ -72,12 +72,12 @@ impl Isa {
     /// Portable code: every CPU has it.
     pub const SCALAR: Isa = Isa(Proof::Scalar);
 
-    /// The widest instruction set of this CPU, or the one that the environment variable `THROUGHLINE_ISA` names (`scalar`,
-    /// `neon`, `avx2`, `avx512`), so that tests and measurements can take another path; an empty variable names none.
-    /// Without `std` the widest.
+    /// The widest instruction set of this CPU, or the one that the environment variable `THROUGHLINE_ISA` names
+    /// (`scalar`, `neon`, `avx2`, `avx512`), so that tests and measurements can use another one; an empty variable
+    /// counts as unset. Without `std` always the widest.
     ///
     /// # Panics
-    /// Where [`try_detect`](Self::try_detect) has an error.
+    /// Where [`try_detect`](Self::try_detect) returns an error.
     pub fn detect() -> Isa {
         Isa::try_detect().unwrap_or_else(|error| panic!("{error}"))
     }

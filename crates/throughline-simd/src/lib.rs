@@ -1,7 +1,7 @@
 //! SIMD lanes and elementwise maths of Throughline: the same bits on every instruction set.
 //!
-//! A [`Lane`] is a zero-size value whose existence proves that the CPU has the instruction set; it is chosen once at run
-//! time ([`Isa::detect`]) and handed down. Kernels are written once, generic over the lane, and entered through
+//! A [`Lane`] is a zero-size value whose existence proves that the CPU has the instruction set; it is chosen once at
+//! run time ([`Isa::detect`]) and passed down. Kernels are written once, generic over the lane, and entered through
 //! [`Element::dispatch`].
 //!
 //! # Contract
@@ -14,7 +14,7 @@
 //! |---|---|---|---|
 //! | AVX-512 (`x86-64-v4`) | f32 | 16 | Linux, x86-64 |
 //! | AVX2 and FMA (`x86-64-v3`) | f32 | 8 | Linux, x86-64 |
-//! | NEON | f32 | 4 | written for, not yet run |
+//! | NEON | f32 | 4 | not yet run on hardware |
 //! | scalar | f32, f64 | 4 | everywhere |
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -59,7 +59,7 @@ pub trait Element:
     fn dispatch<K: Kernel<Self>>(isa: Isa, kernel: K) -> K::Output;
 }
 
-/// A piece of work that is generic over the lane. Mark `run` `#[inline(always)]`: it must be compiled inside the
+/// Work that is generic over the lane. Mark `run` `#[inline(always)]`: it must be compiled inside the
 /// function that enables the instruction set.
 pub trait Kernel<E: Element> {
     /// What the work returns.
@@ -83,21 +83,22 @@ pub trait Lane: Copy + Send + Sync + 'static {
     type Mask: Copy;
     /// Elements in a vector; at most [`MOST_WIDTH`], a power of two.
     const WIDTH: usize;
-    /// Rows of a product tile of one, two, three and four vectors whose accumulators stay in registers; at most 12, 12, 8, 6.
+    /// Rows of a product tile of one, two, three and four vectors whose accumulators stay in registers; at most 12, 12,
+    /// 8, 6.
     const TILE_ROWS: [usize; 4];
 
-    /// Runs `kernel` in a function of its own that is compiled for the instruction set: a large kernel that is used in
-    /// several others then exists once for each lane.
+    /// Runs `kernel` in a separate function compiled for the instruction set, so that a large kernel used in several
+    /// others is compiled once for each lane.
     fn enter<K: Kernel<Self::Element>>(self, kernel: K) -> K::Output;
 
-    /// Asks for the memory at `at`, which need not be valid, to come into the nearest cache. Changes nothing else.
+    /// Prefetches the memory at `at`, which need not be valid, into the L1 cache. A hint without other effect.
     #[inline(always)]
     fn prefetch(self, at: *const Self::Element) {
         let _ = at;
     }
 
-    /// Asks for the memory at `at`, which need not be valid, to come into the nearest cache to be written: no other core
-    /// keeps a copy that would have to be taken back later. Changes nothing else.
+    /// Prefetches the memory at `at`, which need not be valid, into the L1 cache for writing: copies in the caches of
+    /// other cores are invalidated ahead of the store. A hint without other effect.
     #[inline(always)]
     fn prefetch_to_write(self, at: *const Self::Element) {
         let _ = at;
@@ -151,14 +152,14 @@ pub trait Lane: Copy + Send + Sync + 'static {
     /// `if mask { a } else { b }`
     fn select(self, mask: Self::Mask, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
-    /// The first halves of `a` and `b`, their elements by turns (a0 b0 a1 b1 ...), and the second halves likewise.
+    /// The first halves of `a` and `b` interleaved (a0 b0 a1 b1 ...), then the second halves.
     fn interleave(self, a: Self::Vector, b: Self::Vector) -> [Self::Vector; 2];
 
     /// The transpose of a square: element j of the i-th of the first `WIDTH` rows becomes element i of the j-th.
     #[inline(always)]
     fn transpose(self, rows: &mut [Self::Vector; MOST_WIDTH]) {
-        // Interleaving row i with row i + WIDTH / 2 moves the highest bit of the row's number behind those of the column's;
-        // after as many turns as there are bits the two have changed places.
+        // Interleaving row i with row i + WIDTH / 2 moves the highest bit of the row index below the bits of the column
+        // index; after one stage per bit the two indices are swapped.
         let half = Self::WIDTH / 2;
         let mut stage = 1;
         while stage < Self::WIDTH {
@@ -177,7 +178,7 @@ pub trait Lane: Copy + Send + Sync + 'static {
     /// The hyperbolic tangent.
     fn tanh(self, x: Self::Vector) -> Self::Vector;
 
-    /// `rounds` times twelve independent chains of one fused multiply-add each, and nothing else: for [`peak`].
+    /// `rounds` fused multiply-adds in each of twelve independent chains, and nothing else: for [`peak`].
     #[cfg(feature = "std")]
     #[inline(always)]
     fn chains(self, rounds: u64) {

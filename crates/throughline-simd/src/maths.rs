@@ -1,22 +1,23 @@
 //! exp and tanh in f32: one reduction and one polynomial for both, the same IEEE operations on every lane.
 //!
-//! Both write x = k·ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite 1980: ln 2 in two parts) and use
+//! Both write x = k·ln 2 + r with |r| <= ln 2 / 2 (Cody and Waite 1980: ln 2 as the sum of two constants) and use
 //! e^r - 1 = r + r²·q(r), where q is the Chebyshev approximation of (e^r - 1 - r) / r² of degree 5.
 //!
 //! - e^x = 2^k + 2^k·(e^r - 1);
-//! - tanh x = t / (t + 2) with t = e^(2|x|) - 1 = 2^k·(e^r - 1) + (2^k - 1), which loses nothing near 0; odd to the bit.
+//! - tanh x = t / (t + 2) with t = e^(2|x|) - 1 = 2^k·(e^r - 1) + (2^k - 1), which does not cancel near 0; exactly odd.
 //!
-//! Largest errors (a test measures them on every 397th bit pattern): exp 1, tanh 2.5, sigmoid 2.5 units in the last place.
+//! Largest errors (a test measures them on every 397th bit pattern): exp 1, tanh 2.5, sigmoid 2.5 units in the last
+//! place.
 
 use crate::Lane;
 
-/// What a lane adds to its arithmetic for these functions.
+/// The operation that these functions need beside [`Lane`]'s.
 pub(crate) trait PowerOfTwo: Lane<Element = f32> {
     /// 2^k, where `shifted` = k + 1.5·2^23 holds the whole number k in -126..=127 in its low bits.
     fn power_of_two(self, shifted: Self::Vector) -> Self::Vector;
 }
 
-/// ln 2 in two parts; the first ends in enough zero bits that k·LN2_HIGH is exact.
+/// ln 2 = LN2_HIGH + LN2_LOW; LN2_HIGH ends in enough zero bits that k·LN2_HIGH is exact.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
 /// Adding 1.5·2^23 rounds to a whole number and leaves it in the low bits.
@@ -39,7 +40,7 @@ fn reduced_exp<L: PowerOfTwo>(lane: L, x: L::Vector) -> (L::Vector, L::Vector) {
 }
 
 /// e^x: 0 where the result would be below the normal numbers (x < -87.33), infinite from x > 88.37 (the upper half of
-/// the last octave of f32 is given up, because 2^128 has no bit pattern); NaN stays NaN.
+/// the last octave of f32 is not covered, because there 2^k would be 2^128); NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp<L: PowerOfTwo>(lane: L, x: L::Vector) -> L::Vector {
     let (lowest, highest) = (lane.splat(-87.336_54), lane.splat(88.37));

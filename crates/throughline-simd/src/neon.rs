@@ -1,4 +1,4 @@
-//! The lane of AArch64. NEON is part of the base architecture there, so no function needs a feature enabled.
+//! The lane of AArch64. NEON belongs to the base architecture there, so no function has to enable a feature.
 
 use core::arch::aarch64::*;
 
@@ -50,14 +50,14 @@ impl Lane for Neon {
     }
     #[inline(always)]
     unsafe fn load(self, at: *const f32) -> float32x4_t {
-        // SAFETY: the caller vouches for four elements.
+        // SAFETY: the caller guarantees four elements at `at`.
         unsafe { vld1q_f32(at) }
     }
     #[inline(always)]
     unsafe fn load_first(self, at: *const f32, count: usize) -> float32x4_t {
         let mut buffer = [0.0; 4];
         for (i, slot) in buffer.iter_mut().enumerate().take(count) {
-            // SAFETY: only the first `count` elements are read, which the caller vouches for.
+            // SAFETY: only the first `count` elements are read, and the caller guarantees those.
             *slot = unsafe { *at.add(i) };
         }
         // SAFETY: the buffer has four elements.
@@ -65,7 +65,7 @@ impl Lane for Neon {
     }
     #[inline(always)]
     unsafe fn store(self, at: *mut f32, x: float32x4_t) {
-        // SAFETY: the caller vouches for four elements.
+        // SAFETY: the caller guarantees four elements at `at`.
         unsafe { vst1q_f32(at, x) }
     }
     #[inline(always)]
@@ -74,7 +74,7 @@ impl Lane for Neon {
         // SAFETY: the buffer has four elements.
         unsafe { vst1q_f32(buffer.as_mut_ptr(), x) };
         for (i, x) in buffer.into_iter().enumerate().take(count) {
-            // SAFETY: only the first `count` elements are written, which the caller vouches for.
+            // SAFETY: only the first `count` elements are written, and the caller guarantees those.
             unsafe { *at.add(i) = x };
         }
     }
@@ -86,7 +86,7 @@ impl Lane for Neon {
         div(a: Vector, b: Vector) -> Vector = vdivq_f32(a, b);
         sqrt(a: Vector) -> Vector = vsqrtq_f32(a);
         fma(a: Vector, b: Vector, c: Vector) -> Vector = vfmaq_f32(c, a, b);
-        // vminq and vmaxq treat NaN otherwise than the contract of `Lane`: compare and select instead.
+        // vminq and vmaxq do not treat NaN as `Lane` requires: compare and select instead.
         min(a: Vector, b: Vector) -> Vector = vbslq_f32(vcltq_f32(a, b), a, b);
         max(a: Vector, b: Vector) -> Vector = vbslq_f32(vcgtq_f32(a, b), a, b);
         abs(a: Vector) -> Vector = vabsq_f32(a);

@@ -1,5 +1,5 @@
-//! What this core can do at most: fused multiply-adds ([`measure`]) and reading of memory ([`Reader`]), which shares of
-//! the peak are measured against; and the elementwise functions over whole arrays ([`apply`]), to be timed alone.
+//! The peak of this core, which benchmarks are compared with: fused multiply-adds ([`measure`]) and reading memory
+//! ([`Reader`]); and the elementwise functions over whole arrays ([`apply`]), to be timed alone.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -9,8 +9,8 @@ use crate::{Element, Isa, Kernel, Lane};
 /// Accumulators that do not depend on each other: enough to hide the latency of a fused multiply-add.
 const CHAINS: usize = 12;
 
-/// Keeps the calling thread busy with nothing but fused multiply-adds for about `duration`; returns how many
-/// floating-point operations a second it did (two for each multiply-add).
+/// Does nothing but fused multiply-adds on the calling thread for about `duration`; returns the floating-point
+/// operations per second (two for each multiply-add).
 pub fn measure(isa: Isa, duration: Duration) -> f64 {
     let mut operations = 0.0;
     let begun = Instant::now();
@@ -36,7 +36,7 @@ impl Kernel<f32> for Burst {
     }
 }
 
-/// Bytes that one call of the reading kernel reads at least, so that entering it costs nothing beside.
+/// The least bytes that one call of the reading kernel reads, so that the cost of entering it does not count.
 const LEAST_READ: usize = 1 << 18;
 
 /// A line of the cache.
@@ -48,9 +48,9 @@ const LINE: usize = 16;
 /// Vectors that are read side by side, each added to a sum of its own: enough to hide the latency of an addition.
 const SUMS: usize = 8;
 
-/// Memory that is read over and over from its beginning to its end by plain loads: how fast this core gets through so
-/// many bytes, from whichever cache holds them. It is a yardstick and not the last limit: a product whose weights lie
-/// in the second cache can be faster, so that its share is above 1.
+/// Memory that is read again and again from beginning to end by plain loads: the speed at which this core reads so many
+/// bytes, from whichever cache holds them. It is a yardstick, not an upper limit: a product whose weights are in the L2
+/// cache can be faster, and its share is then above 1.
 #[derive(Debug)]
 pub struct Reader {
     lines: Vec<Line>,
@@ -60,12 +60,12 @@ impl Reader {
     /// Memory of at least `bytes` bytes, rounded up to whole groups of eight cache lines.
     pub fn new(bytes: usize) -> Self {
         let lines = bytes.div_ceil(size_of::<Line>()).next_multiple_of(SUMS).max(SUMS);
-        // Ones are written, so every page is a page of its own; zeros might all be one and the same.
+        // Ones, because the system may map all pages of zeros to one physical page.
         Self { lines: vec![Line([1.0; LINE]); lines] }
     }
 
-    /// Keeps the calling thread busy with nothing but reading for about `duration`, at least once through the memory
-    /// after a first time that does not count; returns the bytes a second.
+    /// Does nothing but read for about `duration`, but at least once through the memory, after a first pass that does
+    /// not count; returns the bytes per second.
     pub fn measure(&self, isa: Isa, duration: Duration) -> f64 {
         let bytes = size_of_val(&self.lines[..]);
         let passes = LEAST_READ.div_ceil(bytes);
@@ -100,8 +100,7 @@ impl Kernel<f32> for Read<'_> {
             while at < count {
                 for (index, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: the lines are `count` numbers side by side, a multiple of SUMS vectors as asserted above,
-                    // and
-                    // `at` is such a multiple below `count`, so WIDTH numbers from here lie inside them.
+                    // and `at` is such a multiple below `count`, so WIDTH numbers from here lie inside them.
                     let x = unsafe { lane.load(start.add(at + index * L::WIDTH)) };
                     *sum = lane.add(*sum, x);
                 }
@@ -154,7 +153,7 @@ const EXP: u8 = 0;
 const TANH: u8 = 1;
 const SIGMOID: u8 = 2;
 
-/// The function is a constant, so that the loop holds no choice.
+/// The function is a constant, so that the loop does not branch on it.
 struct Apply<'a, const FUNCTION: u8> {
     x: &'a [f32],
     y: &'a mut [f32],
@@ -185,8 +184,7 @@ impl<const FUNCTION: u8> Kernel<f32> for Apply<'_, FUNCTION> {
     }
 }
 
-/// `rounds` times [`CHAINS`] fused multiply-adds in plain code; lanes with an instruction for it do it in assembly,
-/// because the compiler may spoil the loop.
+/// [`Lane::chains`] in plain code. The x86 lanes use assembly instead, because the compiler may spoil the loop.
 #[inline(always)]
 pub(crate) fn plain_chains<L: Lane>(lane: L, rounds: u64) {
     let factor = core::hint::black_box(lane.splat(L::Element::from_f64(0.5)));

@@ -18,7 +18,7 @@ impl<E> Scalar<E> {
 
 const WIDTH: usize = 4;
 
-/// The standard library's function, or that of `libm` without it.
+/// The function of the standard library, or of `libm` without it.
 macro_rules! float {
     ($x:expr, $std:ident, $libm:ident $(, $more:expr)*) => {{
         #[cfg(feature = "std")]
@@ -52,23 +52,23 @@ macro_rules! lane {
             }
             #[inline(always)]
             unsafe fn load(self, at: *const $element) -> Self::Vector {
-                // SAFETY: valid for WIDTH elements by the caller; read_unaligned asks for no more than their alignment.
+                // SAFETY: the caller guarantees WIDTH elements at `at`; read_unaligned needs no alignment.
                 unsafe { at.cast::<Self::Vector>().read_unaligned() }
             }
             #[inline(always)]
             unsafe fn load_first(self, at: *const $element, count: usize) -> Self::Vector {
-                // SAFETY: only the first `count` elements are read, which the caller vouches for.
+                // SAFETY: only the first `count` elements are read, and the caller guarantees those.
                 core::array::from_fn(|i| if i < count { unsafe { *at.add(i) } } else { 0.0 })
             }
             #[inline(always)]
             unsafe fn store(self, at: *mut $element, x: Self::Vector) {
-                // SAFETY: valid for WIDTH elements by the caller.
+                // SAFETY: the caller guarantees WIDTH elements at `at`; write_unaligned needs no alignment.
                 unsafe { at.cast::<Self::Vector>().write_unaligned(x) }
             }
             #[inline(always)]
             unsafe fn store_first(self, at: *mut $element, count: usize, x: Self::Vector) {
                 for (i, x) in x.into_iter().enumerate().take(count) {
-                    // SAFETY: only the first `count` elements are written, which the caller vouches for.
+                    // SAFETY: only the first `count` elements are written, and the caller guarantees those.
                     unsafe { *at.add(i) = x }
                 }
             }

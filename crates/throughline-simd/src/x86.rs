@@ -15,7 +15,7 @@ macro_rules! has {
     }};
 }
 
-/// No CPU with AVX2 refuses the instruction; the oldest of them take it for one that does nothing.
+/// Every CPU with AVX2 accepts the instruction; the oldest of them treat it as a no-op.
 #[inline(always)]
 fn prefetch_to_write(at: *const f32) {
     // SAFETY: a prefetch of any address is allowed, and neither reads nor writes.
@@ -53,7 +53,7 @@ macro_rules! operations {
     };
 }
 
-/// `rounds` times twelve fused multiply-adds into twelve registers of the class `$register`.
+/// [`Lane::chains`] in twelve registers named `$register`.
 macro_rules! chains {
     ($feature:literal, $register:literal) => {
         #[cfg(feature = "std")]
@@ -165,22 +165,22 @@ impl Lane for Avx2 {
     }
     #[inline(always)]
     unsafe fn load(self, at: *const f32) -> __m256 {
-        // SAFETY: the caller vouches for eight elements.
+        // SAFETY: the caller guarantees eight elements at `at`.
         unsafe { _mm256_loadu_ps(at) }
     }
     #[inline(always)]
     unsafe fn load_first(self, at: *const f32, count: usize) -> __m256 {
-        // SAFETY: the caller vouches for `count` elements; the masked load touches no other.
+        // SAFETY: the caller guarantees `count` elements at `at`; the masked load touches no other.
         unsafe { _mm256_maskload_ps(at, self.first(count)) }
     }
     #[inline(always)]
     unsafe fn store(self, at: *mut f32, x: __m256) {
-        // SAFETY: the caller vouches for eight elements.
+        // SAFETY: the caller guarantees eight elements at `at`.
         unsafe { _mm256_storeu_ps(at, x) }
     }
     #[inline(always)]
     unsafe fn store_first(self, at: *mut f32, count: usize, x: __m256) {
-        // SAFETY: the caller vouches for `count` elements; the masked store touches no other.
+        // SAFETY: the caller guarantees `count` elements at `at`; the masked store touches no other.
         unsafe { _mm256_maskstore_ps(at, self.first(count), x) }
     }
 
@@ -203,7 +203,7 @@ impl Lane for Avx2 {
     fn interleave(self, a: __m256, b: __m256) -> [__m256; 2] {
         // SAFETY: the value `self` is the proof that the CPU has the instructions.
         unsafe {
-            // Within each half of a register; the halves then change places.
+            // Unpacking works within each half of a register; the permutation puts the halves in order.
             let (even, odd) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
             [_mm256_permute2f128_ps::<0x20>(even, odd), _mm256_permute2f128_ps::<0x31>(even, odd)]
         }
@@ -271,22 +271,22 @@ impl Lane for Avx512 {
     }
     #[inline(always)]
     unsafe fn load(self, at: *const f32) -> __m512 {
-        // SAFETY: the caller vouches for sixteen elements.
+        // SAFETY: the caller guarantees sixteen elements at `at`.
         unsafe { _mm512_loadu_ps(at) }
     }
     #[inline(always)]
     unsafe fn load_first(self, at: *const f32, count: usize) -> __m512 {
-        // SAFETY: the caller vouches for `count` elements; the masked load touches no other.
+        // SAFETY: the caller guarantees `count` elements at `at`; the masked load touches no other.
         unsafe { _mm512_maskz_loadu_ps(first(count), at) }
     }
     #[inline(always)]
     unsafe fn store(self, at: *mut f32, x: __m512) {
-        // SAFETY: the caller vouches for sixteen elements.
+        // SAFETY: the caller guarantees sixteen elements at `at`.
         unsafe { _mm512_storeu_ps(at, x) }
     }
     #[inline(always)]
     unsafe fn store_first(self, at: *mut f32, count: usize, x: __m512) {
-        // SAFETY: the caller vouches for `count` elements; the masked store touches no other.
+        // SAFETY: the caller guarantees `count` elements at `at`; the masked store touches no other.
         unsafe { _mm512_mask_storeu_ps(at, first(count), x) }
     }
 

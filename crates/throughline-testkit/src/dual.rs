@@ -1,4 +1,4 @@
-//! Dual numbers: a value and its derivative in one direction, carried together through every operation (forward-mode
+//! Dual numbers: a value and its derivative in one direction, propagated together through every operation (forward-mode
 //! differentiation). Derivatives are exact to rounding; there is no step size to choose.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn carries_the_plain_value() {
+    fn the_value_is_that_in_f64() {
         let point = [0.3, -1.2, 0.8];
         assert_eq!(mixture(&point.map(Dual::from)).value, mixture(&point));
     }

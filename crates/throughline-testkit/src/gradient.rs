@@ -7,7 +7,7 @@ use std::fmt::Debug;
 /// `f'(x) = (f(x-2h) - 8 f(x-h) + 8 f(x+h) - f(x+2h)) / 12h`
 ///
 /// In f64, `h` of about 1e-3 balances truncation and rounding for functions of size 1. `x` is changed in place and
-/// given back as it was.
+/// restored.
 pub fn central_difference(mut f: impl FnMut(&[f64]) -> f64, x: &mut [f64], h: f64) -> Vec<f64> {
     (0..x.len())
         .map(|k| {
@@ -24,7 +24,7 @@ pub fn central_difference(mut f: impl FnMut(&[f64]) -> f64, x: &mut [f64], h: f6
 }
 
 /// Asserts `max|got - want| <= tol * max(1, max|want|)` over the whole tensor, and names the worst element otherwise.
-/// What is not finite never passes.
+/// Numbers that are not finite never pass.
 #[track_caller]
 pub fn assert_close<A: Into<f64> + Copy, B: Into<f64> + Copy>(name: &str, got: &[A], want: &[B], tol: f64) {
     assert_eq!(got.len(), want.len(), "{name}: lengths differ");

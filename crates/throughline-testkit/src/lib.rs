@@ -1,8 +1,8 @@
-//! What the tests of Throughline measure against: oracles that are too plain to be wrong, exact and numerical
-//! gradients, reference vectors computed by PyTorch, comparisons that name the worst element, and folders to run the programs
-//! in.
+//! What the tests of Throughline compare with: oracles simple enough to be obviously right, exact and numerical
+//! gradients, reference vectors computed by PyTorch, comparisons that name the worst element, and folders to run
+//! programs in.
 //!
-//! Nothing here shares a line with the code it judges, and everything panics on failure: it is a dev-dependency only.
+//! Nothing here shares code with what it tests, and everything panics on failure: it is a dev-dependency only.
 #![forbid(unsafe_code)]
 
 pub mod dual;

@@ -1,4 +1,4 @@
-//! The recurrent networks once more, one number at a time: no batching, no fusing, no hoisting, nothing shared with the
+//! The recurrent networks again, one number at a time: no batching, no fusing, no hoisting, nothing shared with the
 //! real code. Generic over [`Number`], so that a run over [`Dual`](crate::Dual) yields exact derivatives.
 //!
 //! Weights have PyTorch's names, shapes and gate order: LSTM `i, f, g, o`; GRU `r, z, n`.
@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// What the oracle computes with: `f64`, or a number that carries more, such as a derivative.
+/// What the oracle computes with: `f64`, or a number with more to it, such as a derivative.
 pub trait Number:
     Copy
     + Debug
@@ -199,10 +199,10 @@ pub fn step<N: Number>(cell: OracleCell, weights: &Weights<N>, x: &[N], state: &
 /// One direction over one sequence. Returns the hidden state at every step, in the order of time, and the last state in
 /// the order of the direction.
 ///
-/// `reset[t]` is a boundary between t-1 and t. The sequence is cut there; the piece where the direction enters starts
-/// from `entry`, every other piece from `restart`. A boundary at `t = 0` lies between `entry` and the sequence in the
-/// forward direction, which then starts from `restart` too; nothing lies behind it in the reverse direction, where it
-/// has no effect. An empty sequence returns `entry`.
+/// `reset[t]` is a boundary between t-1 and t. The sequence is cut there; the segment that the direction reads first
+/// starts from `entry`, every other segment from `restart`. A boundary at `t = 0` lies between `entry` and the sequence
+/// in the forward direction, which then starts from `restart` too; it has no effect on the reverse direction. An empty
+/// sequence returns `entry`.
 pub fn run_direction<N: Number>(
     cell: OracleCell,
     weights: &Weights<N>,
@@ -296,7 +296,8 @@ pub struct Network<N> {
     pub config: OracleConfig,
     /// One for each layer and direction, at `l*D + d`.
     pub weights: Vec<Weights<N>>,
-    /// Where pieces start, at `l*D + d`: zeros, unless learned initial states are put here.
+    /// What a direction starts from without a given state and after a boundary, at `l*D + d`: zeros, unless learned
+    /// initial states are put here.
     pub restart: Vec<State<N>>,
 }
 
@@ -314,7 +315,7 @@ pub struct SequenceRun<N> {
 pub struct BatchInput<'a, N> {
     /// `[T, B, I]`.
     pub x: &'a [N],
-    /// `[B]`, each at most `T`; what lies beyond is never read.
+    /// `[B]`, each at most `T`; the rows after that are never read.
     pub lengths: &'a [usize],
     /// Boundaries `[T, B]`: see [`run_direction`]. None: no boundary.
     pub reset: Option<&'a [bool]>,
@@ -525,25 +526,26 @@ mod tests {
             .collect()
     }
 
-    /// A single layer with boundaries is its pieces, run apart: the first piece forward and the last piece in reverse
-    /// from the given state, the others from the restart state.
+    /// A single layer with boundaries equals its segments run separately: the first one forward and the last one in
+    /// reverse from the given state, the others from the restart state.
     #[test]
-    fn resets_cut_a_sequence_into_pieces() {
+    fn resets_cut_a_sequence_into_segments() {
         for cell in OracleCell::ALL {
             let mut network = network(cell);
             network.config.layers = 1;
             let (xs, given) = (sequence(5), given(&network));
             let reset = [false, false, true, false, true];
             let whole = network.run_sequence(&xs, &reset, Some(&given));
-            let piece = |from: usize, to: usize, entry: [&State<f64>; 2]| {
+            let segment = |from: usize, to: usize, entry: [&State<f64>; 2]| {
                 network.run_sequence(&xs[from..to], &vec![false; to - from], Some(&entry.map(State::clone)))
             };
             let [fwd, rev] = [&network.restart[0], &network.restart[1]];
-            let pieces = [piece(0, 2, [&given[0], rev]), piece(2, 4, [fwd, rev]), piece(4, 5, [fwd, &given[1]])];
-            let joined: Vec<f64> = pieces.iter().flat_map(|piece| piece.outputs.concat()).collect();
+            let segments =
+                [segment(0, 2, [&given[0], rev]), segment(2, 4, [fwd, rev]), segment(4, 5, [fwd, &given[1]])];
+            let joined: Vec<f64> = segments.iter().flat_map(|segment| segment.outputs.concat()).collect();
             assert_close(cell.name(), &whole.outputs.concat(), &joined, 0.0);
-            assert_close("forward", &whole.last[0].h, &pieces[2].last[0].h, 0.0);
-            assert_close("reverse", &whole.last[1].h, &pieces[0].last[1].h, 0.0);
+            assert_close("forward", &whole.last[0].h, &segments[2].last[0].h, 0.0);
+            assert_close("reverse", &whole.last[1].h, &segments[0].last[1].h, 0.0);
         }
     }
 

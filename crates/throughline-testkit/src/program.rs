@@ -1,4 +1,4 @@
-//! A folder to run a program in, and what a run of it said.
+//! A folder to run a program in, and what a run printed.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The program under test; a test crate knows where cargo has built it.
+/// The program under test.
 pub trait Program {
     /// `env!("CARGO_BIN_EXE_NAME")`
     const PATH: &'static str;
@@ -27,7 +27,7 @@ impl<P: Program> Folder<P> {
     pub fn new() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // Outside the source tree, which `train` alone would learn from.
+        // Outside the source tree, whose files `train` without arguments reads.
         let path = std::env::temp_dir().join(format!("throughline-program-{}-{number}", std::process::id()));
         fs::create_dir(&path).unwrap();
         Self { path, program: PhantomData }
@@ -42,7 +42,7 @@ impl<P: Program> Folder<P> {
         folder
     }
 
-    /// Writes a file, and the folders it lies in.
+    /// Writes a file, and creates its folders.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -64,7 +64,7 @@ impl<P: Program> Folder<P> {
         json_lines(&self.text(name))
     }
 
-    /// The names of what lies in a folder, in order.
+    /// The names in a folder, sorted.
     pub fn names(&self, name: &str) -> Vec<String> {
         let entries = fs::read_dir(self.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -72,7 +72,7 @@ impl<P: Program> Folder<P> {
         names
     }
 
-    /// The program, about to be run here; it finds nothing on its standard input.
+    /// The program, to be run here with empty standard input.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.prepare(P::PATH, arguments)
     }
@@ -106,7 +106,7 @@ impl<P: Program> Folder<P> {
     /// The same with something on its standard input.
     pub fn run_with_input(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Ran {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
-        // A program that refuses to work may be gone before it has read all.
+        // A program that fails early may exit before it has read everything.
         let _ = child.stdin.take().unwrap().write_all(input.as_ref());
         Ran::to_the_end(child)
     }
@@ -126,10 +126,10 @@ impl<P> Drop for Folder<P> {
     }
 }
 
-/// What a run of the program said, and its exit code; `None` after a signal.
+/// What a run of the program printed, and its exit code.
 #[derive(Debug)]
 pub struct Ran {
-    /// The exit code.
+    /// The exit code; `None` after a signal.
     pub code: Option<i32>,
     /// Standard output.
     pub out: String,
@@ -138,7 +138,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// Waits for the end. However it ends, it must not be by a panic.
+    /// Waits for the end, which must not be a panic.
     pub fn to_the_end(child: Child) -> Self {
         let output = child.wait_with_output().unwrap();
         let text = |bytes| String::from_utf8(bytes).expect("the program writes UTF-8");
@@ -153,8 +153,8 @@ impl Ran {
         self.out
     }
 
-    /// The one line that a refused command writes: to standard error, with every one of `fragments`, and nothing to standard
-    /// output.
+    /// Checks that the command failed with one error line on standard error, which contains all `fragments`, and with
+    /// nothing on standard output.
     pub fn refused(self, fragments: &[&str]) {
         assert_eq!((self.code, self.out.as_str()), (Some(1), ""), "{self:?}");
         let complaints: Vec<&str> = self.err.lines().filter(|line| line.starts_with("error: ")).collect();

@@ -1,7 +1,7 @@
-//! How far a computed number lies from the truth, in units in the last place (ULP): the spacing of representable
+//! How far a computed number is from the truth, in units in the last place (ULP): the spacing of representable
 //! numbers at the size of the truth. A correctly rounded result is within 0.5.
 //!
-//! Two NaNs agree; one NaN is infinitely wrong. A truth that rounds to infinity is met by that infinity alone.
+//! Two NaNs agree; one NaN is infinitely wrong. If the truth rounds to infinity, only that infinity agrees.
 
 /// The error of an f32 result against a truth known in f64, in ULP of f32.
 pub fn ulp_error_f32(got: f32, truth: f64) -> f64 {
@@ -44,7 +44,7 @@ pub struct WorstUlp {
     pub at: f32,
 }
 
-/// Measures `f` against `truth` at every one of `inputs`, of which there must be one at least.
+/// Measures `f` against `truth` at each of `inputs`, at least one.
 pub fn worst_ulp_f32(
     inputs: impl IntoIterator<Item = f32>,
     f: impl Fn(f32) -> f32,

@@ -136,7 +136,7 @@ pub struct LanguageModelRun {
     pub optimiser: Optimiser,
     /// Initial values of `embedding.weight`, `rnn.*`, `head.weight` and `head.bias`.
     pub parameters: Tensors,
-    /// `[B][updates * stride + 1]`: the targets lie one step after the inputs.
+    /// `[B][updates * stride + 1]`: the targets are the inputs one step later.
     pub tokens: Vec<Vec<usize>>,
     /// Mean cross-entropy before each update, in nats a token.
     pub losses: Vec<f32>,

@@ -1,4 +1,4 @@
-//! The oracle against the reference vectors: two independent accounts of the same networks.
+//! The oracle against the reference vectors: two independent implementations of the same networks.
 
 use throughline_testkit::vectors::{self, CellCase, LanguageModelRun, Tensor, Tensors};
 use throughline_testkit::{
@@ -8,7 +8,7 @@ use throughline_testkit::{
 /// PyTorch computed in float32, the oracle in float64.
 const TOLERANCE: f64 = 1e-5;
 
-/// One vector of everything a case can be differentiated by: parameters, x, h0, c0.
+/// Everything a case can be differentiated by as one vector: parameters, x, h0, c0.
 fn flat(config: &OracleConfig, parameters: &Tensors, x: &Tensor, h0: Option<&Tensor>, c0: Option<&Tensor>) -> Vec<f64> {
     let mut all = Vec::new();
     assert_eq!(parameters.len(), config.parameters().len(), "PyTorch names other parameters");

@@ -1,6 +1,7 @@
 //! GRU in its two forms, r, z = sigmoid(W [x, h] + b) and h' = (1 - z) n + z h, with the reset gate r applied
 //!
-//! - *before* the product: n = tanh(W_in x + b_in + W_hn (r h) + b_hn) (Cho et al. 2014, the first version; ONNX's default);
+//! - *before* the product: n = tanh(W_in x + b_in + W_hn (r h) + b_hn) (Cho et al. 2014, the first version; ONNX's
+//!   default);
 //! - *after* it: n = tanh(W_in x + b_in + r (W_hn h + b_hn)) (cuDNN, PyTorch).
 //!
 //! The textbook's h' = (1 - z) h + z n is the same cell with the rows of z negated; the conversion is
@@ -37,8 +38,8 @@ fn blend<L: Lane>(lane: L, z: L::Vector, n: L::Vector, h: L::Vector) -> L::Vecto
     lane.fma(z, lane.sub(h, n), n)
 }
 
-/// Transpose of [`blend`] and of the slopes of z and n: sets the pre-activation gradients of z and n and leaves in dh what
-/// bypasses the products, dh z.
+/// Transpose of [`blend`] and of the slopes of z and n: sets the pre-activation gradients of z and n and leaves in dh
+/// what bypasses the products, dh z.
 #[inline(always)]
 fn blend_backward<L: Lane>(lane: L, unit: &mut Backward<L::Vector>) {
     let [_, z, n, _] = unit.slots;
@@ -67,8 +68,8 @@ impl Cell for GruAfter {
         unit.slots = [r, z, n, n_hidden];
     }
 
-    /// n = tanh(p) with p = (W_in x + b_in) + r s, s the slot of the hidden term: the input term receives dp, s receives
-    /// dp r, r receives dp s.
+    /// n = tanh(p) with p = (W_in x + b_in) + r s, s the slot of the hidden term: the input term receives dp, s
+    /// receives dp r, r receives dp s.
     #[inline(always)]
     fn backward<L: Lane>(lane: L, _: usize, unit: &mut Backward<L::Vector>) {
         blend_backward(lane, unit);
@@ -110,8 +111,8 @@ impl Cell for GruBefore {
         }
     }
 
-    /// The second product gives s = r h the gradient ds = W_hn' dn (slot 3 on the way back): r receives ds h, and h_(t-1)
-    /// receives ds r besides dh z and what the first product brings.
+    /// The second product gives s = r h the gradient ds = W_hn' dn (slot 3 on the way back): r receives ds h, and
+    /// h_(t-1) receives ds r besides dh z and what the first product brings.
     #[inline(always)]
     fn backward<L: Lane>(lane: L, phase: usize, unit: &mut Backward<L::Vector>) {
         if phase == 1 {

@@ -2,8 +2,8 @@
 //!
 //! i, f, o = sigmoid(W [x, h] + b), g = tanh(W [x, h] + b), c' = f c + i g, h' = o tanh(c').
 //!
-//! Slots: i, f, g, o. The tape keeps c beside them; tanh(c) is computed again on the way back, which costs less than the
-//! memory it would take.
+//! Slots: i, f, g, o. The tape keeps c beside them; tanh(c) is computed again on the way back, which costs less than
+//! the memory it would take.
 
 use throughline_simd::{Element, Lane};
 

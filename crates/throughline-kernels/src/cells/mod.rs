@@ -68,10 +68,10 @@ pub struct Forward<V> {
 /// One vector of units on the way back.
 #[derive(Clone, Copy, Debug)]
 pub struct Backward<V> {
-    /// What forward kept.
+    /// As forward left them on the tape.
     pub slots: [V; MAX_SLOTS],
-    /// Out: the gradient of each slot's pre-activation. In: what phases that ran before left; where a slot is the operand
-    /// of a later phase, the gradient of its value.
+    /// Out: the gradient of each slot's pre-activation. In: what phases that ran before left; where a slot is the
+    /// operand of a later phase, the gradient of its value.
     pub d: [V; MAX_SLOTS],
     /// The previous hidden state.
     pub h_previous: V,
@@ -79,8 +79,8 @@ pub struct Backward<V> {
     pub c_previous: V,
     /// The cell state of this step.
     pub c: V,
-    /// In, in the phase that runs first: the gradient of h_t. Out: the part of the gradient of h_(t-1) that does not pass
-    /// through a product.
+    /// In, in the phase that runs first: the gradient of h_t. Out: the gradient of h_(t-1), without what passes through
+    /// a product.
     pub dh: V,
     /// In: the gradient of c_t from step t+1. Out: the gradient of c_(t-1).
     pub dc: V,
@@ -123,7 +123,8 @@ pub trait Cell: Copy + Default + Send + Sync + 'static {
     const NAME: &'static str;
     /// Its names elsewhere.
     const NAMES: Names;
-    /// The name of each slot; the first G are those of the gates. A gate on which a forget bias acts is called `forget`.
+    /// The name of each slot; the first G are those of the gates. A gate on which a forget bias acts is called
+    /// `forget`.
     const SLOT_NAMES: &'static [&'static str];
     /// Gates G: blocks of H rows in `weight_ih` and `weight_hh`.
     const GATES: usize;
@@ -134,17 +135,17 @@ pub trait Cell: Copy + Default + Send + Sync + 'static {
     /// The products of a step, in order.
     const PHASES: &'static [Phase];
 
-    /// The pointwise map after product `phase`. The first may change every slot, a later one only the slots of its phase:
-    /// other workers may be reading the rest.
+    /// The pointwise map after product `phase`. The first may change every slot, a later one only the slots of its
+    /// phase: other workers may be reading the rest.
     fn forward<L: Lane>(lane: L, phase: usize, unit: &mut Forward<L::Vector>);
 
-    /// The transpose of [`forward`](Self::forward); the driver runs the phases from the last to the first. The one that runs
-    /// first may set every slot's gradient, another only those of its phase.
+    /// The transpose of [`forward`](Self::forward); the driver runs the phases from the last to the first. The one that
+    /// runs first may set every slot's gradient, another only those of its phase.
     fn backward<L: Lane>(lane: L, phase: usize, unit: &mut Backward<L::Vector>);
 }
 
-/// The registered cells. `for_each_cell!(callback)` calls `callback! { name: Type, ... }`: the one list from which run-time
-/// dispatch and the tests of every cell are made. To add a cell, write its file and add its line here.
+/// The registered cells. `for_each_cell!(callback)` calls `callback! { name: Type, ... }`: the one list from which
+/// run-time dispatch and the tests of every cell are made. To add a cell, write its file and add its line here.
 #[macro_export]
 macro_rules! for_each_cell {
     ($callback:ident) => {
@@ -219,7 +220,8 @@ impl CellKind {
         Self::ALL.iter().copied().find(|cell| cell.names().recipe == name)
     }
 
-    /// The place of a gate among the blocks of H rows of weights and biases; `None` if the cell has no gate of that name.
+    /// The place of a gate among the blocks of H rows of weights and biases; `None` if the cell has no gate of that
+    /// name.
     pub fn gate(self, name: &str) -> Option<usize> {
         self.slot_names()[..self.gates()].iter().position(|&gate| gate == name)
     }

@@ -56,8 +56,8 @@ impl Cell for RnnRelu {
         unit.h = unit.slots[0];
     }
 
-    /// a = max(0, p), so dp = dh where a > 0 and 0 where not (at p = 0 too, as usual). Where a is NaN neither holds, and dp
-    /// is a: a 0 would hide that the run is broken.
+    /// a = max(0, p), so dp = dh where a > 0 and 0 where not (at p = 0 too, as usual). Where a is NaN neither holds,
+    /// and dp is a: a 0 would hide that the run is broken.
     #[inline(always)]
     fn backward<L: Lane>(lane: L, _: usize, unit: &mut Backward<L::Vector>) {
         let (zero, a) = (lane.splat(L::Element::ZERO), unit.slots[0]);

@@ -11,12 +11,12 @@ use crate::list::List;
 
 /// Rows that share one pass over the panels.
 pub(crate) const GROUP: usize = 96;
-/// Terms of the chain after which a pass turns to the next tile of rows. Long chains pay best: the rows of a tile (6 by 512
-/// are 12 KiB) stay in the nearest cache, and a piece of a panel (4 vectors of 64 bytes by 512 are 128 KiB) streams from the
-/// second as fast as it is used.
+/// Terms of the chain after which a pass moves on to the next tile of rows. Long blocks are fastest: the rows of a tile
+/// (6 by 512 are 12 KiB) stay in the L1 cache, and a block of a panel (4 vectors of 64 bytes by 512 are 128 KiB)
+/// streams from L2 as fast as it is used.
 const DEPTH: usize = 512;
 
-/// Up to 96 rows of a product, wherever they lie. Fill it, then [`accumulate`].
+/// Up to 96 rows of a product, anywhere in memory. Fill it, then [`accumulate`].
 pub struct RowGroup<E: Element> {
     rows: List<(*const E, *mut E), GROUP>,
     init: *const E,
@@ -55,14 +55,14 @@ impl<E: Element> RowGroup<E> {
     }
 }
 
-/// For every row of the group: `out += a[0..k.len()] · panels[k]`, in the columns of the panels `which`; `out = init + ...` for
-/// a group made [`from_init`](RowGroup::from_init). Nothing is done for an empty k.
+/// For every row of the group: `out += a[0..k.len()] · panels[k]`, in the columns of the panels `which`; for a group made
+/// [`from_init`](RowGroup::from_init) `out = init + ...`. Nothing is done for an empty k.
 ///
 /// # Safety
 /// An `init` reaches up to the last column of the panels and is still borrowed.
 /// Every `a` is valid for reading `k.len()` elements, every `out` for reading and writing up to the last column of the
-/// panels; no `out` row overlaps another or any `a` (beyond the columns that the panels do not write), and nobody else
-/// touches those columns of the `out` rows meanwhile.
+/// panels; the columns of the `out` rows that the panels write overlap neither each other nor any `a`, and no other
+/// thread touches them meanwhile.
 pub unsafe fn accumulate<E: Compiled>(
     isa: Isa,
     panels: &Panels<E>,
@@ -105,13 +105,13 @@ impl<E: Element> Kernel<E> for Accumulate<'_, E> {
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
         for index in self.which {
-            // SAFETY: `accumulate`'s caller vouches for the rows, and it has checked k and the panels.
+            // SAFETY: the caller of `accumulate_rows` guarantees the rows, and it has checked k and the panels itself.
             unsafe { accumulate_panel(lane, self.panels, index, self.k.clone(), self.group) };
         }
     }
 }
 
-/// One panel of [`accumulate`], for kernels that go on with its columns at once.
+/// One panel of [`accumulate`], for kernels that use its columns right away.
 ///
 /// # Safety
 /// As for [`accumulate`]; k lies below the panels' depth and `index` below their count.
@@ -136,7 +136,7 @@ pub(crate) unsafe fn accumulate_panel<L: Lane>(
         tile.b = panel.data.as_ptr().wrapping_add(from * step);
         tile.b_step = step;
         tile.k = to - from;
-        // What follows the piece is the next one, of this panel or the next.
+        // The next block follows in memory, in this panel or the next.
         tile.ahead = tile.b.wrapping_add((to - from) * step);
         tile.init = if block == 0 { group.init } else { core::ptr::null() };
         for tile_index in 0..tiles {
@@ -146,8 +146,8 @@ pub(crate) unsafe fn accumulate_panel<L: Lane>(
                 tile.a[i] = a.wrapping_add(from);
                 tile.out[i] = out;
             }
-            // SAFETY: the caller vouches for the rows; the panel holds (to - from) · vectors · WIDTH elements from b, and its
-            // columns and counts lie within the columns of the output.
+            // SAFETY: the caller guarantees the rows; the panel holds (to - from) · vectors · WIDTH elements from b,
+            // and its columns and counts lie within the columns of the output.
             lane.enter(&tile);
             tile.ahead = tile.ahead.wrapping_add(tile.k * L::WIDTH);
         }

@@ -1,8 +1,8 @@
 //! Matrix products, all of one form: `out += a · b`, every output one chain of fused multiply-adds over ascending k.
 //!
-//! An accumulator starts from what stands in `out` (a bias, zero, or the prefix of a longer chain), so a chain may be cut
-//! anywhere and go on in a later call without changing a bit. Tiles and threads split outputs, never k; blocks over k
-//! store the accumulator and load it again.
+//! An accumulator starts from what stands in `out` (a bias, zero, or the prefix of a longer chain), so a chain may be
+//! cut anywhere and go on in a later call without changing a bit. Tiles and threads split outputs, never k; blocks over
+//! k store the accumulator and load it again.
 //!
 //! - [`panels`]: the packed right-hand side, made once per optimiser step;
 //! - [`accumulate()`]: rows times panels (input products, step products, their transposes);

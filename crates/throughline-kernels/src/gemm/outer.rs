@@ -1,5 +1,4 @@
-//! Sums of outer products over rows: the gradients of weights, and plain sums over rows: the gradients of
-//! biases.
+//! Sums of outer products over rows (the gradients of weights) and plain sums over rows (the gradients of biases).
 
 use core::ops::Range;
 
@@ -9,24 +8,25 @@ use super::tile::{MOST_VECTORS as VECTORS, Tile, row_tile};
 use crate::Compiled;
 use crate::buffer::Buffer;
 
-/// Rows of the batch that are taken together: 256 rows by 4 vectors of 64 bytes are 64 KiB.
+/// Rows of the batch that are packed together: 256 rows by 4 vectors of 64 bytes are 64 KiB.
 const DEPTH: usize = 256;
 
-/// Rows from which memory is asked for ahead of time: they are too far apart for the processor to guess.
+/// How many rows ahead memory is prefetched: rows are too far apart for the hardware prefetcher.
 const AHEAD: usize = 24;
 
-/// Vectors of outputs whose factors are packed together; they hold whole tiles of four vectors, whatever the instruction set.
+/// Vectors of outputs whose factors are packed together; they hold whole tiles of four vectors, whatever the
+/// instruction set.
 const BLOCK: usize = 3;
 
 /// `out[m - outputs.start][j] += sum over n < rows of a[n][m] · b(n)[j]` for m in `outputs`, j < `columns`, and
 /// `sums[m - outputs.start] += sum of a[n][m]`, both in ascending n.
 ///
-/// Whoever adds them up vouches that
-/// - row n of `a`, which begins `a_stride` elements after the one before, is valid for reading up to element `outputs.end`, and
-///   `b(n)` for reading `columns` elements;
+/// The caller of [`add_outer_products`] guarantees that
+/// - row n of `a`, which begins `a_stride` elements after the one before, is valid for reading up to element
+///   `outputs.end`, and `b(n)` for reading `columns` elements;
 /// - `out` is valid for reading and writing `outputs.len()` rows of `columns` elements, `out_stride` apart;
 /// - `sums` is null, for no sums, or valid for reading and writing `outputs.len()` elements;
-/// - nobody else touches `out` and `sums` meanwhile, and they overlap neither each other nor any of the others.
+/// - no other thread touches `out` and `sums` meanwhile, and they overlap neither each other nor `a` or any `b(n)`.
 pub struct OuterProducts<'a, E> {
     /// How many products.
     pub rows: usize,
@@ -36,7 +36,7 @@ pub struct OuterProducts<'a, E> {
     pub a_stride: usize,
     /// Columns of `a`, rows of `out`.
     pub outputs: Range<usize>,
-    /// The rows of the other factor, wherever they lie.
+    /// The rows of the other factor, anywhere in memory.
     pub b: &'a dyn Fn(usize) -> *const E,
     /// Columns of `b` and of `out`.
     pub columns: usize,
@@ -50,8 +50,8 @@ pub struct OuterProducts<'a, E> {
 
 /// Adds up `products`.
 ///
-/// `scratch` is any buffer; it grows to 256 · (columns + 3 vectors), columns rounded up to whole vectors, whatever the rows, or,
-/// where there are fewer columns than a vector has elements, also to 320 · (columns + 1).
+/// `scratch` is any buffer; it grows to 256 · (columns + 3 vectors), columns rounded up to whole vectors, whatever the
+/// rows, or, where there are fewer columns than a vector has elements, also to 320 · (columns + 1).
 ///
 /// # Safety
 /// The memory is as [`OuterProducts`] says.
@@ -79,7 +79,7 @@ impl<E: Element> Kernel<E> for AddUp<'_, E> {
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
         let Self { mut products, scratch } = self;
-        // SAFETY: `add_outer_products`' caller vouches for the memory.
+        // SAFETY: the caller of `add_up` guarantees the memory.
         unsafe {
             if products.columns < L::WIDTH {
                 let whole = products.narrow(lane, scratch);
@@ -95,8 +95,8 @@ impl<E: Element> Kernel<E> for AddUp<'_, E> {
 }
 
 impl<E: Element> OuterProducts<'_, E> {
-    /// Vectors along the columns. Both factors are packed, because their rows lie on as many pages as there are rows: b for
-    /// all outputs, a for a block of them, whose sums are added up on the way.
+    /// Vectors along the columns. Both factors are packed, because each of their rows may lie on a page of its own: b
+    /// for all outputs, a for a block of outputs at a time, whose sums are added up on the way.
     ///
     /// # Safety
     /// As for [`add_outer_products`].
@@ -110,12 +110,12 @@ impl<E: Element> OuterProducts<'_, E> {
         let padded = columns.next_multiple_of(L::WIDTH);
         let packed = scratch.at_least(DEPTH * (padded + a_step));
         let (packed_b, packed_a) = packed.split_at_mut(DEPTH * padded);
-        let pieces = rows.div_ceil(DEPTH);
-        for piece in 0..pieces {
-            // As even as they go: every piece reads and writes all of `out`.
-            let rows = piece * rows / pieces..(piece + 1) * rows / pieces;
+        let chunks = rows.div_ceil(DEPTH);
+        for chunk in 0..chunks {
+            // As even as possible: every chunk reads and writes all of `out`.
+            let rows = chunk * rows / chunks..(chunk + 1) * rows / chunks;
             let depth = rows.len();
-            // SAFETY: the caller vouches for the rows; the memory has room for DEPTH >= depth of them.
+            // SAFETY: the caller guarantees the rows; the memory has room for DEPTH >= depth of them.
             unsafe { self.pack_b(lane, rows.clone(), packed_b) };
             for start in outputs.clone().step_by(a_step) {
                 let block = start..outputs.end.min(start + a_step);
@@ -157,8 +157,9 @@ impl<E: Element> OuterProducts<'_, E> {
                                 lane.prefetch_to_write(next.wrapping_add(m * self.out_stride + tile.columns[v]));
                             }
                         }
-                        // SAFETY: the packed a holds `depth` rows of the block's outputs and the packed b `depth` rows of
-                        // whole vectors for each panel; the caller vouches for `out`; columns and counts stay below `columns`.
+                        // SAFETY: the packed a holds `depth` rows of the block's outputs and the packed b `depth` rows
+                        // of whole vectors for each panel; the caller guarantees `out`; columns and counts stay below
+                        // `columns`.
                         lane.enter(&tile);
                     }
                 }
@@ -180,7 +181,7 @@ impl<E: Element> OuterProducts<'_, E> {
                 let step = count.next_multiple_of(L::WIDTH);
                 let target = &mut packed[first * depth + n * step..][..step];
                 for v in (0..step).step_by(L::WIDTH) {
-                    // SAFETY: the caller vouches for `columns` elements of b(n); `target` has step >= v + WIDTH.
+                    // SAFETY: the caller guarantees `columns` elements of b(n); `target` has step >= v + WIDTH.
                     unsafe {
                         let x = lane.load_first(source.add(first + v), L::WIDTH.min(count - v));
                         lane.store(target.as_mut_ptr().add(v), x);
@@ -203,8 +204,8 @@ impl<E: Element> OuterProducts<'_, E> {
         let has_sums = !self.sums.is_null();
         let to = self.sums.wrapping_add(block.start - self.outputs.start);
         let mut sums = [lane.splat(E::ZERO); BLOCK];
-        // SAFETY: the caller vouches for the sums of the outputs, and for the rows of a up to the last output; `packed` is cut
-        // into BLOCK vectors for each row.
+        // SAFETY: the caller guarantees the sums of the outputs, and the rows of a up to the last output; `packed` is
+        // divided into BLOCK vectors for each row.
         unsafe {
             for v in 0..BLOCK {
                 if has_sums {
@@ -228,9 +229,9 @@ impl<E: Element> OuterProducts<'_, E> {
         }
     }
 
-    /// Fewer columns than a vector has elements: vectors along the outputs, as far as these fill whole vectors. Returns how
-    /// many outputs that were. The chains are the same: a product does not care for the order of its factors, and what is
-    /// added to a sum may as well be multiplied by 1 first, so that the sums are one column more.
+    /// Fewer columns than a vector has elements: vectors along the outputs, as far as these fill whole vectors. Returns
+    /// the number of outputs done. The chains are the same: multiplication commutes, and multiplying the terms of a
+    /// plain sum by 1 changes no bit, so the sums are one more column.
     ///
     /// # Safety
     /// As for [`add_outer_products`].
@@ -250,7 +251,7 @@ impl<E: Element> OuterProducts<'_, E> {
             let rows = start..self.rows.min(start + DEPTH);
             for (row, factor) in rows.clone().zip(factor.chunks_mut(columns)) {
                 factor.fill(E::ONE);
-                // SAFETY: the caller vouches for `columns` elements of b(row).
+                // SAFETY: the caller guarantees `columns` elements of b(row).
                 let source = unsafe { core::slice::from_raw_parts((self.b)(row), self.columns) };
                 factor[..self.columns].copy_from_slice(source);
             }
@@ -258,7 +259,8 @@ impl<E: Element> OuterProducts<'_, E> {
                 let width = (whole - first).min(VECTORS * L::WIDTH);
                 for (j, gathered) in gathered.chunks_mut(width).take(columns).enumerate() {
                     for (m, sum) in gathered.iter_mut().enumerate() {
-                        // SAFETY: the caller vouches for `out` and the sums; output first + m and column j are inside them.
+                        // SAFETY: the caller guarantees `out` and the sums; output first + m and column j are inside
+                        // them.
                         *sum = unsafe { *self.sum(first + m, j) };
                     }
                 }
@@ -284,13 +286,13 @@ impl<E: Element> OuterProducts<'_, E> {
                         tile.a[i] = factor.as_ptr().wrapping_add(j);
                         tile.out[i] = sums.wrapping_add(j * width);
                     }
-                    // SAFETY: the factor holds `columns` elements of each of the rows; the caller vouches for whole vectors of
-                    // `a` up to output `outputs.start + whole`; what was gathered is `columns` rows of `width`.
+                    // SAFETY: the factor holds `columns` elements of each of the rows; the caller guarantees the rows
+                    // of `a` up to output `outputs.start + whole`; what was gathered is `columns` rows of `width`.
                     lane.enter(&tile);
                 }
                 for (j, gathered) in gathered.chunks(width).take(columns).enumerate() {
                     for (m, sum) in gathered.iter().enumerate() {
-                        // SAFETY: as where they were read.
+                        // SAFETY: as for the reads above.
                         unsafe { *self.sum(first + m, j) = *sum };
                     }
                 }
@@ -299,7 +301,8 @@ impl<E: Element> OuterProducts<'_, E> {
         whole
     }
 
-    /// Where the sum of output `m` (from the first one) and column `j` is; behind the last column is the plain sum.
+    /// Where the sum of output `m` (counted from the first) and column `j` is; the column after the last is the plain
+    /// sum.
     #[inline(always)]
     fn sum(&self, m: usize, j: usize) -> *mut E {
         if j < self.columns { self.out.wrapping_add(m * self.out_stride + j) } else { self.sums.wrapping_add(m) }

@@ -8,15 +8,15 @@ use throughline_simd::{Element, Isa, Kernel, Lane, MOST_WIDTH};
 use super::tile::MOST_VECTORS as PANEL_VECTORS;
 use crate::buffer::Buffer;
 
-/// Squares whose memory is asked for ahead of time, as that of the next square to be written is: rows of weights are too far
-/// apart for the processor to guess.
+/// How many squares ahead the weights to be transposed are prefetched: their rows are too far apart for the hardware
+/// prefetcher.
 const AHEAD: usize = 2;
 
-/// A matrix [k, columns] cut into panels, each stored k-major, so that a tile reads memory straight on.
+/// A matrix `[k, columns]` divided into panels, each stored k-major, so that a tile reads memory sequentially.
 ///
-/// The columns are G groups (gates) of H units each; group g of unit u lands in the output at column
-/// `group_columns[g] + u`. A panel holds all groups of one to four blocks of WIDTH units side by side, so that all gates of
-/// a unit are finished together. A plain matrix is the case of one group.
+/// The columns are G groups (gates) of H units each; group g of unit u goes to output column
+/// `group_columns[g] + u`. A panel holds all groups of one to four blocks of WIDTH units side by side, so that all
+/// gates of a unit are finished together. A plain matrix is the case of one group.
 #[derive(Debug, Default)]
 pub struct Panels<E> {
     data: Buffer<E>,
@@ -27,7 +27,7 @@ pub struct Panels<E> {
     places: Vec<Place>,
 }
 
-/// Where a panel is and where its columns go, worked out once for the many times it is used.
+/// Where a panel is and where its columns go, computed once when it is packed.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     /// Its first element.
@@ -56,8 +56,8 @@ impl<E: Element> Panels<E> {
         self.depth
     }
 
-    /// Packs `k -> w[(g · units + u) · stride + k]`: the transpose of a weight matrix whose rows are G groups of `units`
-    /// outputs, over its columns `0..depth`. Group g goes to output column `group_columns[g]`.
+    /// Packs `k -> w[(g · units + u) · stride + k]`: the transpose of a weight matrix whose rows are G groups of
+    /// `units` outputs, over its columns `0..depth`. Group g goes to output column `group_columns[g]`.
     ///
     /// Allocates only when the shape has grown.
     pub fn pack_transposed(
@@ -74,7 +74,7 @@ impl<E: Element> Panels<E> {
         E::dispatch(isa, Pack { panels: self, w, stride, transposed: true });
     }
 
-    /// Packs `k -> w[k · stride + n]` for n in `0..columns`: a matrix as it stands.
+    /// Packs `k -> w[k · stride + n]` for n in `0..columns`: a matrix without transposing it.
     ///
     /// Allocates only when the shape has grown.
     pub fn pack(&mut self, isa: Isa, w: &[E], stride: usize, depth: usize, columns: usize) {
@@ -118,8 +118,8 @@ impl<E: Element> Panels<E> {
         self.width * (PANEL_VECTORS / self.group_columns.len())
     }
 
-    /// The panels of `units`, whose start is a multiple of [`units_per_panel`](Self::units_per_panel), as its end is unless
-    /// it is the last unit.
+    /// The panels of `units`, whose start is a multiple of [`units_per_panel`](Self::units_per_panel), as its end is
+    /// unless it is the last unit.
     pub(crate) fn of_units(&self, units: Range<usize>) -> Range<usize> {
         if units == (0..self.units) {
             return 0..self.places.len();
@@ -173,8 +173,8 @@ impl<E: Element> Kernel<E> for Pack<'_, E> {
                     let (unit, count) = (index * units_per_panel + v / groups * L::WIDTH, place.counts[v]);
                     let column = v % groups * units + unit;
                     let mut rows = [lane.splat(E::ZERO); MOST_WIDTH];
-                    // SAFETY: `pack` and `pack_transposed` have checked that `w` covers the panels' terms and columns; the
-                    // panel has `depth` rows of `step` elements, of which v · WIDTH .. are this vector.
+                    // SAFETY: `pack` and `pack_transposed` have checked that `w` covers the panels' terms and columns;
+                    // the panel has `depth` rows of `step` elements, of which v · WIDTH .. are this vector.
                     unsafe {
                         if transposed {
                             let from = w.as_ptr().add(column * stride + k);

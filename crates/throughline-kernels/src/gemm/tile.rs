@@ -9,22 +9,22 @@ pub(super) const MOST_ROWS: usize = 12;
 /// The most vectors of a tile.
 pub(super) const MOST_VECTORS: usize = 4;
 
-/// Tiles of so few rows do nothing but wait for b, which passes through once: they ask for it this many bytes ahead.
+/// Tiles of so few rows are limited by reading b, which is used once: they prefetch it `STREAM_AHEAD` bytes ahead.
 const STREAMING_ROWS: usize = 2;
 const STREAM_AHEAD: usize = 4096;
 
 /// One tile of a product: for k terms,
-/// `out[m][columns[v] ..][..counts[v]] += sum over i < k of a[m][i · a_step] · b[i][v]`, or `init[columns[v] ..]` plus the sum
-/// where there is an `init`.
+/// `out[m][columns[v] ..][..counts[v]] += sum over i < k of a[m][i · a_step] · b[i][v]`, or `init[columns[v] ..]` plus
+/// the sum where there is an `init`.
 ///
-/// Where nothing but a tile's chains is wanted, the processor waits for memory half of the time: so each of the k steps also
-/// asks for a line of what the next tiles will read.
+/// Without prefetching, a tile waits for memory half of the time: each of the k steps also prefetches a line of what
+/// the next tiles will read.
 ///
-/// Whoever runs it vouches that
+/// The code that runs it guarantees that
 /// - `a[m] + i · a_step` is valid for reading for every m < rows and i < k;
 /// - `b + i · b_step` is valid for reading vectors · WIDTH elements for every i < k;
-/// - `out[m] + columns[v]` is valid for reading and writing `counts[v] <= WIDTH` elements, and the pieces of different
-///   (m, v) do not overlap each other, `a` or `b`;
+/// - `out[m] + columns[v]` is valid for reading and writing `counts[v] <= WIDTH` elements, and those of different (m,
+///   v) overlap neither each other nor `a` or `b`;
 /// - `init` is null, or `init + columns[v]` is valid for reading `counts[v]` elements.
 pub(super) struct Tile<E> {
     pub rows: usize,
@@ -40,12 +40,12 @@ pub(super) struct Tile<E> {
     pub init: *const E,
     pub columns: [usize; MOST_VECTORS],
     pub counts: [usize; MOST_VECTORS],
-    /// Memory to ask for, a vector for each of the k steps; it need not be valid.
+    /// Memory to prefetch, a vector for each of the k steps; it need not be valid.
     pub ahead: *const E,
 }
 
 impl<E: Element> Tile<E> {
-    /// Room for a tile; everything is to be set.
+    /// An empty tile, to be filled in.
     pub(super) const EMPTY: Self = Self {
         rows: 0,
         vectors: 0,
@@ -75,7 +75,7 @@ impl<E: Element> Kernel<E> for &Tile<E> {
             ($($m:literal: $($v:literal)*,)*) => {
                 match (self.rows, self.vectors) {
                     $($(
-                        // SAFETY: whoever runs the tile vouches for its memory.
+                        // SAFETY: the code that runs the tile guarantees its memory.
                         ($m, $v) => unsafe { self.of_size::<L, $m, $v>(lane) },
                     )*)*
                     (rows, vectors) => unreachable!("no tile of {rows} rows by {vectors} vectors"),
@@ -111,7 +111,7 @@ impl<E: Element> Tile<E> {
         for count in &counts[..V] {
             full &= *count == L::WIDTH;
         }
-        // SAFETY: every access below is one that the caller vouches for.
+        // SAFETY: every access below is one that the caller guarantees to be valid.
         unsafe {
             let mut sums = [[lane.splat(E::ZERO); V]; M];
             for m in 0..M {
@@ -130,7 +130,7 @@ impl<E: Element> Tile<E> {
                 } else {
                     lane.prefetch(ahead.wrapping_add(i * L::WIDTH));
                 }
-                // The fewer of the two factors stay in registers beside the sums, the others come one by one.
+                // The smaller of the two factors stays in registers beside the sums; the other is loaded one at a time.
                 if M <= V {
                     let mut x = [lane.splat(E::ZERO); M];
                     for m in 0..M {
@@ -170,7 +170,8 @@ impl<E: Element> Tile<E> {
     }
 }
 
-/// The rows of tile `index` when `rows` are cut into the fewest tiles of at most `limit`, as even as they go.
+/// The rows of tile `index` when `rows` are divided as evenly as possible into the fewest tiles of
+/// at most `limit`.
 #[inline(always)]
 pub(super) fn row_tile(rows: usize, limit: usize, index: usize) -> Range<usize> {
     let tiles = rows.div_ceil(limit);

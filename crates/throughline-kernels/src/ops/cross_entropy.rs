@@ -9,9 +9,9 @@
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::Loss;
-use super::pieces::for_each_task;
+use super::LossSum;
 use super::reduce::Scale;
+use super::tasks::for_each_task;
 use super::vectors::{Map, Terms, map, maximum, sum};
 use crate::disjoint::Disjoint;
 use crate::threads::Threads;
@@ -19,14 +19,14 @@ use crate::threads::Threads;
 /// The target of a row that has none: no loss, no gradient, not counted.
 pub const IGNORED: u32 = u32::MAX;
 
-/// In gradients, a class this much less likely than the likeliest has probability 0: the products behind would have to do
-/// with subnormal numbers, which are many times slower. 2^-64.
+/// In gradients, a class less likely than the likeliest by this factor has probability 0, or the products that follow
+/// would work on subnormal numbers, which are many times slower. 2^-64.
 const TINY_SHARE: f64 = 1.0 / (1u128 << 64) as f64;
 
-/// Logits that make one task.
-const PIECE: usize = 1 << 14;
+/// Logits of a task.
+const TASK_LOGITS: usize = 1 << 14;
 
-/// What cross-entropy says of one row.
+/// The cross-entropy of one row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RowLoss {
     /// In nats; 0 for an ignored row.
@@ -38,8 +38,8 @@ pub struct RowLoss {
 /// The cross-entropy of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Classified {
-    /// The sum in nats over the rows that are not ignored, and how many they are.
-    pub loss: Loss,
+    /// The sum in nats over the rows that are not ignored, and their number.
+    pub loss: LossSum,
     /// How many of them are correct.
     pub correct: usize,
 }
@@ -49,7 +49,7 @@ impl Classified {
     pub fn of(targets: &[u32], rows: &[RowLoss]) -> Self {
         let mut total = Self::default();
         for (_, row) in targets.iter().zip(rows).filter(|&(&target, _)| target != IGNORED) {
-            total += Self { loss: Loss { sum: row.loss, count: 1 }, correct: usize::from(row.correct) };
+            total += Self { loss: LossSum { sum: row.loss, count: 1 }, correct: usize::from(row.correct) };
         }
         total
     }
@@ -82,13 +82,13 @@ pub fn softmax_cross_entropy<E: Element>(
     rows: &mut [RowLoss],
 ) {
     check(logits.len(), classes, targets, rows);
-    let chunk = (PIECE / classes).max(1);
+    let chunk = (TASK_LOGITS / classes).max(1);
     let (logits, rows) = (Disjoint::new(logits), Disjoint::new(rows));
     for_each_task(threads, targets.len().div_ceil(chunk), |task| {
         let range = task * chunk..targets.len().min((task + 1) * chunk);
-        // SAFETY: chunks of rows do not overlap.
+        // SAFETY: chunks of rows do not overlap, and each belongs to one task.
         let (logits, rows) =
-            unsafe { (logits.part(range.start * classes..range.end * classes), rows.part(range.clone())) };
+            unsafe { (logits.slice(range.start * classes..range.end * classes), rows.slice(range.clone())) };
         for ((logits, &target), row) in logits.chunks_exact_mut(classes).zip(&targets[range]).zip(rows) {
             *row = E::dispatch(isa, RowGradient { logits, target, scale });
         }
@@ -108,12 +108,12 @@ pub fn cross_entropy<E: Element>(
     rows: &mut [RowLoss],
 ) {
     check(logits.len(), classes, targets, rows);
-    let chunk = (PIECE / classes).max(1);
+    let chunk = (TASK_LOGITS / classes).max(1);
     let rows = Disjoint::new(rows);
     for_each_task(threads, targets.len().div_ceil(chunk), |task| {
         let range = task * chunk..targets.len().min((task + 1) * chunk);
-        // SAFETY: chunks of rows do not overlap.
-        let rows = unsafe { rows.part(range.clone()) };
+        // SAFETY: chunks of rows do not overlap, and each belongs to one task.
+        let rows = unsafe { rows.slice(range.clone()) };
         let logits = &logits[range.start * classes..range.end * classes];
         for ((logits, &target), row) in logits.chunks_exact(classes).zip(&targets[range]).zip(rows) {
             *row = E::dispatch(isa, RowValue { logits, target });

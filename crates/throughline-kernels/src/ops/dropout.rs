@@ -1,11 +1,12 @@
 //! Inverted dropout (Srivastava et al., "Dropout", JMLR 2014): each unit is 0 with probability `rate` and otherwise
-//! multiplied by 1 / (1 - rate), so that its expectation stays and evaluation needs no change.
+//! multiplied by 1 / (1 - rate), so that its expectation stays the same and evaluation needs no change.
 //!
-//! A mask is a function of (seed, update, place, sequence, time, unit) and is computed anew in backward instead of stored.
+//! A mask is a function of (seed, update, place, sequence, time, unit) and is computed anew in backward instead of
+//! stored.
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::pieces::for_each_task;
+use super::tasks::for_each_task;
 use super::vectors::{Map, map};
 use crate::disjoint::Disjoint;
 use crate::random::Philox;
@@ -14,25 +15,25 @@ use crate::threads::Threads;
 /// Philox blocks computed side by side; each yields four numbers.
 const BLOCKS: usize = 16;
 const UNITS: usize = 4 * BLOCKS;
-/// Elements that make one task.
-const PIECE: usize = 1 << 12;
+/// Elements of a task.
+const TASK_ELEMENTS: usize = 1 << 12;
 
 /// The masks of one place of a network in one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropout {
-    /// The family of [`Purpose::Dropout`](crate::random::Purpose::Dropout) for the seed and update at hand.
+    /// The family of [`Purpose::Dropout`](crate::random::Purpose::Dropout) for this seed and update.
     pub philox: Philox,
     /// The probability of 0; at least 0 and below 1. It is rounded to a multiple of 2^-32.
     pub rate: f32,
-    /// Tells apart the places of a network that drop units.
+    /// Distinguishes the places of a network that drop units.
     pub place: u32,
 }
 
 impl Dropout {
     /// Multiplies every element of `rows` `[N, width]` by its mask; the same call on a gradient is the backward pass.
     ///
-    /// `row_id(n)` is the (sequence, time) of row n, which the mask follows however rows are packed. A constant time gives
-    /// one mask for all steps of a sequence (Gal and Ghahramani, 2016).
+    /// `row_id(n)` is the (sequence, time) of row n, which the mask follows however rows are packed. A constant time
+    /// gives one mask for all steps of a sequence (Gal and Ghahramani, 2016).
     ///
     /// # Panics
     /// If `rate` is out of range or `rows` is not `[N, width]`.
@@ -50,13 +51,13 @@ impl Dropout {
             return;
         }
         let count = rows.len() / width;
-        let chunk = (PIECE / width).max(1);
+        let chunk = (TASK_ELEMENTS / width).max(1);
         let rows = Disjoint::new(rows);
         for_each_task(threads, count.div_ceil(chunk), |task| {
             for row in task * chunk..count.min((task + 1) * chunk) {
                 let (sequence, time) = row_id(row);
                 // SAFETY: every row belongs to one task.
-                let units = unsafe { rows.part(row * width..(row + 1) * width) };
+                let units = unsafe { rows.slice(row * width..(row + 1) * width) };
                 E::dispatch(isa, Row { dropout: self, sequence, time, units });
             }
         });

@@ -6,14 +6,14 @@ use core::ops::Range;
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::pieces::for_each_task;
 use super::reduce::Add;
+use super::tasks::for_each_task;
 use super::vectors::map;
 use crate::disjoint::Disjoint;
 use crate::threads::Threads;
 
-/// Elements that make one task of [`gather`], and the least that make one of [`add_gradient`].
-const PIECE: usize = 1 << 16;
+/// Elements of a task of [`gather`], and about the fewest of a task of [`add_gradient`].
+const TASK_ELEMENTS: usize = 1 << 16;
 /// Columns of a task of [`add_gradient`] begin at multiples of this: a cache line of f32.
 const LINE: usize = 16;
 
@@ -24,12 +24,12 @@ const LINE: usize = 16;
 pub fn gather<E: Element>(threads: &Threads, table: &[E], width: usize, tokens: &[u32], out: &mut [E]) {
     check(table, width, tokens, out);
     let out = Disjoint::new(out);
-    let chunk = (PIECE / width).max(1);
+    let chunk = (TASK_ELEMENTS / width).max(1);
     for_each_task(threads, tokens.len().div_ceil(chunk), |task| {
         let first = task * chunk;
         let tokens = &tokens[first..tokens.len().min(first + chunk)];
-        // SAFETY: chunks of rows do not overlap.
-        let out = unsafe { out.part(first * width..(first + tokens.len()) * width) };
+        // SAFETY: chunks of rows do not overlap, and each belongs to one task.
+        let out = unsafe { out.slice(first * width..(first + tokens.len()) * width) };
         for (out, &token) in out.chunks_exact_mut(width).zip(tokens) {
             out.copy_from_slice(&table[token as usize * width..][..width]);
         }
@@ -51,7 +51,7 @@ pub fn add_gradient<E: Element>(
 ) {
     check(d_table, width, tokens, d_out);
     let lines = width.div_ceil(LINE);
-    let tasks = threads.count().min(lines).min(d_out.len().div_ceil(PIECE));
+    let tasks = threads.count().min(lines).min(d_out.len().div_ceil(TASK_ELEMENTS));
     let d_table = Disjoint::new(d_table);
     for_each_task(threads, tasks, |task| {
         let columns = task * lines / tasks * LINE..width.min((task + 1) * lines / tasks * LINE);
@@ -75,8 +75,8 @@ impl<E: Element> Kernel<E> for AddRows<'_, E> {
         let Range { start, end } = self.columns;
         for (d_out, &token) in self.d_out.chunks_exact(self.width).zip(self.tokens) {
             let row = token as usize * self.width;
-            // SAFETY: these columns belong to this task, which has one row of them at a time.
-            let d_row = unsafe { self.d_table.part(row + start..row + end) };
+            // SAFETY: these columns belong to this task alone, which borrows one row of them at a time.
+            let d_row = unsafe { self.d_table.slice(row + start..row + end) };
             map(lane, &Add, [d_row], [&d_out[start..end]]);
         }
     }

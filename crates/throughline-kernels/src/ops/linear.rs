@@ -9,21 +9,22 @@ use throughline_simd::Isa;
 
 use crate::Element;
 
-use super::pieces::for_each_task;
+use super::tasks::for_each_task;
 use crate::disjoint::Disjoint;
 use crate::gemm::accumulate::GROUP;
 use crate::gemm::{OuterProducts, Panels, RowGroup, accumulate, add_outer_products};
 use crate::sequence::Scratch;
 use crate::threads::Threads;
 
-/// Weights of a segment: at most 512 KiB of f32, which stay in a core's cache while all chunks of rows pass.
+/// Weights of a segment: 512 KiB of f32, which stay in a core's cache for all chunks of rows.
 const SEGMENT: usize = 1 << 17;
 /// Columns of a segment are a multiple of this, so that all panels but the last are full on every instruction set.
 const PANEL: usize = 64;
-/// Rows of dW that make one task; enough to pay for packing x once for each.
+/// Rows of dW of a task: enough to pay for packing x, which every task does.
 const OUTPUTS: usize = 256;
 
-/// A linear map, its weights packed. Immutable in use and shared by any number of threads; packed anew after each update.
+/// A linear map, its weights packed. Immutable in use and shared by any number of threads; packed anew after each
+/// update.
 #[derive(Debug)]
 pub struct Linear<E> {
     isa: Isa,
@@ -120,7 +121,8 @@ impl<E: Element> Linear<E> {
         product(self.isa, threads, &self.backward, rows, (dy, self.output), (dx, self.input), None);
     }
 
-    /// `dW += dy' x` and `db += sum of the rows of dy`, each in ascending rows. `scratch` has one element for each thread.
+    /// `dW += dy' x` and `db += sum of the rows of dy`, each in ascending rows. `scratch` has one element for each
+    /// thread.
     ///
     /// # Panics
     /// If the lengths do not fit.
@@ -141,9 +143,9 @@ impl<E: Element> Linear<E> {
             return;
         }
         let (weight, bias) = (Disjoint::new(weight), Disjoint::new(bias));
-        let parts = output.div_ceil(OUTPUTS).max(threads.count()).min(output);
-        threads.for_each(parts, scratch, |part, scratch| {
-            let outputs = part * output / parts..(part + 1) * output / parts;
+        let tasks = output.div_ceil(OUTPUTS).max(threads.count()).min(output);
+        threads.for_each(tasks, scratch, |task, scratch| {
+            let outputs = task * output / tasks..(task + 1) * output / tasks;
             let products = OuterProducts {
                 rows,
                 a: dy.as_ptr(),
@@ -155,8 +157,8 @@ impl<E: Element> Linear<E> {
                 sums: if bias.length() > 0 { bias.at(outputs.start) } else { core::ptr::null_mut() },
                 outputs,
             };
-            // SAFETY: row n of dy is read up to output `outputs.end` <= O, row n of x is I elements; the rows of the weight and
-            // the elements of the bias that belong to `outputs` are this part's alone.
+            // SAFETY: row n of dy is read up to output `outputs.end` <= O, row n of x is I elements; the rows of the
+            // weight and the elements of the bias at `outputs` belong to this task alone.
             unsafe { add_outer_products(self.isa, products, &mut scratch.gathered) };
         });
     }
@@ -170,7 +172,7 @@ impl<E: Element> Linear<E> {
     }
 }
 
-/// Cuts `columns` outputs of chains of `depth` terms into segments.
+/// Divides `columns` outputs of chains of `depth` terms into segments.
 fn segments<E: Element>(depth: usize, columns: usize) -> Vec<Segment<E>> {
     let width = (SEGMENT / depth / PANEL).max(1) * PANEL;
     let segment = |start| Segment { columns: start..columns.min(start + width), panels: Panels::new() };
@@ -189,21 +191,21 @@ fn product<E: Element>(
 ) {
     let out = Disjoint::new(out);
     let chunks = rows.div_ceil(GROUP);
-    // A thread that takes the next task mostly stays with the segment that is in its cache.
+    // The chunks of a segment come one after another, so a thread mostly keeps the segment that is in its cache.
     for_each_task(threads, chunks * segments.len(), |task| {
         let Segment { columns, panels } = &segments[task / chunks];
         let chunk = task % chunks;
         let mut group = init.map_or_else(RowGroup::default, |init| RowGroup::from_init(&init[columns.clone()]));
         for row in chunk * rows / chunks..(chunk + 1) * rows / chunks {
             // SAFETY: these columns of these rows belong to this task alone.
-            let out = unsafe { out.part(row * out_width + columns.start..row * out_width + columns.end) };
+            let out = unsafe { out.slice(row * out_width + columns.start..row * out_width + columns.end) };
             if init.is_none() {
                 out.fill(E::ZERO);
             }
             group.push(a[row * a_width..][..a_width].as_ptr(), out.as_mut_ptr());
         }
-        // SAFETY: each `a` is a_width elements, the depth of the panels; each `out`, and the init, is as many elements as
-        // the panels have columns; `out` belongs to this task alone.
+        // SAFETY: each `a` is a_width elements, the depth of the panels; each `out`, and the init, is as many elements
+        // as the panels have columns; `out` belongs to this task alone.
         unsafe { accumulate(isa, panels, 0..panels.count(), 0..a_width, &group) };
     });
 }

@@ -2,12 +2,12 @@
 
 use throughline_simd::{Element, Isa, Lane};
 
-use super::Loss;
+use super::LossSum;
 use super::vectors::{Map, Terms, apply, total};
 use crate::threads::Threads;
 
-/// The squared error of `prediction` against `target`, summed over their elements; `gradient`, if wanted, is overwritten
-/// with its gradient times `scale` (1 / count for the gradient of the mean).
+/// The squared error of `prediction` against `target`, summed over their elements; `gradient`, if wanted, is
+/// overwritten with its gradient times `scale` (1 / count for the gradient of the mean).
 ///
 /// # Panics
 /// If the lengths differ.
@@ -18,13 +18,13 @@ pub fn mean_squared_error<E: Element>(
     target: &[E],
     scale: f64,
     gradient: Option<&mut [E]>,
-) -> Loss {
+) -> LossSum {
     assert_eq!(prediction.len(), target.len(), "a target for every prediction");
     if let Some(gradient) = gradient {
         assert_eq!(gradient.len(), target.len(), "a gradient for every prediction");
         apply(isa, threads, &Gradient(E::from_f64(2.0 * scale)), [gradient], [prediction, target]);
     }
-    Loss { sum: total(isa, threads, &SquaredError, [prediction, target]), count: target.len() }
+    LossSum { sum: total(isa, threads, &SquaredError, [prediction, target]), count: target.len() }
 }
 
 struct SquaredError;

@@ -10,8 +10,8 @@
 //! - [`elementwise`]: functions of single numbers;
 //! - [`reduce`]: norms, checks, and arithmetic on whole arrays.
 //!
-//! Threads split outputs and never a sum; a sum of many terms has fixed blocks and ends in f64. Scalars (a scale, a rate, a
-//! temperature) are f64 and rounded once to the element type.
+//! Threads divide outputs, never the chain of one; a sum over an array has fixed blocks, whose totals are added in f64.
+//! Scalars (a scale, a rate, a temperature) are f64 and rounded once to the element type.
 
 pub mod crf;
 pub mod cross_entropy;
@@ -20,9 +20,9 @@ pub mod elementwise;
 pub mod embedding;
 pub mod linear;
 pub mod mean_squared;
-pub(crate) mod pieces;
 pub mod reduce;
 pub mod softmax_head;
+pub(crate) mod tasks;
 pub(crate) mod vectors;
 
 pub use crf::{Crf, CrfGradients, CrfInputs, TagScores, Transitions};
@@ -34,23 +34,23 @@ pub use mean_squared::mean_squared_error;
 pub use reduce::{add, all_finite, clip_value, scale, sum_of_squares};
 pub use softmax_head::{HeadGradients, HeadInputs, SoftmaxHead};
 
-/// The sum of a loss over what it was taken of.
+/// A sum of losses and the number of its terms.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Loss {
+pub struct LossSum {
     /// The sum.
     pub sum: f64,
-    /// How many terms it has.
+    /// The number of terms.
     pub count: usize,
 }
 
-impl Loss {
+impl LossSum {
     /// The mean of the terms; 0 of none.
     pub fn mean(&self) -> f64 {
         if self.count == 0 { 0.0 } else { self.sum / self.count as f64 }
     }
 }
 
-impl core::ops::AddAssign for Loss {
+impl core::ops::AddAssign for LossSum {
     fn add_assign(&mut self, other: Self) {
         self.sum += other.sum;
         self.count += other.count;

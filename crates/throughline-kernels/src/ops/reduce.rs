@@ -2,14 +2,14 @@
 
 use throughline_simd::{Element, Isa, Lane};
 
-use super::pieces::for_each_piece;
+use super::tasks::for_each_chunk;
 use super::vectors::{Map, Terms, apply, total};
 use crate::disjoint::Disjoint;
 use crate::threads::Threads;
 
 /// The sum of squares of `x`, for norms. Terms are added in the precision of E within fixed blocks of 4096 elements and
-/// the blocks in f64, so the bits do not depend on threads or instruction set. Infinite where the sum of a block is: in f32
-/// from 2^128 on, a norm of the block of 1.8e19.
+/// the blocks in f64, so the bits do not depend on threads or instruction set. Infinite where the sum of a block is: in
+/// f32 from 2^128 on, a norm of the block of 1.8e19.
 pub fn sum_of_squares<E: Element>(isa: Isa, threads: &Threads, x: &[E]) -> f64 {
     total(isa, threads, &Square, [x])
 }
@@ -19,13 +19,13 @@ pub fn all_finite<E: Element>(isa: Isa, threads: &Threads, x: &[E]) -> bool {
     total(isa, threads, &NanUnlessFinite, [x]) == 0.0
 }
 
-/// `x = 0`: gradients before they accumulate. A large array is written as fast as all threads together reach memory.
+/// `x = 0`, on all threads: gradients before they accumulate.
 pub fn clear<E: Element>(threads: &Threads, x: &mut [E]) {
     let length = x.len();
     let x = Disjoint::new(x);
-    for_each_piece(threads, length, |range| {
-        // SAFETY: pieces do not overlap.
-        unsafe { x.part(range) }.fill(E::ZERO);
+    for_each_chunk(threads, length, |range| {
+        // SAFETY: chunks do not overlap, and each belongs to one task.
+        unsafe { x.slice(range) }.fill(E::ZERO);
     });
 }
 

@@ -1,8 +1,8 @@
 //! The head over a vocabulary: linear, softmax and cross-entropy, forward and backward, block by block of rows.
 //!
-//! The logits `[N, V]` are never held at once: a block is small enough that its logits and their gradient, which replaces
-//! them, take a bounded memory. The chains of dW and db go on from block to block, and losses are added up in row order, so
-//! the size of a block changes no bit of any result.
+//! The logits `[N, V]` are never held at once: a block is small enough that its logits and their gradient, which
+//! replaces them, take bounded memory. The chains of dW and db go on from block to block, and losses are added up in
+//! row order, so the size of a block changes no bit of any result.
 
 use alloc::vec::Vec;
 
@@ -16,7 +16,7 @@ use crate::threads::Threads;
 
 /// The most logits of a block, 8 MiB of f32, unless [`ROWS`] rows have more.
 const LOGITS: usize = 1 << 21;
-/// Rows that a block may always have.
+/// A block has up to this many rows however many logits they have.
 const ROWS: usize = 96;
 
 /// What the head reads.
@@ -54,7 +54,7 @@ impl<E: Element> SoftmaxHead<E> {
         Self::default()
     }
 
-    /// The loss of every row `[N]` in the last call, for reports on single tokens.
+    /// The loss of every row `[N]` in the last call, for reports per token.
     pub fn row_losses(&self) -> &[RowLoss] {
         &self.rows
     }
@@ -67,8 +67,8 @@ impl<E: Element> SoftmaxHead<E> {
         self.evaluate_in_blocks(inputs, block_rows(inputs.linear, inputs.targets.len()))
     }
 
-    /// Cross-entropy of `linear(x)` and its gradients, all times `scale` (1 / count for the gradient of the mean); `scratch`
-    /// has one element for each thread.
+    /// Cross-entropy of `linear(x)` and its gradients, all times `scale` (1 / count for the gradient of the mean);
+    /// `scratch` has one element for each thread.
     ///
     /// # Panics
     /// If a length or target does not fit, or `linear` was packed without its transpose.
@@ -128,7 +128,8 @@ impl<E: Element> SoftmaxHead<E> {
     }
 }
 
-/// Rows of a block when `rows` are cut into blocks as even as they go: each reads all weights and adds to all gradients.
+/// Rows of a block when `rows` are divided into blocks as evenly as possible: each reads all weights and adds to all
+/// gradients.
 fn block_rows<E: Element>(linear: &Linear<E>, rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(most_rows(linear)).max(1)).max(1)
 }

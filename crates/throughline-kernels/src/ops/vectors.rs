@@ -1,22 +1,22 @@
-//! The two ways of going through arrays a vector at a time: a [`Map`], and a sum of [`Terms`].
+//! The two loops over arrays, a vector at a time: a [`Map`], and a sum of [`Terms`].
 //!
 //! Both are traits and not closures, because `#[inline(always)]` is what brings an operation into the function that
 //! enables the instruction set, and a closure cannot have it.
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::pieces::{for_each_piece, for_each_task};
+use super::tasks::{for_each_chunk, for_each_task};
 use crate::disjoint::Disjoint;
 use crate::threads::Threads;
 
 /// Chains of a fold.
 const CHAINS: usize = 64;
-/// Chains that are joined one by one in the end; a multiple of every lane's width.
+/// Chains that are joined element by element at the end; a multiple of every lane's width.
 const LAST: usize = 16;
 /// Elements that are added up in their own precision before the sum goes on in f64.
 const BLOCK: usize = 4096;
-/// Partial sums of a sum that threads share.
-const PARTS: usize = 64;
+/// Partial sums of a sum, a task each.
+const PARTIAL_SUMS: usize = 64;
 
 /// An operation on W written and R read arrays of one length, element by element. Mark `map` `#[inline(always)]`.
 pub(crate) trait Map<E: Element, const W: usize, const R: usize> {
@@ -30,7 +30,7 @@ pub(crate) trait Terms<E: Element, const R: usize> {
     fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, read: [L::Vector; R]) -> L::Vector;
 }
 
-/// Applies `operation`, shared out over threads.
+/// Applies `operation` on all threads.
 pub(crate) fn apply<E: Element, const W: usize, const R: usize>(
     isa: Isa,
     threads: &Threads,
@@ -40,14 +40,14 @@ pub(crate) fn apply<E: Element, const W: usize, const R: usize>(
 ) {
     let length = written[0].len();
     let written = written.map(Disjoint::new);
-    for_each_piece(threads, length, |range| {
-        // SAFETY: pieces do not overlap.
-        let written = written.each_ref().map(|array| unsafe { array.part(range.clone()) });
+    for_each_chunk(threads, length, |range| {
+        // SAFETY: chunks do not overlap, and each belongs to one task.
+        let written = written.each_ref().map(|array| unsafe { array.slice(range.clone()) });
         E::dispatch(isa, Apply { operation, written, read: read.map(|array| &array[range.clone()]) });
     });
 }
 
-/// The sum of `terms`, shared out over threads: the terms of a block of 4096 elements are added in the precision of E, the
+/// The sum of `terms`, on all threads: the terms of a block of 4096 elements are added in the precision of E, the
 /// blocks in f64, in an order that depends on the length alone.
 pub(crate) fn total<E: Element, const R: usize>(
     isa: Isa,
@@ -56,16 +56,16 @@ pub(crate) fn total<E: Element, const R: usize>(
     read: [&[E]; R],
 ) -> f64 {
     let length = read[0].len();
-    let piece = length.div_ceil(BLOCK).div_ceil(PARTS).max(1) * BLOCK;
-    let mut totals = [0.0; PARTS];
-    let parts = Disjoint::new(&mut totals);
-    for_each_task(threads, length.div_ceil(piece), |index| {
-        let range = index * piece..length.min((index + 1) * piece);
+    let chunk = length.div_ceil(BLOCK).div_ceil(PARTIAL_SUMS).max(1) * BLOCK;
+    let mut partial_sums = [0.0; PARTIAL_SUMS];
+    let shared = Disjoint::new(&mut partial_sums);
+    for_each_task(threads, length.div_ceil(chunk), |index| {
+        let range = index * chunk..length.min((index + 1) * chunk);
         // SAFETY: every task has its own element.
-        let own = unsafe { parts.part(index..index + 1) };
+        let own = unsafe { shared.slice(index..index + 1) };
         own[0] = E::dispatch(isa, Total { terms, read: read.map(|array| &array[range.clone()]) });
     });
-    totals.iter().sum()
+    partial_sums.iter().sum()
 }
 
 struct Apply<'a, M, E, const W: usize, const R: usize> {
@@ -147,13 +147,13 @@ pub(crate) fn sum<L: Lane, const R: usize>(
     total
 }
 
-/// The largest element, negative infinity of none. A NaN is passed over.
+/// The largest element, negative infinity of none. NaNs are ignored.
 #[inline(always)]
 pub(crate) fn maximum<L: Lane>(lane: L, x: &[L::Element]) -> L::Element {
     fold(lane, &Largest, [x])
 }
 
-/// A reduction: chains that take elements in, and are joined in the end.
+/// A reduction: independent chains over the elements, joined at the end.
 trait Fold<E: Element, const R: usize> {
     /// What every chain starts from.
     const START: f64;
@@ -214,7 +214,7 @@ fn fold<L: Lane, F: Fold<L::Element, R>, const R: usize>(
     let mut chains = [lane.splat(L::Element::from_f64(F::START)); 16];
     for first in (0..length - rest).step_by(CHAINS) {
         for (v, chain) in chains.iter_mut().enumerate().take(vectors) {
-            // SAFETY: vector v of a turn ends at (v + 1) · WIDTH <= CHAINS, and the turn at `length` or before.
+            // SAFETY: vector v ends (v + 1) · WIDTH <= CHAINS elements after `first`, and first + CHAINS <= `length`.
             let x = core::array::from_fn(|i| unsafe { lane.load(read[i].as_ptr().add(first + v * L::WIDTH)) });
             *chain = operation.step(lane, *chain, x);
         }

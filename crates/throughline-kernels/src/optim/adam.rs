@@ -61,15 +61,15 @@ impl Adam {
         let [m, v] = moments else { unreachable!("both moments are always kept") };
         let rate = at.learning_rate;
         let (penalty, decay) = if self.decoupled { (0.0, rate * self.weight_decay) } else { (self.weight_decay, 0.0) };
-        // How far the averages have come from 0 towards what they average.
-        let warmth = |beta: f64| 1.0 - libm::pow(beta, at.count as f64);
+        // The bias correction: the averages start from 0.
+        let bias_correction = |beta: f64| 1.0 - libm::pow(beta, at.count as f64);
         let operation = Step {
             penalised: Penalised::new(at.gradient_factor, penalty),
             first: Moment::average(self.beta1),
             second: Moment::average(self.beta2),
-            root: E::from_f64(libm::sqrt(warmth(self.beta2))),
+            root: E::from_f64(libm::sqrt(bias_correction(self.beta2))),
             epsilon: E::from_f64(self.epsilon),
-            step: E::from_f64(-rate / warmth(self.beta1)),
+            step: E::from_f64(-rate / bias_correction(self.beta1)),
             shrink: E::from_f64(1.0 - decay),
         };
         apply(at.isa, at.threads, &operation, [parameters, m, v], [gradients]);

@@ -4,12 +4,12 @@
 //! - [`rmsprop`]: steps divided by a running root mean square;
 //! - [`adam`]: Adam and AdamW.
 //!
-//! Every method first multiplies the gradient by a factor, which is how clipping by the global norm
-//! ([`clipping_factor`]) costs no pass of its own.
+//! Every method first multiplies the gradient by a factor, so that clipping by the global norm
+//! ([`clipping_factor`]) needs no pass of its own.
 //!
 //! Moments that decay would end among the subnormal numbers, where rounding keeps them for ever and arithmetic is many
-//! times slower. So a moment below 2^-120 is written as 0, and methods that square gradients take a gradient below 2^-56
-//! as 0; with an `epsilon` of 1e-12 or more that changes no update by more than 2^-16 of the learning rate.
+//! times slower. So a moment below 2^-120 is written as 0, and methods that square gradients take a gradient below
+//! 2^-56 as 0; with an `epsilon` of 1e-12 or more that changes no update by more than 2^-16 of the learning rate.
 
 pub mod adam;
 pub mod rmsprop;
@@ -138,14 +138,14 @@ impl<E: Element> Optimiser<E> {
         self.updates
     }
 
-    /// Goes on from `updates`, kept earlier with the state.
+    /// Continues from `updates`, kept earlier with the state.
     pub fn set_updates(&mut self, updates: u64) {
         self.updates = updates;
     }
 }
 
-/// The factor that brings a gradient of norm `norm` down to norm `limit`, 1 where it is not above it (Pascanu et al. 2013,
-/// in the form min(1, limit / (norm + 1e-6))). A norm that is not finite has no such factor: look at it first.
+/// The factor that scales a gradient of norm `norm` down to norm `limit`, and 1 if it is not above that (Pascanu et al.
+/// 2013, as min(1, limit / (norm + 1e-6))). It means nothing for a norm that is not finite: check that first.
 pub fn clipping_factor(norm: f64, limit: f64) -> f64 {
     (limit / (norm + 1e-6)).min(1.0)
 }
@@ -176,12 +176,12 @@ struct Moment<E> {
 }
 
 impl<E: Element> Moment<E> {
-    /// The exponential average: what is not kept is taken from the value.
+    /// The exponential moving average.
     fn average(kept: f64) -> Self {
         Self { kept: E::from_f64(kept), new: E::from_f64(1.0 - kept) }
     }
 
-    /// The decaying sum.
+    /// The exponentially decaying sum.
     fn sum(kept: f64) -> Self {
         Self { kept: E::from_f64(kept), new: E::ONE }
     }

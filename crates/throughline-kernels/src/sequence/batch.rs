@@ -26,16 +26,16 @@ pub enum Previous {
     Row(usize),
     /// The initial state given for the sequence: here a direction enters it.
     Given,
-    /// The restart state: the step before lies beyond a boundary.
+    /// The restart state: there is a boundary between this step and the one before it.
     Restart,
 }
 
 /// The shape of a ragged batch.
 ///
-/// `B` sequences are sorted by falling length (equal lengths keep their order); sorted place b is called *column* b. The N
-/// real (time, sequence) rows are stored time-major: step t owns rows `row(t, 0) .. row(t, batch_sizes[t])`, one for each
-/// of the first `batch_sizes[t]` columns. In a window of a batch ([`set_window`](Self::set_window)) the columns keep the
-/// places that they have in the whole.
+/// `B` sequences are sorted by falling length (equal lengths keep their order); sorted place b is called *column* b.
+/// The N real (time, sequence) rows are stored time-major: step t owns rows `row(t, 0) .. row(t, batch_sizes[t])`, one
+/// for each of the first `batch_sizes[t]` columns. In a window of a batch ([`set_window`](Self::set_window)) the
+/// columns keep the places that they have in the whole.
 ///
 /// A reset is a boundary between t-1 and t of a sequence (a document ends there): both directions restart at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Ragged {
         Self::new(&alloc::vec![time; batch])
     }
 
-    /// Takes on another shape; allocates only when it is larger than every one before. There are no resets afterwards.
+    /// Changes to another shape, without resets; allocates only when it is larger than every one before.
     pub fn set(&mut self, lengths: &[usize]) {
         self.lengths.clear();
         self.lengths.extend_from_slice(lengths);
@@ -107,10 +107,10 @@ impl Ragged {
         self.count_restarts();
     }
 
-    /// Takes on the steps `steps` of `whole`; allocates only when that is larger than every shape before.
+    /// Changes to the steps `steps` of `whole`; allocates only when that is larger than every shape before.
     ///
-    /// The columns stay those of `whole`, so that its packed rows of these steps are this batch's rows and states go from
-    /// window to window as they are. A boundary before the first step takes the place of the state given there.
+    /// The columns stay those of `whole`, so that its packed rows of these steps are this batch's rows and states go
+    /// from window to window as they are. A boundary before the first step takes the place of the state given there.
     ///
     /// # Panics
     /// If `whole` has fewer steps.
@@ -143,7 +143,7 @@ impl Ragged {
         self.first_step = whole.first_step + steps.start;
     }
 
-    /// Without any boundary there is no list of them.
+    /// Counts the boundaries and drops the list if there are none.
     fn count_restarts(&mut self) {
         self.restarts = self.resets.iter().filter(|&&reset| reset).count();
         if self.restarts == 0 {
@@ -175,8 +175,8 @@ impl Ragged {
     pub fn batch_sizes(&self) -> &[usize] {
         &self.batch_sizes
     }
-    /// The step of the whole batch at which this window begins; 0 for a whole batch. A window of a window counts from the
-    /// whole.
+    /// The step of the whole batch at which this window begins; 0 for a whole batch. A window of a window counts from
+    /// the whole.
     pub fn first_step(&self) -> usize {
         self.first_step
     }
@@ -202,8 +202,8 @@ impl Ragged {
         (t, row - self.offsets[t])
     }
 
-    /// What packed row `row` is whatever the order and the window: the caller's index of the sequence, and its step in the
-    /// whole. Masks and step inputs depend on nothing else.
+    /// What identifies packed row `row` in any order and window: the caller's index of the sequence, and its step in
+    /// the whole batch. Masks and step inputs depend on nothing else.
     #[inline(always)]
     pub fn sequence_and_time(&self, row: usize) -> (usize, usize) {
         let (t, column) = self.place(row);
@@ -330,14 +330,14 @@ impl Ragged {
         });
     }
 
-    /// Cuts the columns that are alive in `steps` into at most `parts` runs with about equally many rows there, for threads:
-    /// the first column of a part. Past the last part come all columns.
-    pub(crate) fn column_cut(&self, steps: &Range<usize>, parts: usize, part: usize) -> usize {
-        if part == parts {
+    /// The first column of run `index` when the columns are divided into `count` runs with about equally many rows in
+    /// `steps`, for threads; the number of columns for `index == count`. A run may be empty.
+    pub(crate) fn column_cut(&self, steps: &Range<usize>, count: usize, index: usize) -> usize {
+        if index == count {
             return self.batch();
         }
         let sizes = &self.batch_sizes[steps.clone()];
-        let target = self.rows_of(steps).len() * part / parts;
+        let target = self.rows_of(steps).len() * index / count;
         let mut rows = 0;
         for column in 0..self.batch() {
             let of_column = sizes.iter().filter(|&&size| size > column).count();
@@ -462,10 +462,10 @@ mod tests {
     fn cuts_cover_all_columns() {
         for lengths in [&[5usize, 1, 1, 1, 1, 1][..], &[0, 0, 0], &[], &[7], &[3, 3, 3, 3]] {
             let batch = Ragged::new(lengths);
-            for parts in 1..4 {
+            for count in 1..4 {
                 for steps in [0..batch.steps(), 0..batch.steps() / 2, batch.steps() / 2..batch.steps()] {
-                    let cuts: Vec<usize> = (0..=parts).map(|part| batch.column_cut(&steps, parts, part)).collect();
-                    assert_eq!((cuts[0], cuts[parts]), (0, batch.batch()));
+                    let cuts: Vec<usize> = (0..=count).map(|index| batch.column_cut(&steps, count, index)).collect();
+                    assert_eq!((cuts[0], cuts[count]), (0, batch.batch()));
                     assert!(cuts.is_sorted());
                 }
             }

@@ -1,4 +1,4 @@
-//! A layer's weights, packed for the instruction set at hand.
+//! A layer's weights, packed for an instruction set.
 
 use alloc::vec::Vec;
 
@@ -105,18 +105,18 @@ impl<E: Element> PackedLayer<E> {
         self.shape
     }
 
-    /// How [`forward`](super::forward()) over `batch` is shared out to `threads`.
+    /// How [`forward`](super::forward()) over `batch` is divided among `threads`.
     pub fn plan(&self, batch: &Ragged, threads: &Threads) -> Plan {
         self.plan_steps(batch.steps(), batch.rows(), threads)
     }
 
-    /// Every plan there is for [`forward`](super::forward()) over `batch`, cheap or not; the first is that of one worker.
+    /// Every possible plan for [`forward`](super::forward()) over `batch`; the first is that of one worker.
     pub fn plans(&self, batch: &Ragged, threads: &Threads) -> Vec<Plan> {
         let alive = batch.rows() as f64 / batch.steps().max(1) as f64;
         Plan::candidates::<E>(&self.shape, self.isa, batch.steps(), alive, threads).collect()
     }
 
-    /// The [`plan`](Self::plan) for any `steps` steps with `rows` rows together.
+    /// The [`plan`](Self::plan) for `steps` steps with `rows` rows in all.
     pub(super) fn plan_steps(&self, steps: usize, rows: usize, threads: &Threads) -> Plan {
         let alive = rows as f64 / steps.max(1) as f64;
         match self.forced {
@@ -125,8 +125,8 @@ impl<E: Element> PackedLayer<E> {
         }
     }
 
-    /// Shares out every pass by `plan` instead of the one that the shape asks for; `None` for that one again. For measuring
-    /// what other plans cost; the results are the same to the bit.
+    /// Divides every pass by `plan` instead of the one chosen from the shape; `None` goes back to that. For measuring
+    /// other plans; the results are the same to the bit.
     ///
     /// # Panics
     /// If a layer with a step input is to be split by units, or there are no workers.
@@ -137,7 +137,7 @@ impl<E: Element> PackedLayer<E> {
         self.forced = plan;
     }
 
-    /// Hidden units that no two workers of the forward pass share: those of the widest panel.
+    /// Workers of the forward pass divide the hidden units in multiples of this, the units of the widest panel.
     pub(super) fn unit_block(&self) -> usize {
         let direction = &self.directions[0];
         direction.hidden.iter().chain([&direction.input]).map(Panels::units_per_panel).max().unwrap_or(1)
@@ -151,7 +151,7 @@ impl<E: Element> PackedLayer<E> {
     /// Packs `weights`, one for each direction.
     ///
     /// # Panics
-    /// If an array has not the length that the shape asks for.
+    /// If an array does not have the length that the shape asks for.
     pub fn pack(&mut self, threads: &Threads, weights: &[DirectionWeights<'_, E>]) {
         let (shape, isa, backward) = (self.shape, self.isa, self.has_backward);
         assert_eq!(weights.len(), shape.directions, "weights for every direction");

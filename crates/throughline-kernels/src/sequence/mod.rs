@@ -1,11 +1,11 @@
-//! The driver: products, time, raggedness and direction, once for every cell.
+//! The driver: products, time, raggedness and direction, written once for all cells.
 //!
 //! - [`batch`]: the shape of a ragged batch;
 //! - [`shape`]: the shape of a layer;
-//! - [`layer`]: its weights, packed for the CPU at hand;
-//! - [`plan`]: how its work is shared out to threads;
+//! - [`layer`]: its weights, packed for the CPU;
+//! - [`plan`]: how its work is divided among threads;
 //! - [`tape`]: what forward keeps for backward, open to inspection;
-//! - [`row_gradients`]: what backward finds for every row, open to inspection where asked for;
+//! - [`row_gradients`]: the gradients inside a layer row by row, kept for inspection on request;
 //! - [`forward()`], [`backward()`]: one layer, all directions, over a whole batch;
 //! - [`step()`]: one time step, for streaming;
 //! - [`step_input`]: the hook for inputs that depend on the state.
@@ -39,11 +39,11 @@ use throughline_simd::Lane;
 use crate::cells::Cell;
 use crate::threads::Worker;
 
-/// Rows that a step or a product takes at a time; see [`crate::gemm::RowGroup`].
+/// The most rows that a step or a product takes at a time; see [`crate::gemm::RowGroup`].
 const GROUP: usize = crate::gemm::accumulate::GROUP;
 
-/// Whether the map of phase `index` may change slot `slot`: the first phase all of them, since some take no hidden term, a
-/// later one its own. What it may not change others may be reading.
+/// Whether the map of phase `index` may change slot `slot`: the first phase all of them, since some take no hidden
+/// term, a later one only its own, because other workers may be reading the rest.
 #[inline(always)]
 fn maps<C: Cell>(index: usize, slot: usize) -> bool {
     index == 0 || C::PHASES[index].slots.contains(&slot)
@@ -52,56 +52,56 @@ fn maps<C: Cell>(index: usize, slot: usize) -> bool {
 /// A worker's share of the hidden units of a layer.
 #[derive(Clone, Copy)]
 struct Share<'a> {
-    part: usize,
-    parts: usize,
+    index: usize,
+    count: usize,
     worker: Option<&'a Worker<'a>>,
 }
 
 impl<'a> Share<'a> {
-    /// All units: nobody else works on the same rows.
-    const ALL: Share<'static> = Share { part: 0, parts: 1, worker: None };
+    /// All units: no other worker has the same rows.
+    const ALL: Share<'static> = Share { index: 0, count: 1, worker: None };
 
-    /// One of equal shares for all workers of a team.
+    /// One of as many equal shares as there are workers.
     fn of(worker: &'a Worker<'a>) -> Self {
-        Share { part: worker.index, parts: worker.count, worker: Some(worker) }
+        Share { index: worker.index, count: worker.count, worker: Some(worker) }
     }
 
     /// Its units of `hidden`, in whole blocks.
     fn units(&self, block: impl Fn() -> usize, hidden: usize) -> Range<usize> {
-        if self.parts == 1 {
+        if self.count == 1 {
             return 0..hidden;
         }
         let block = block();
         let blocks = hidden.div_ceil(block);
-        let cut = |part: usize| hidden.min(part * blocks / self.parts * block);
-        cut(self.part)..cut(self.part + 1)
+        let cut = |index: usize| hidden.min(index * blocks / self.count * block);
+        cut(self.index)..cut(self.index + 1)
     }
 
-    /// Waits for the workers that share the same rows.
+    /// Waits for the workers that share these rows.
     #[inline(always)]
-    fn meet(&self) {
+    fn barrier(&self) {
         if let Some(worker) = self.worker {
-            worker.meet();
+            worker.barrier();
         }
     }
 }
 
-/// Reads `count` elements, which are WIDTH if FULL.
+/// Reads `count <= WIDTH` elements.
 ///
 /// # Safety
-/// `at` is valid for reading them.
+/// `at` is valid for reading them, and `count` is WIDTH if FULL.
 #[inline(always)]
 unsafe fn load<L: Lane, const FULL: bool>(lane: L, at: *const L::Element, count: usize) -> L::Vector {
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees `count` readable elements at `at`, and that `count` is WIDTH if FULL.
     unsafe { if FULL { lane.load(at) } else { lane.load_first(at, count) } }
 }
 
-/// Writes `count` elements, which are WIDTH if FULL.
+/// Writes `count <= WIDTH` elements.
 ///
 /// # Safety
-/// `at` is valid for writing them.
+/// `at` is valid for writing them, and `count` is WIDTH if FULL.
 #[inline(always)]
 unsafe fn store<L: Lane, const FULL: bool>(lane: L, at: *mut L::Element, count: usize, x: L::Vector) {
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees `count` writable elements at `at`, and that `count` is WIDTH if FULL.
     unsafe { if FULL { lane.store(at, x) } else { lane.store_first(at, count, x) } }
 }

@@ -1,11 +1,11 @@
-//! How the work of a layer is shared out, chosen from its shape.
+//! How the work of a layer is divided among threads, chosen from its shape.
 //!
-//! A step of a recurrent layer multiplies few rows with many weights, so what it costs is either its multiply-adds or the
-//! reading of its weights. A worker that runs whole sequences ([`Split::Columns`]) meets nobody, but reads all weights in
-//! every step for its few rows. A worker that computes some units of all sequences ([`Split::Units`]) reads only its share,
-//! which may then stay in its own cache, but has to meet the others after every product. The plan counts both in cycles and
-//! takes the lesser; it depends on shape, instruction set and number of threads, never on measurements, and no choice changes
-//! a bit of any result.
+//! A step of a recurrent layer multiplies few rows by many weights, so its cost is either its multiply-adds or reading
+//! its weights. A worker that runs whole sequences ([`Split::Columns`]) waits for no other, but reads all weights in
+//! every step for its few rows. A worker that computes some units of all sequences ([`Split::Units`]) reads only its
+//! share, which may then stay in its own cache, but needs a barrier after every product. The plan estimates both in
+//! cycles and takes the cheaper. It depends on shape, instruction set and number of threads, never on measurements, and
+//! changes no bit of any result.
 
 use throughline_simd::Isa;
 
@@ -20,19 +20,19 @@ use crate::threads::Threads;
 pub enum Split {
     /// Whole sequences: some columns of the batch, or one of two directions.
     Columns,
-    /// Some hidden units of every sequence; workers meet after every product of a step.
+    /// Some hidden units of every sequence, with a barrier after every product of a step.
     Units,
 }
 
-/// How a pass over a layer is shared out.
+/// How a pass over a layer is divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// How many threads take part.
+    /// How many threads work on it.
     pub workers: usize,
     /// What each of them computes.
     pub split: Split,
-    /// What a forward pass is thought to cost each worker, in cycles; NaN where there was no choice. Backward costs about
-    /// twice that either way; there directions go one after the other, and each chunk of steps has a plan of its own.
+    /// The estimated cost of a forward pass for each worker, in cycles; NaN if there was no choice. Backward costs
+    /// about twice that either way; it runs one direction after the other, and each chunk of steps has its own plan.
     pub cycles: f64,
 }
 
@@ -41,21 +41,21 @@ const CORE_CACHE: f64 = 1.25e6;
 /// Bytes a cycle that arrive from a core's own cache, and from the one that all share.
 const CORE_CACHE_BYTES: f64 = 32.0;
 const SHARED_CACHE_BYTES: f64 = 7.0;
-/// Cycles that a unit of a row spends in the cell's map for each gate, times the vector width: an exponential and its share of
-/// the rest.
+/// Cycles that a unit of a row spends in the cell's map for each gate, times the vector width: an exponential and its
+/// share of the rest.
 const MAP: f64 = 27.0;
-/// Cycles of a step beside all that: going from row to row, product to product.
+/// Other cycles of a step: the loops over rows and products.
 const STEP: f64 = 200.0;
-/// Cycles until all workers have met, on average: they are never equally fast.
-const MEETING: f64 = 2_500.0;
+/// Cycles of a barrier on average: workers are never equally fast.
+const BARRIER: f64 = 2_500.0;
 /// Cycles of waking the other workers and waiting for the last.
 const FORK: f64 = 14_000.0;
-/// Multiply-adds of a vector that a cycle does.
+/// Vector multiply-adds per cycle.
 const PIPES: f64 = 2.0;
 
 impl Plan {
-    /// Every way to share out `steps` steps of `alive` rows each (on average) of a layer on `threads` threads, one worker
-    /// first. A layer with a step input always runs whole sequences: the hook needs whole states.
+    /// Every way to divide `steps` steps of a layer, with `alive` rows each on average, among `threads` threads, one
+    /// worker first. A layer with a step input always runs whole sequences: the hook needs whole states.
     pub(super) fn candidates<E: Element>(
         shape: &LayerShape,
         isa: Isa,
@@ -72,7 +72,8 @@ impl Plan {
         })
     }
 
-    /// The cheapest of the [`candidates`](Self::candidates). A single thread has no choice, and nothing is counted for it.
+    /// The cheapest of the [`candidates`](Self::candidates). A single thread has no choice, and its cost is not
+    /// estimated.
     pub(super) fn choose<E: Element>(
         shape: &LayerShape,
         isa: Isa,
@@ -88,7 +89,7 @@ impl Plan {
     }
 }
 
-/// Cycles of each worker.
+/// The cycles of each worker in a forward pass, without starting the other workers.
 fn forward_pass<E: Element>(shape: &LayerShape, isa: Isa, steps: f64, alive: f64, workers: f64, split: Split) -> f64 {
     let (hidden, directions) = (shape.hidden as f64, shape.directions as f64);
     let width = E::dispatch(isa, Width) as f64;
@@ -97,8 +98,8 @@ fn forward_pass<E: Element>(shape: &LayerShape, isa: Isa, steps: f64, alive: f64
     // Rows of one worker's step, its share of the weights, and the directions that it runs one after the other.
     let (rows, share, in_turn) = match split {
         Split::Columns => {
-            let parts = (workers / directions).max(1.0);
-            (libm::ceil(alive / parts), 1.0, (directions / workers).max(1.0))
+            let per_direction = (workers / directions).max(1.0);
+            (libm::ceil(alive / per_direction), 1.0, (directions / workers).max(1.0))
         }
         Split::Units => {
             let blocks = libm::ceil(hidden / (4.0 * width));
@@ -114,9 +115,9 @@ fn forward_pass<E: Element>(shape: &LayerShape, isa: Isa, steps: f64, alive: f64
     let all_bytes = if split == Split::Columns && workers < directions { bytes * directions } else { bytes };
     let arrival = if all_bytes <= CORE_CACHE { CORE_CACHE_BYTES } else { SHARED_CACHE_BYTES };
     let map = rows * hidden * share * shape.cell.gates() as f64 * MAP / width;
-    let meetings =
-        if split == Split::Units && workers > 1.0 { shape.cell.phases().len() as f64 * MEETING } else { 0.0 };
-    steps * in_turn * (of_input + arithmetic.max(bytes / arrival) + map + STEP + meetings)
+    let barriers =
+        if split == Split::Units && workers > 1.0 { shape.cell.phases().len() as f64 * BARRIER } else { 0.0 };
+    steps * in_turn * (of_input + arithmetic.max(bytes / arrival) + map + STEP + barriers)
 }
 
 #[cfg(test)]

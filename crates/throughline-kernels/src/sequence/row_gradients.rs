@@ -1,4 +1,5 @@
-//! Gradients inside a layer, row by row: memory of the backward pass, open to inspection where it is asked to keep them.
+//! Gradients inside a layer, row by row: memory of the backward pass, open to inspection where it is asked to keep
+//! them.
 
 use crate::Element;
 
@@ -9,12 +10,12 @@ use crate::disjoint::Disjoint;
 /// Memory of the backward pass of a layer. Kept between calls.
 ///
 /// Ordinarily it holds the gradients of the gates for a chunk of steps at a time and shows nothing. Made
-/// [`of_every_row`](Self::of_every_row), it shows after a pass, for every packed row, the gradient of the loss with respect to
-/// every gate's pre-activation, to the hidden state h_t and to the cell state c_t.
+/// [`of_every_row`](Self::of_every_row), it shows after a pass, for every packed row, the gradient of the loss with
+/// respect to every gate's pre-activation, to the hidden state h_t and to the cell state c_t.
 #[derive(Debug, Default)]
 pub struct RowGradients<E> {
     every_row: bool,
-    /// What the last pass was of, if all of it is here.
+    /// The layer and the rows of the last pass, if all of its gradients are here.
     kept: Option<(LayerShape, usize)>,
     directions: [DirectionGradients<E>; 2],
 }
@@ -73,7 +74,7 @@ impl<E: Element> RowGradients<E> {
         })
     }
 
-    /// All of a pass over `rows` packed rows is written.
+    /// Marks a pass over `rows` packed rows as fully written.
     pub(super) fn complete(&mut self, shape: LayerShape, rows: usize) {
         self.kept = self.every_row.then_some((shape, rows));
     }
@@ -87,8 +88,9 @@ impl<E: Element> RowGradients<E> {
         shape
     }
 
-    /// The gradient of a gate's pre-activation at packed row `row` of direction `direction`: H values. Gates are named as on
-    /// the [`Tape`](super::Tape). That of a GRU's `hidden_new` or `reset_hidden`, which has no activation, is that of its value.
+    /// The gradient of a gate's pre-activation at packed row `row` of direction `direction`: H values. Gates are named
+    /// as on the [`Tape`](super::Tape). That of a GRU's `hidden_new` or `reset_hidden`, which has no activation, is
+    /// that of its value.
     ///
     /// # Panics
     /// If the cell has no such gate, there is no such row or direction, or the last pass kept none.
@@ -98,8 +100,8 @@ impl<E: Element> RowGradients<E> {
         &self.directions[direction].slots[start..][..shape.hidden]
     }
 
-    /// The gradient of the hidden state h_t at packed row `row`, through the output and all later steps: H values. Tiny ones
-    /// are 0.
+    /// The gradient of the hidden state h_t at packed row `row`, through the output and all later steps: H values. Tiny
+    /// ones are 0.
     ///
     /// # Panics
     /// If there is no such row or direction, or the last pass kept none.
@@ -108,8 +110,8 @@ impl<E: Element> RowGradients<E> {
         &self.directions[direction].hidden[row * hidden..][..hidden]
     }
 
-    /// The gradient of the cell state c_t at packed row `row`, through h_t and all later steps: H values; `None` for a cell
-    /// without one.
+    /// The gradient of the cell state c_t at packed row `row`, through h_t and all later steps: H values; `None` for a
+    /// cell without one.
     ///
     /// # Panics
     /// If there is no such row or direction, or the last pass kept none.

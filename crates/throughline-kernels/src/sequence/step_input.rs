@@ -15,18 +15,19 @@ pub struct StepAt {
     pub columns: Range<usize>,
 }
 
-/// Yields extra input columns of a step from the state before it, and takes their gradient on the way back.
+/// Computes extra input columns of a step from the state before it, and takes their gradient in backward.
 ///
-/// Attention with input feeding and scheduled sampling go through here: the rest of the input stays hoisted into one
-/// product, and there is no second loop. The extra columns are the last columns of `weight_ih`. Threads call it for
-/// disjoint columns at the same time.
+/// For attention with input feeding and for scheduled sampling: the rest of the input still takes one product for many
+/// steps, and no second loop over time is needed. The extra columns are the last columns of `weight_ih`. Threads call
+/// it for disjoint columns at the same time.
 ///
-/// For each row (t, column) of each direction there are [`memory`](Self::memory) numbers that the hook may use as it likes.
-/// With a tape they lie there, last from forward to backward and beyond, and the caller may read and write them in between
-/// ([`Tape::step_memory`](super::Tape::step_memory)): to hand the hook the gradient of what else has read its yield, and to
-/// collect what its parameters need. Parameter gradients are no matter of the hook, which sees rows in an order that depends
-/// on threads: backward leaves their factors in the rows, and the caller then adds up products of the rows in packed order,
-/// with [`Inputs::h_previous`](super::Inputs::h_previous) as the other factor where that is the state.
+/// For each row (t, column) of each direction there are [`memory`](Self::memory) numbers that the hook may use as it
+/// likes. With a tape they are kept there from forward to backward and beyond, and the caller may read and write them
+/// in between ([`Tape::step_memory`](super::Tape::step_memory)): to pass the hook the gradient of other uses of its
+/// output, and to collect what its parameters need. The hook must not add up parameter gradients itself, since it sees
+/// rows in an order that depends on threads: backward leaves their factors in the rows, and the caller then adds up
+/// products of the rows in packed order, with [`Inputs::h_previous`](super::Inputs::h_previous) as the other factor
+/// where that is the state.
 pub trait StepInput<E>: Sync {
     /// M, the numbers of memory for each row. It does not change between forward and backward. Default: 0.
     fn memory(&self) -> usize {
@@ -41,7 +42,7 @@ pub trait StepInput<E>: Sync {
     fn backward(&self, at: StepAt, step: StepBackward<'_, E>);
 }
 
-/// A step on the way back.
+/// A step of the backward pass.
 #[derive(Debug)]
 pub struct StepBackward<'a, E> {
     /// `[columns, H]`, as in forward.
@@ -50,7 +51,7 @@ pub struct StepBackward<'a, E> {
     pub extra: &'a [E],
     /// `[columns, extra]`: the gradient of `extra`.
     pub d_extra: &'a [E],
-    /// `[columns, M]`: what forward left, and what the caller has made of it since.
+    /// `[columns, M]`: what forward left, with the caller's changes since.
     pub memory: &'a mut [E],
     /// `[columns, H]`: the gradient of `h_previous`, to which the hook adds its own.
     pub dh_previous: &'a mut [E],

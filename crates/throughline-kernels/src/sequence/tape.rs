@@ -20,8 +20,8 @@ pub struct DirectionTape<E> {
     pub(crate) pre_activations: Buffer<E>,
 }
 
-/// The tape of a layer. After a forward pass it shows every gate of every row: a trace is a training forward with its tape
-/// looked at.
+/// The tape of a layer. After a forward pass it shows every gate of every row: to trace a model, run a training forward
+/// pass and read its tape.
 ///
 /// | cell | its gates |
 /// |---|---|
@@ -52,8 +52,8 @@ impl<E: Element> Tape<E> {
         Self { keep_pre_activations: true, ..Self::default() }
     }
 
-    /// Makes room for `rows` rows of a layer; allocates only when it never held as many. The tape holds nothing until
-    /// [`complete`](Self::complete) says so: whoever catches a panic in between finds it empty.
+    /// Makes room for `rows` rows of a layer; allocates only when it never held as many. The tape counts as empty
+    /// until [`complete`](Self::complete) is called, also if forward panics in between.
     pub(crate) fn prepare(&mut self, shape: LayerShape, rows: usize, step_width: usize) {
         self.invalidate();
         self.step_width = step_width;
@@ -73,13 +73,13 @@ impl<E: Element> Tape<E> {
         }
     }
 
-    /// All rows of a layer over `batch` are written.
+    /// Marks all rows of a layer over `batch` as written.
     pub(crate) fn complete(&mut self, shape: LayerShape, batch: &Ragged) {
         self.shape = Some(shape);
         self.batch.set_window(batch, 0..batch.steps());
     }
 
-    /// Forgets what it holds: its layer has run without it.
+    /// Empties it: its layer has run without it.
     pub fn invalidate(&mut self) {
         self.shape = None;
     }
@@ -115,7 +115,7 @@ impl<E: Element> Tape<E> {
         self.shape.expect("the tape is empty: run a forward pass with it first")
     }
 
-    /// Where a gate of packed row `row` lies.
+    /// Where a gate of packed row `row` is.
     fn place(&self, gate: &str, row: usize) -> Range<usize> {
         let shape = self.shape();
         assert!(row < self.batch.rows(), "row {row} of {}", self.batch.rows());
@@ -161,7 +161,7 @@ impl<E: Element> Tape<E> {
         &self.directions[direction].extra[row * shape.extra..][..shape.extra]
     }
 
-    /// Where the step input's memory of packed row `row` lies.
+    /// Where the step input's memory of packed row `row` is.
     fn step_place(&self, direction: usize, row: usize) -> Range<usize> {
         let (directions, rows) = (self.shape().directions, self.batch.rows());
         assert!(row < rows && direction < directions, "row {row} of {rows}, direction {direction} of {directions}");
@@ -177,7 +177,7 @@ impl<E: Element> Tape<E> {
         &self.step_memory[direction][self.step_place(direction, row)]
     }
 
-    /// The same, to hand something to the hook's backward.
+    /// The same, mutable: to pass something to the hook's backward.
     ///
     /// # Panics
     /// If there is no such row or direction.
@@ -186,7 +186,7 @@ impl<E: Element> Tape<E> {
         &mut self.step_memory[direction][place]
     }
 
-    /// Bytes that the tape holds.
+    /// The size of the tape's arrays in bytes.
     pub fn bytes(&self) -> usize {
         let elements = |tape: &DirectionTape<E>| {
             tape.slots.len() + tape.cell.len() + tape.extra.len() + tape.pre_activations.len()

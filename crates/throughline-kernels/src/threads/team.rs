@@ -1,4 +1,4 @@
-//! Threads that run one piece of work at a time, all of them together.
+//! Threads that run one job at a time, together.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -12,11 +12,11 @@ use std::thread::{self, JoinHandle};
 
 use super::Worker;
 
-/// Polls before a waiting thread first gives its core away: about a tenth of a millisecond.
+/// Polls before a waiting thread first yields or sleeps: about a tenth of a millisecond.
 const SPINS: u32 = 2_000;
-/// Times that a thread at a barrier gives its core away before it sleeps between looks.
+/// Times that a thread at a barrier yields before it sleeps between polls.
 const YIELDS: u32 = 2_000;
-/// How long it then sleeps.
+/// How long it then sleeps each time.
 const NAP: Duration = Duration::from_micros(50);
 
 /// `count - 1` threads besides the calling one.
@@ -24,18 +24,18 @@ const NAP: Duration = Duration::from_micros(50);
 pub struct Team {
     shared: Arc<Shared>,
     members: Vec<JoinHandle<()>>,
-    /// Held by the caller whose work runs.
+    /// Set while a job runs.
     busy: AtomicBool,
 }
 
-/// A piece of work, its lifetime forgotten; see [`Team::run`].
+/// The work of a job, its lifetime erased; see [`Team::run`].
 type Job = *const (dyn Fn(Worker<'_>) + Sync);
 
 struct Shared {
-    /// Rises by one with each piece of work.
+    /// Rises by one with each job, and to stop.
     epoch: AtomicUsize,
     job: Mutex<Option<(SendJob, usize)>>,
-    /// Members that have not finished the present piece.
+    /// Members that have not finished the current job.
     unfinished: AtomicUsize,
     /// A flag for each member: it sleeps, or is about to.
     asleep: Vec<AtomicBool>,
@@ -53,7 +53,7 @@ impl core::fmt::Debug for Shared {
 #[derive(Clone, Copy)]
 struct SendJob(Job);
 
-// SAFETY: the work behind the pointer is Sync, and `Team::run` keeps it alive until every member has finished with it.
+// SAFETY: the work behind the pointer is Sync, and `Team::run` keeps it alive until every member has finished it.
 unsafe impl Send for SendJob {}
 
 impl Team {
@@ -76,16 +76,16 @@ impl Team {
         Ok(team)
     }
 
-    /// Runs `work` on `workers` threads, the calling one among them, and returns when all have finished; false, and nothing
-    /// done, if the team is at work already.
+    /// Runs `work` on `workers` threads, the calling one included, and returns true when all have finished. Returns
+    /// false without running it if the team is busy.
     pub fn run(&self, workers: usize, work: &(dyn Fn(Worker<'_>) + Sync)) -> bool {
         if self.busy.swap(true, Ordering::Acquire) {
             return false;
         }
         let shared = &*self.shared;
         shared.barrier.begin(workers);
-        // SAFETY: only the lifetime of the pointer changes. Members use it in this epoch alone, and this function does not
-        // return before `unfinished` says that they all have finished.
+        // SAFETY: only the lifetime of the pointer changes. Members use it in this epoch alone, and this function does
+        // not return before `unfinished` is 0, when all of them have finished.
         let job = unsafe { core::mem::transmute::<&(dyn Fn(Worker<'_>) + Sync), Job>(work) };
         *shared.job.lock().expect("no thread panics with the lock") = Some((SendJob(job), workers));
         shared.unfinished.store(self.members.len(), Ordering::Relaxed);
@@ -102,7 +102,7 @@ impl Team {
         wait(|| shared.unfinished.load(Ordering::Acquire) == 0);
         let theirs = shared.panic.lock().expect("no thread panics with the lock").take();
         self.busy.store(false, Ordering::Release);
-        // A worker that found the barrier broken panics with `Broken`: the reason is another's panic.
+        // `Broken` only says that another worker panicked: report the panic of that one.
         match (mine, theirs) {
             (Ok(()), None) => true,
             (Err(panic), Some(theirs)) if panic.is::<Broken>() => resume_unwind(theirs),
@@ -117,7 +117,7 @@ impl Drop for Team {
         self.shared.epoch.fetch_add(1, Ordering::SeqCst);
         for member in self.members.drain(..) {
             member.thread().unpark();
-            // A member catches the panics of work, so it ends by itself.
+            // A member catches the panics of its work, so it returns normally.
             let _ = member.join();
         }
     }
@@ -129,7 +129,7 @@ impl Shared {
     }
 }
 
-/// The life of member `index`.
+/// What the thread of member `index` runs until the team is dropped.
 fn member(shared: &Shared, index: usize) {
     let mut seen = 0;
     loop {
@@ -142,7 +142,7 @@ fn member(shared: &Shared, index: usize) {
             }
             let asleep = &shared.asleep[index - 1];
             asleep.store(true, Ordering::SeqCst);
-            // Whoever raises the epoch after this look sees the flag and wakes the member.
+            // A caller that raises the epoch after this load sees the flag and wakes the member.
             if shared.epoch.load(Ordering::SeqCst) == seen {
                 thread::park();
             }
@@ -170,7 +170,7 @@ fn member(shared: &Shared, index: usize) {
     }
 }
 
-/// Polls `done`, awake for a while, then giving the core away, at last asleep between looks.
+/// Polls `done`: first spinning, then yielding, finally sleeping between polls.
 #[inline]
 fn wait(done: impl Fn() -> bool) {
     let mut polls = 0u32;
@@ -186,10 +186,10 @@ fn wait(done: impl Fn() -> bool) {
     }
 }
 
-/// The panic of a worker whose barrier another one's panic has broken.
+/// The panic payload of a worker that was released from a barrier because another worker panicked.
 struct Broken;
 
-/// Where workers meet.
+/// Holds each worker until all have arrived.
 #[derive(Debug, Default)]
 pub struct Barrier {
     count: AtomicU32,
@@ -199,14 +199,14 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// Makes ready for `count` workers. Nobody waits here.
+    /// Prepares for `count` workers; none may be waiting.
     fn begin(&self, count: usize) {
         self.count.store(count as u32, Ordering::Relaxed);
         self.arrived.store(0, Ordering::Relaxed);
         self.broken.store(false, Ordering::Relaxed);
     }
 
-    /// Releases everybody who waits or will: a worker has panicked.
+    /// Releases all workers that wait or will wait: one has panicked.
     fn break_up(&self) {
         self.broken.store(true, Ordering::SeqCst);
     }

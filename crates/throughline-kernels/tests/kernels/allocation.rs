@@ -19,8 +19,8 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: every request goes to the system's allocator unchanged; counting touches a thread-local number that needs neither
-// initialisation nor destruction.
+// SAFETY: every request goes to the system's allocator unchanged; counting touches a thread-local number that needs
+// neither initialisation nor destruction.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

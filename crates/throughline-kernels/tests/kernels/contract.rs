@@ -1,5 +1,5 @@
-//! The arithmetic contract, cell by cell: the same bits on every instruction set, with any number of threads, alone or in
-//! any batch, in one run or cut into chunks and steps; and no tiny numbers.
+//! The arithmetic contract, cell by cell: the same bits on every instruction set, with any number of threads, alone or
+//! in any batch, in one run or cut into chunks and steps; and no tiny numbers.
 
 use crate::common::invariants::{assert_same_solution, same_alone, same_in_chunks, same_in_steps, same_on_every_cpu};
 use crate::common::{Numbers, Problem, Setup};
@@ -13,8 +13,8 @@ use throughline_testkit::gradient::Bits;
 const SUM_TOLERANCE_F32: f64 = 1e-5;
 const SUM_TOLERANCE_F64: f64 = 1e-12;
 
-/// Layers that reach every corner of the engine: tails of vectors, more columns and rows than a group, a chunk or a block
-/// of outer products holds, chains long enough to be blocked, and more steps than backward takes at a time.
+/// Layers that reach every corner of the engine: tails of vectors, more columns and rows than a group, a chunk or a
+/// block of outer products holds, chains long enough to be blocked, and more steps than backward takes at a time.
 fn setups(cell: CellKind) -> Vec<Setup> {
     let many: Vec<usize> = (0..200).map(|b| b * 7 % 5).collect();
     vec![
@@ -114,7 +114,7 @@ fn check_tiny_states(cell: CellKind) {
     assert_eq!(got.outcome.h_n, [0.0; HIDDEN], "every trace of the input is gone");
 }
 
-/// A gradient at the last step alone, carried back step by step (the same bits as in one run): likewise.
+/// A gradient at the last step alone, propagated back step by step (the same bits as in one run): likewise.
 fn check_tiny_gradients(cell: CellKind) {
     let mut problem = forgetful(cell);
     problem.sequences[0].dy.fill(0.0);

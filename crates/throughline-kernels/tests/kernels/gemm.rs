@@ -1,4 +1,4 @@
-//! The products against a dumb loop, bit for bit: every output is one chain of fused multiply-adds.
+//! The products against a plain loop, bit for bit: every output is one chain of fused multiply-adds.
 
 use crate::common::Numbers;
 use throughline_kernels::Isa;
@@ -8,7 +8,7 @@ use throughline_testkit::assert_same_bits;
 
 /// Around the widths of vectors and panels.
 const UNITS: [usize; 9] = [1, 3, 4, 15, 16, 17, 33, 64, 70];
-/// From nothing to chains that are blocked when the rows are many.
+/// From 0 to chains long enough to be blocked when there are many rows.
 const DEPTHS: [usize; 6] = [1, 2, 5, 64, 513, 1100];
 /// Up to the most rows of a group.
 const ROWS: [usize; 6] = [1, 2, 6, 7, 13, 96];
@@ -18,8 +18,8 @@ fn chain(start: f32, a: &[f32], b: impl Fn(usize) -> f32) -> f32 {
     a.iter().enumerate().fold(start, |sum, (k, a)| a.mul_add(b(k), sum))
 }
 
-/// Adds the product of `rows` random rows with the panels' rows `k` to random outputs, and compares with `w(k, column)`;
-/// `covered` columns of the output receive something, the others must stay.
+/// Adds the product of `rows` random rows with the panels' rows `k` to random outputs, and compares with
+/// `w(k, column)`; `covered` columns of the output receive something, the others must stay.
 fn check_product(
     isa: Isa,
     panels: &Panels<f32>,
@@ -86,7 +86,7 @@ fn a_product_with_a_transposed_matrix_is_chains() {
                     let group = places.iter().position(|&place| (place..place + units).contains(&column))?;
                     Some(w[(group * units + column - places[group]) * stride + k])
                 };
-                // One number of rows a shape, so that all meet all over the shapes.
+                // One number of rows per shape; over the shapes every combination occurs.
                 let rows = ROWS[(units + depth + groups) % ROWS.len()];
                 check_product(isa, &panels, rows, 0..depth, 4 * (units + 1) + 1, at);
             }
@@ -163,8 +163,8 @@ fn outer_products_are_chains_over_the_rows() {
                             out_stride: stride,
                             sums: if with_sums { sums.as_mut_ptr() } else { core::ptr::null_mut() },
                         };
-                        // SAFETY: a has `rows` rows of more than outputs.end elements, b's rows have `columns`, `out` has
-                        // outputs.len() rows of `stride` >= `columns`, and there are as many sums.
+                        // SAFETY: a has `rows` rows of more than outputs.end elements, b's rows have `columns`, `out`
+                        // has outputs.len() rows of `stride` >= `columns`, and there are as many sums.
                         unsafe { add_outer_products(isa, products, &mut scratch) };
                         let case = format!("{rows} rows, {outputs:?} by {columns} on {isa:?}");
                         assert_same_bits(&case, &out, &want);

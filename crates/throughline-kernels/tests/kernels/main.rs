@@ -1,4 +1,5 @@
-//! The kernels against oracles, the arithmetic contract and the allocator. One binary: the generic driver is compiled once.
+//! The kernels against oracles, the arithmetic contract and the allocator. One binary: the generic driver is compiled
+//! once.
 
 mod allocation;
 mod common;

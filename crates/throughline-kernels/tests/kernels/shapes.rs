@@ -1,4 +1,4 @@
-//! The arithmetic contract over shapes that nobody thought of.
+//! The arithmetic contract over random shapes.
 
 use crate::common::invariants::{same_alone, same_in_chunks, same_in_steps, same_on_every_cpu};
 use crate::common::{Problem, Setup};
@@ -9,7 +9,7 @@ use throughline_kernels::{Isa, for_each_cell};
 use throughline_testkit::assert_close;
 
 const CASES: u32 = 100;
-/// Parameter gradients in f32 of a batch against the sum over its pieces.
+/// Parameter gradients in f32 of a batch against the sum over its sequences or chunks.
 const SUM_TOLERANCE: f64 = 1e-5;
 /// The engine in f64 against the oracle.
 const ORACLE_TOLERANCE: f64 = 1e-12;

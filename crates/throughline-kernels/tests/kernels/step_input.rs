@@ -14,7 +14,8 @@ use throughline_testkit::{Dual, Number, OracleCell, assert_close, assert_same_bi
 /// The engine in f64 against the oracle, values and exact derivatives alike.
 const TOLERANCE: f64 = 1e-12;
 
-/// extra = tanh(A h + m / (t + 1)), with parameters of its own: a matrix A for each direction, a vector m for each sequence.
+/// extra = tanh(A h + m / (t + 1)), with parameters of its own: a matrix A for each direction, a vector m for each
+/// sequence.
 ///
 /// What it yields is also read elsewhere: its memory holds the gradient from there when backward begins
 /// ([`yield_weight`]), and the gradient of the argument of tanh when it ends.
@@ -133,8 +134,8 @@ impl<E: Element> StepInput<E> for Feedback<f64> {
     }
 }
 
-/// The same network as a dumb loop: each step's input is x with the extra columns appended. Also the sum of what is yielded,
-/// each number times its weight.
+/// The same network as a plain loop: each step's input is x with the extra columns appended. Also the sum of what is
+/// yielded, each number times its weight.
 fn outcomes<N: Number>(problem: &Problem<N>, feedback: &Feedback<N>) -> (Vec<Outcome<N>>, N) {
     let cell = OracleCell::from_name(problem.shape.cell.name());
     let weights = problem.oracle_weights();

@@ -18,7 +18,7 @@ fn sigmoid(x: &f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// Slot by slot, what became of the pre-activations of a row whose previous hidden state was `h`.
+/// The activations, slot by slot, of the pre-activations of a row whose previous hidden state was `h`.
 fn activations(cell: CellKind, before: &[Vec<f64>], h: &[f64]) -> Vec<Vec<f64>> {
     let apply = |function: fn(&f64) -> f64, slot: usize| -> Vec<f64> { before[slot].iter().map(function).collect() };
     let tanh = |x: &f64| x.tanh();
@@ -108,7 +108,7 @@ impl StepInput<f32> for PanicsAt {
     fn backward(&self, _: StepAt, _: StepBackward<'_, f32>) {}
 }
 
-/// Whoever catches a panic of forward does not go back through rows of an earlier pass or through half of this one's.
+/// A panic in forward leaves the tape empty: backward uses neither rows of an earlier pass nor half of this one's.
 #[test]
 fn a_forward_pass_that_panics_leaves_an_empty_tape() {
     let (input, hidden, steps) = (3, 5, 6);
@@ -134,7 +134,7 @@ fn a_forward_pass_that_panics_leaves_an_empty_tape() {
     }
 }
 
-/// Two batches of as many rows: the tape of one is not the other's.
+/// Two batches of as many rows: the tape of one is refused for the other.
 #[test]
 #[should_panic = "the tape is of 2 sequences with 3 rows"]
 fn a_tape_of_another_order_of_lengths_is_refused() {

@@ -1,11 +1,12 @@
 //! One layer backward: back-propagation through time over a whole ragged batch.
 //!
-//! For one row, with s the slots before the cell's map (s = bias + W_ih x + W_hh h_(t-1)) and ds their gradients, `time.rs`
-//! goes against the reading order and leaves every row's ds; `products.rs` adds up what many rows give parameters and input.
+//! For one row, with s the slots before the cell's map (s = bias + W_ih x + W_hh h_(t-1)) and ds their gradients,
+//! `time.rs` goes against the reading order and leaves every row's ds; `products.rs` adds up the gradients of
+//! parameters and input.
 //!
-//! A direction goes back in chunks of steps whose slot gradients stay in the cache: first through the chunk's steps, split
-//! by columns or units as in forward, then the products over its rows, split by output. The chunks depend on the batch
-//! alone, never on threads.
+//! A direction goes back in chunks of steps whose slot gradients stay in the cache: first through the chunk's steps,
+//! split by columns or units as in forward, then the products over its rows, split by output. The chunks depend on the
+//! batch alone, never on threads.
 
 mod products;
 mod time;
@@ -34,6 +35,7 @@ const CHUNK: usize = 3 << 17;
 const LEAST_ROWS: usize = 256;
 /// and at most so many.
 const MOST_ROWS: usize = 2048;
+
 /// Gradients of one direction's parameters, in the layout of the parameters. They accumulate.
 #[derive(Debug)]
 pub struct LayerGradients<'a, E> {
@@ -47,9 +49,9 @@ pub struct LayerGradients<'a, E> {
     pub bias_hh: &'a mut [E],
 }
 
-/// Gradients of the states. What is carried to the step before a run is handed out as it is; the rule for tiny numbers is
-/// applied where a step takes it in, so that a run cut into chunks gives the same bits. `dh` and `dc` are overwritten, `restart_*` overwritten too (the caller adds them where the
-/// restart state came from).
+/// Gradients of the states; all are overwritten. Those that leave a run are not rounded to 0 when tiny: the step that
+/// takes them in does that, so that a run cut into chunks gives the same bits. The caller adds `restart_*` to the
+/// gradient of where the restart state came from.
 #[derive(Debug)]
 pub struct BackwardStates<'a, E> {
     /// `[D, B, H]`. In: the gradient of `h_n`. Out: the gradient of the initial hidden state.
@@ -81,17 +83,17 @@ pub struct BackwardPass<'a, E> {
     pub row_gradients: &'a mut RowGradients<E>,
 }
 
-/// Back-propagates through a layer that [`forward`](super::forward()) ran with a tape over the same `inputs`; `scratch` has
-/// one element for each thread.
+/// Back-propagates through a layer that [`forward`](super::forward()) ran with a tape over the same `inputs`; `scratch`
+/// has one element for each thread.
 ///
 /// # Panics
 /// If a length does not fit, the tape is of another batch, or the layer was packed without its transposes.
 pub fn backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
-    E::go_back(inputs, pass, scratch);
+    E::run_backward(inputs, pass, scratch);
 }
 
 /// See [`backward`].
-pub(crate) fn go_back<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
+pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
     let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
     let BackwardPass { y, tape, dy, states, dx, gradients, row_gradients } = pass;
     let shape = layer.shape;
@@ -152,9 +154,10 @@ pub(crate) fn go_back<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_,
                 if worker.index == 0 {
                     pass.next_task.store(0, Ordering::Relaxed);
                 }
-                worker.meet();
-                Products { pass: &pass, index, rows: batch.rows_of(&steps), parts: worker.count }.run(scratch);
-                worker.meet();
+                worker.barrier();
+                Products { pass: &pass, index, rows: batch.rows_of(&steps), tasks_per_block: worker.count }
+                    .run(scratch);
+                worker.barrier();
             }
         }
     });
@@ -163,8 +166,8 @@ pub(crate) fn go_back<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_,
 
 /// What all workers have in common.
 ///
-/// They write the same arrays without overlap: through time each one the states and slot gradients of its own columns or
-/// units, in the products each task its own outputs; and they meet in between.
+/// They write the same arrays without overlap: through time each worker the states and slot gradients of its own
+/// columns or units, in the products each task its own outputs. There is a barrier between the two.
 struct Pass<'a, E> {
     shape: LayerShape,
     inputs: &'a Inputs<'a, E>,
@@ -186,7 +189,7 @@ struct Pass<'a, E> {
 }
 
 impl<E: Element> Pass<'_, E> {
-    /// The slot gradients of packed row `row` in direction `index`, which goes back through a chunk from row `first`.
+    /// The slot gradients of packed row `row` in direction `index`, in a chunk that begins at row `first`.
     #[inline(always)]
     fn d_slots(&self, index: usize, first: usize, row: usize) -> *mut E {
         let first = if self.every_row { 0 } else { first };
@@ -198,7 +201,7 @@ impl<E: Element> Pass<'_, E> {
         RowSources { shape, batch, initial, y, direction: Direction::BOTH[index], index }
     }
 
-    /// One worker's part of the way back through `steps` in direction `index`.
+    /// One worker's share of going back through `steps` in direction `index`.
     fn through_time(
         &self,
         worker: &Worker<'_>,
@@ -208,7 +211,7 @@ impl<E: Element> Pass<'_, E> {
         scratch: &mut Scratch<E>,
     ) {
         let Inputs { layer, batch, .. } = self.inputs;
-        let cut = |part| batch.column_cut(&steps, worker.count, part);
+        let cut = |run| batch.column_cut(&steps, worker.count, run);
         let (columns, share) = match split {
             Split::Columns => (cut(worker.index)..cut(worker.index + 1), Share::ALL),
             Split::Units => (0..batch.batch(), Share::of(worker)),

@@ -16,7 +16,7 @@ use crate::cells::Operand;
 use crate::disjoint::Disjoint;
 use crate::gemm::{OuterProducts, RowGroup, accumulate, add_outer_products};
 
-/// Rows of dx that make one task.
+/// Rows of dx of a task.
 const DX_ROWS: usize = 96;
 
 /// Where one direction's parameter gradients are added; each task adds to its own outputs.
@@ -38,12 +38,14 @@ impl<'a, E> GradientMemory<'a, E> {
     }
 }
 
-/// The products over the rows of a chunk in direction `index`: parameter gradients and dx, cut into tasks by output.
+/// The products over the rows of a chunk in direction `index`: parameter gradients and dx, divided into tasks by
+/// output.
 pub(super) struct Products<'a, E> {
     pub pass: &'a Pass<'a, E>,
     pub index: usize,
     pub rows: Range<usize>,
-    pub parts: usize,
+    /// Tasks that a block of weight rows is divided into.
+    pub tasks_per_block: usize,
 }
 
 /// What a parameter task multiplies the slot gradients with.
@@ -85,16 +87,16 @@ impl<E: Element> Products<'_, E> {
         let mut first_task = 0;
         for block in self.blocks() {
             let rows = block.gates * self.pass.shape.hidden;
-            let parts = self.parts;
-            while task < first_task + parts {
-                let part = task - first_task;
-                self.weight_gradient(block, part * rows / parts..(part + 1) * rows / parts, &mut scratch.rows);
+            let tasks = self.tasks_per_block;
+            while task < first_task + tasks {
+                let index = task - first_task;
+                self.weight_gradient(block, index * rows / tasks..(index + 1) * rows / tasks, &mut scratch.rows);
                 task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
             }
-            first_task += parts;
+            first_task += tasks;
         }
-        let parts = if self.pass.dx.is_some() { self.rows.len().div_ceil(DX_ROWS) } else { 0 };
-        while task < first_task + parts {
+        let tasks = if self.pass.dx.is_some() { self.rows.len().div_ceil(DX_ROWS) } else { 0 };
+        while task < first_task + tasks {
             let first = self.rows.start + (task - first_task) * DX_ROWS;
             self.input_gradient(first..self.rows.end.min(first + DX_ROWS));
             task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
@@ -147,26 +149,29 @@ impl<E: Element> Products<'_, E> {
             out_stride: stride,
             sums: bias.map_or(core::ptr::null_mut(), |bias| bias.at(row_start)),
         };
-        // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot; all
-        // workers have met since they were written, and nobody writes them before all meet again; the factors are slices of at
-        // least `columns` elements; the rows of the gradient and the elements of the bias belong to this task alone.
+        // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot;
+        // there is a barrier between writing them and here, and one before they are written again; the factors are
+        // slices of at least `columns` elements; the rows of the gradient and the elements of the bias belong to this
+        // task alone.
         unsafe { add_outer_products(pass.inputs.layer.isa, products, scratch) };
     }
 
-    /// dx of packed rows `rows`: one chain over the gates of every direction in turn, each going on where the last ended.
+    /// dx of packed rows `rows`: one chain over the gates of every direction in turn, each going on where the last
+    /// ended.
     fn input_gradient(&self, rows: Range<usize>) {
         let LayerShape { cell, input, hidden, .. } = self.pass.shape;
         let Some(dx) = self.pass.dx else { return };
         if self.index == 0 {
             // SAFETY: these rows of dx belong to this task alone.
-            unsafe { dx.part(rows.start * input..rows.end * input) }.fill(E::ZERO);
+            unsafe { dx.slice(rows.start * input..rows.end * input) }.fill(E::ZERO);
         }
         let panels = &self.pass.inputs.layer.directions[self.index].input_back;
         let mut group = RowGroup::default();
         for row in rows {
             group.push(self.d_slots(row, 0), dx.at(row * input));
         }
-        // SAFETY: a row of slot gradients begins with the G·H of the input terms; a row of dx is I elements.
+        // SAFETY: a row of slot gradients begins with the G·H of the input terms, and there is a barrier between
+        // writing them and here; a row of dx is I elements, which belong to this task alone.
         unsafe { accumulate(self.pass.inputs.layer.isa, panels, 0..panels.count(), 0..cell.gates() * hidden, &group) };
     }
 }

@@ -1,6 +1,6 @@
 //! Backward through time, one direction:
 //!
-//! - dh_t = dy_t + (what step t+1 passed on) goes into the transposed map, which yields ds;
+//! - dh_t = dy_t + (the gradient from step t+1) goes into the transposed map, which yields ds;
 //! - dh_(t-1) = (what bypasses the products) + W_hh' ds, against the reading order.
 
 use core::marker::PhantomData;
@@ -22,7 +22,7 @@ use crate::disjoint::Disjoint;
 use crate::gemm::{RowGroup, accumulate};
 use crate::list::List;
 
-/// One worker's way back through a chunk: the units `units` of the columns `columns` in one direction.
+/// One worker's share of going back through a chunk: the units `units` of the columns `columns` in one direction.
 pub(super) struct ThroughTime<'a, E> {
     pub pass: &'a Pass<'a, E>,
     pub shape: LayerShape,
@@ -61,8 +61,8 @@ impl<E: Element> ThroughTime<'_, E> {
             for columns in groups() {
                 self.map(index, &self.map_rows(t, columns));
             }
-            // The product takes what all workers have mapped.
-            self.share.meet();
+            // The product reads what all workers have mapped.
+            self.share.barrier();
             for columns in groups() {
                 let rows = self.map_rows(t, columns);
                 for (gate, slot, count) in phase.runs() {
@@ -139,20 +139,20 @@ impl<E: Element> ThroughTime<'_, E> {
         }
         let panels = &self.packed.hidden_back[index];
         let k = gate * hidden..(gate + count) * hidden;
-        // SAFETY: count·H slot gradients of each row are read, which all workers that share the rows have finished, for they
-        // have met since; these units of the operand's gradient are written, which are other slots or the state's gradient;
-        // they belong to this worker alone.
+        // SAFETY: count·H slot gradients of each row are read, which all workers that share the rows finished before
+        // the barrier in `step`; these units of the operand's gradient are written, which are other slots or the
+        // state's gradient and belong to this worker alone.
         unsafe { accumulate(self.pass.inputs.layer.isa, panels, panels.of_units(self.units.clone()), k, &group) };
     }
 
     /// The gradient that reaches a boundary belongs to the restart state; none crosses.
-    fn leave_at_boundary(&self, carried: Disjoint<'_, E>, restart: Disjoint<'_, E>, column: usize) {
+    fn leave_at_boundary(&self, state: Disjoint<'_, E>, restart: Disjoint<'_, E>, column: usize) {
         let first = self.state(column);
         let units = first + self.units.start..first + self.units.end;
-        // SAFETY: these units of this column belong to this worker alone; they are different arrays.
-        let (carried, restart) = unsafe { (carried.part(units.clone()), restart.part(units)) };
-        for (restart, carried) in restart.iter_mut().zip(carried) {
-            *restart = *restart + core::mem::take(carried);
+        // SAFETY: these units of this column belong to this worker alone, and the two arrays are different.
+        let (state, restart) = unsafe { (state.slice(units.clone()), restart.slice(units)) };
+        for (restart, gradient) in restart.iter_mut().zip(state) {
+            *restart = *restart + core::mem::take(gradient);
         }
     }
 
@@ -182,13 +182,13 @@ impl<E: Element> ThroughTime<'_, E> {
         }
         let extra = &self.tape.extra[first * width..][..rows.len() * width];
         let states = self.state(columns.start)..self.state(columns.end);
-        // SAFETY: the state gradients of consecutive columns lie side by side and belong to this worker.
-        let dh = unsafe { self.pass.dh.part(states) };
+        // SAFETY: the state gradients of consecutive columns are contiguous and belong to this worker alone.
+        let dh = unsafe { self.pass.dh.slice(states) };
         let at = StepAt { direction: self.rows.direction, time: self.rows.batch.first_step() + t, columns };
         let of_row = hook.memory();
         let memory = self.pass.step_memory[self.rows.index];
-        // SAFETY: the rows of consecutive columns of a step lie side by side and belong to this worker.
-        let memory = unsafe { memory.part(first * of_row..(first + rows.len()) * of_row) };
+        // SAFETY: the rows of consecutive columns of a step are contiguous and belong to this worker alone.
+        let memory = unsafe { memory.slice(first * of_row..(first + rows.len()) * of_row) };
         hook.backward(at, StepBackward { h_previous, extra, d_extra, memory, dh_previous: dh });
     }
 }
@@ -226,7 +226,7 @@ impl<C: Cell, E: Element> Kernel<E> for Map<'_, C, E> {
         let Range { start, end } = self.units;
         for row in self.rows {
             for first in (start..end).step_by(L::WIDTH) {
-                // SAFETY: the units lie below H, and whoever made the rows vouches for H elements behind every pointer.
+                // SAFETY: the units lie below H, and `map_rows` made every pointer valid for H elements (slots: S·H).
                 unsafe {
                     if end - first >= L::WIDTH {
                         self.vector::<L, true>(lane, row, first, L::WIDTH);
@@ -253,8 +253,8 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
         count: usize,
     ) {
         let runs_first = self.phase + 1 == C::PHASES.len();
-        // SAFETY: `first + count <= H`, and the driver made every slice H long (slots: S·H) and vouches for as much behind
-        // the pointers. The c's of a cell without cell state are never touched, nor an empty dy.
+        // SAFETY: `first + count <= H`, and the caller guarantees H elements (slots: S·H) in every slice and at every
+        // pointer. The c's of a cell without cell state and an empty dy are never touched.
         unsafe {
             let tiny = E::from_f64(TINY_GRADIENT);
             let zero = lane.splat(E::ZERO);

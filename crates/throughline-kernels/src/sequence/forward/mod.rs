@@ -1,10 +1,10 @@
 //! One layer forward: every direction over a whole ragged batch.
 //!
-//! Each task owns one direction of a run of columns (whole sequences) or, where these are too few, a run of hidden units of
-//! all columns; see [`plan`](super::plan). Either way a layer is one fork and join. A task goes through time in chunks: first
-//! the input product of all the chunk's rows, W_ih x, as the prefix of each row's chain; then, step by step, the products
-//! with the state go on with those chains and the cell maps them. A chunk is small enough that its rows are still in the
-//! cache when their step comes. What a step does is in `phase`.
+//! Each task owns one direction of a run of columns (whole sequences) or, where these are too few, a run of hidden
+//! units of all columns; see [`plan`](super::plan). Either way a layer is one fork and join. A task goes through time
+//! in chunks: first the input product of all the chunk's rows, W_ih x, as the prefix of each row's chain; then, step by
+//! step, the products with the state continue those chains and the cell maps them. A chunk is small enough that its
+//! rows are still in the cache when their step comes. A step's products and maps are in `phase`.
 
 mod phase;
 
@@ -52,7 +52,8 @@ pub struct Inputs<'a, E> {
 }
 
 impl<E: Element> Inputs<'_, E> {
-    /// The state before packed row `row` in direction `direction`, given the output `y` `[N, D·H]` of [`forward`]: H values.
+    /// The state before packed row `row` in direction `direction`, given the output `y` `[N, D·H]` of [`forward`]: H
+    /// values.
     ///
     /// # Panics
     /// If a length does not fit, or there is no such row or direction.
@@ -123,16 +124,16 @@ pub enum Record<'a, E> {
 /// # Panics
 /// If a length does not fit, or the layer has extra columns and no step input, or the reverse.
 pub fn forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
-    E::go_forward(inputs, pass, scratch);
+    E::run_forward(inputs, pass, scratch);
 }
 
 /// See [`forward`].
-pub(crate) fn go_forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
+pub(crate) fn run_forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
     let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
     let ForwardPass { y, h_n, c_n, record } = pass;
     let shape = layer.shape;
     let step_width = step_input.map_or(0, |hook| hook.memory());
-    // First of all: a tape of an earlier pass must not outlast one that panics.
+    // Before anything can panic: a tape must not keep the rows of an earlier pass then.
     let mut tape = match record {
         Record::Nothing => None,
         Record::Tape(tape) => {
@@ -162,20 +163,20 @@ pub(crate) fn go_forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'
     let pass = Pass { shape, inputs, y: Disjoint::new(y), c: Disjoint::new(c_n), tapes };
     match plan.split {
         Split::Columns => {
-            // No more columns at a time than a group has rows: what a chunk starts is then still near when its step comes.
-            // And as many parts for one worker as for another.
+            // At most as many columns per run as a group has rows, so that the chains a chunk starts are still in the
+            // cache when their step comes; and a multiple of the workers, so that each gets as many runs.
             let of_direction = workers.div_ceil(shape.directions);
-            let parts = batch.batch().div_ceil(GROUP).max(1).next_multiple_of(of_direction);
+            let runs = batch.batch().div_ceil(GROUP).max(1).next_multiple_of(of_direction);
             let scratch = &mut scratch[..workers];
-            threads.for_each(shape.directions * parts, scratch, |task, scratch| {
-                let (index, part) = (task % shape.directions, task / shape.directions);
-                let cut = |part| batch.column_cut(&(0..batch.steps()), parts, part);
-                let columns = cut(part)..cut(part + 1);
+            threads.for_each(shape.directions * runs, scratch, |task, scratch| {
+                let (index, run) = (task % shape.directions, task / shape.directions);
+                let cut = |run| batch.column_cut(&(0..batch.steps()), runs, run);
+                let columns = cut(run)..cut(run + 1);
                 pass.direction(index, columns, Share::ALL).run(None, scratch);
             });
         }
         Split::Units => {
-            // Where there is no tape, the slots of a chunk are in memory that all workers share.
+            // Without a tape, the slots of a chunk are in memory that all workers share.
             let rows = if pass.tapes[0].is_none() { batch.rows().min(CHUNK.max(batch.batch())) } else { 0 };
             let mut slots = core::mem::take(&mut scratch[0].rows);
             let shared = Disjoint::new(slots.at_least(rows * shape.slot_width()));
@@ -344,8 +345,9 @@ impl<E: Element> DirectionForward<'_, E> {
         let mut group = RowGroup::from_init(&self.packed.bias);
         let others = cell.gates() * hidden..cell.slots() * hidden;
         let flush = |group: &mut RowGroup<E>| {
-            // SAFETY: x holds I elements from each row's start (`forward` checked [N, I]); the slots are S·H elements of
-            // rows of which these units belong to this task alone, on the tape or in the chunk's memory; so is the bias.
+            // SAFETY: x holds I elements from each row's start (`forward` checked [N, I]); the slots are S·H elements
+            // of rows of which these units belong to this task alone, on the tape or in the chunk's memory; so is the
+            // bias.
             unsafe {
                 accumulate(self.pass.inputs.layer.isa, panels, panels.of_units(self.units.clone()), 0..input, group)
             };
@@ -359,7 +361,7 @@ impl<E: Element> DirectionForward<'_, E> {
                 for slot in others.clone().step_by(hidden) {
                     let bias = &self.packed.bias[slot..][self.units.clone()];
                     let to = slots.wrapping_add(slot + self.units.start);
-                    // SAFETY: `slots` has room for S·H elements, and these units of them only this task touches.
+                    // SAFETY: `slots` has room for S·H elements, and only this task touches these units of them.
                     unsafe { to.copy_from_nonoverlapping(bias.as_ptr(), bias.len()) };
                 }
                 group.push(self.pass.inputs.x[self.batch().row(t, column) * input..].as_ptr(), slots);
@@ -382,7 +384,8 @@ impl<E: Element> DirectionForward<'_, E> {
         }
     }
 
-    /// One time step of all alive columns, a group of rows at a time. `first` is the chunk's place of the first of them.
+    /// One time step of all alive columns, a group of rows at a time. `first` is the chunk's place of the first of
+    /// them.
     fn step(&self, t: usize, first: usize, local: Disjoint<'_, E>, of_hook: &mut HookScratch<'_, E>) {
         let cell = self.shape.cell;
         let alive = self.alive(t);
@@ -398,8 +401,8 @@ impl<E: Element> DirectionForward<'_, E> {
                 }
                 self.phase(index, &rows);
             }
-            // The next product multiplies what all workers have mapped.
-            self.share.meet();
+            // The next product reads what all workers have mapped.
+            self.share.barrier();
         }
     }
 
@@ -440,9 +443,10 @@ impl<E: Element> DirectionForward<'_, E> {
             group.push(operand, row.slots);
         }
         let panels = &self.packed.hidden[index];
-        // Operands are states of H elements that were given by the caller or finished in an earlier step, or a slot that an
-        // earlier phase has mapped and this one does not write; workers that share the rows have met since. Every pointer of
-        // a `MapRow` is valid for its H (slots: S·H) elements, and these units of what is written belong to this task alone.
+        // Operands are states of H elements that were given by the caller or finished in an earlier step, or a slot
+        // that an earlier phase has mapped and this one does not write; there is a barrier in between for workers that
+        // share rows. Every pointer of a `MapRow` is valid for H elements (slots: S·H), and these units of what is
+        // written belong to this task alone.
         with_cell!(cell, C => E::dispatch(self.pass.inputs.layer.isa, PhaseKernel::<C, E> {
             cell: PhantomData,
             index,
@@ -454,7 +458,7 @@ impl<E: Element> DirectionForward<'_, E> {
         }));
     }
 
-    /// Goes on with the chains of a step by the extra columns of the step input.
+    /// Continues the chains of a step with the extra columns of the step input.
     fn extra_products(
         &self,
         hook: &dyn StepInput<E>,
@@ -475,8 +479,8 @@ impl<E: Element> DirectionForward<'_, E> {
         let memory = match &self.tape {
             Some(tape) => {
                 let first = self.batch().row(t, columns.start) * of_row;
-                // SAFETY: the rows of consecutive columns of a step lie side by side and belong to this task alone.
-                unsafe { tape.step.part(first..first + rows.len() * of_row) }
+                // SAFETY: the rows of consecutive columns of a step are contiguous and belong to this task alone.
+                unsafe { tape.step.slice(first..first + rows.len() * of_row) }
             }
             None => memory.at_least(rows.len() * of_row),
         };
@@ -490,7 +494,8 @@ impl<E: Element> DirectionForward<'_, E> {
                 unsafe { to.copy_from_nonoverlapping(extra.as_ptr(), width) };
             }
         }
-        // SAFETY: the extra columns are in this task's scratch, the slots belong to this task alone.
+        // SAFETY: each row of `extra` in this task's scratch has `width` elements, the depth of the panels; a row of
+        // slots has S·H elements, of which the panels write the G·H of the input terms, and belongs to this task alone.
         unsafe {
             accumulate(self.pass.inputs.layer.isa, &self.packed.extra, 0..self.packed.extra.count(), 0..width, &group)
         };

@@ -11,7 +11,7 @@ use crate::cells::{Cell, Forward, MAX_SLOTS, TINY_STATE};
 use crate::gemm::accumulate::accumulate_panel;
 use crate::gemm::{Panels, RowGroup};
 
-/// Rows from which on a panel is mapped before the next one is multiplied.
+/// With at least so many rows, each panel is mapped before the next one is multiplied.
 const FEW_ROWS: usize = 4;
 
 /// The memory of one row of a step.
@@ -24,12 +24,12 @@ pub(super) struct MapRow<E> {
     pub h: *mut E,
     pub c_previous: *const E,
     pub c: *mut E,
-    /// Where else c is written; null for nowhere.
+    /// Where c is also written; null for nowhere.
     pub c_tape: *mut E,
 }
 
-/// One product of a step and the cell's map, panel by panel: a panel holds all gates of its units, so they are mapped while
-/// their sums are in the nearest cache.
+/// One product of a step and the cell's map, panel by panel: a panel holds all gates of its units, so they are mapped
+/// while their sums are in the nearest cache.
 pub(super) struct PhaseKernel<'a, C, E: Element> {
     pub cell: PhantomData<C>,
     pub index: usize,
@@ -45,19 +45,21 @@ impl<C: Cell, E: Element> Kernel<E> for PhaseKernel<'_, C, E> {
 
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
-        // The maps of a few rows are over sooner than what they read has left the cache, and go faster side by side.
+        // The sums of a few rows stay in the cache over all panels, and their maps are faster one right after another.
         let together = if self.rows.len() < FEW_ROWS { self.which.len().max(1) } else { 1 };
         for first in self.which.clone().step_by(together) {
             let panels = first..self.which.end.min(first + together);
             for panel in panels.clone() {
-                // SAFETY: whoever made the rows vouches for them; the panels' depth is H.
+                // SAFETY: `DirectionForward::phase` made the group: its operands have H elements, the depth of the
+                // panels, and these units of the slots belong to this task alone.
                 unsafe { accumulate_panel(lane, self.panels, panel, 0..self.hidden, self.group) };
             }
             let per_panel = self.panels.units_per_panel();
             let (first, end) = (panels.start * per_panel, self.hidden.min(panels.end * per_panel));
             for row in self.rows {
                 for first in (first..end).step_by(L::WIDTH) {
-                    // SAFETY: the units lie below H, and whoever made the rows vouches for H elements behind every pointer.
+                    // SAFETY: the units lie below H, and `map_row` made every pointer valid for H elements (slots:
+                    // S·H).
                     unsafe {
                         if end - first >= L::WIDTH {
                             self.map::<L, true>(lane, row, first, L::WIDTH);
@@ -78,8 +80,8 @@ impl<C: Cell, E: Element> PhaseKernel<'_, C, E> {
     /// They lie below H, and every pointer of the row that the cell uses is valid for H elements (slots: S·H).
     #[inline(always)]
     unsafe fn map<L: Lane<Element = E>, const FULL: bool>(&self, lane: L, row: &MapRow<E>, first: usize, count: usize) {
-        // SAFETY: `first + count <= H`, and the driver vouches for H elements behind each pointer (slots: S·H). A cell
-        // without cell state never has its c pointers touched.
+        // SAFETY: `first + count <= H`, and the caller guarantees H elements at each pointer (slots: S·H). The c
+        // pointers of a cell without cell state are never touched.
         unsafe {
             let zero = lane.splat(E::ZERO);
             let mut slots = [zero; MAX_SLOTS];

@@ -1,4 +1,4 @@
-//! What the engine makes of a problem.
+//! The engine's solution of a problem.
 
 use throughline_kernels::sequence::{
     BackwardPass, BackwardStates, ForwardPass, InitialStates, Inputs, LayerGradients, PackedLayer, Plan, Ragged,
@@ -9,7 +9,7 @@ use throughline_kernels::{Element, Isa};
 
 use super::{Parameters, Problem, Sequence};
 
-/// What the layer makes of one sequence, forward.
+/// The forward results of one sequence.
 #[derive(Clone, Debug)]
 pub struct Outcome<E> {
     /// `[T, D·H]`
@@ -20,7 +20,7 @@ pub struct Outcome<E> {
     pub c_n: Vec<E>,
 }
 
-/// What the layer makes of one sequence, forward and backward.
+/// The forward and backward results of one sequence.
 #[derive(Clone, Debug)]
 pub struct SequenceSolution<E> {
     pub outcome: Outcome<E>,
@@ -44,7 +44,7 @@ pub struct SequenceSolution<E> {
     pub dh0: Vec<E>,
     /// `[D, H]`, or empty.
     pub dc0: Vec<E>,
-    /// `[D, H]`: what the sequence's boundaries give the restart state.
+    /// `[D, H]`: the gradient of the restart state from the sequence's boundaries.
     pub restart_h: Vec<E>,
     /// `[D, H]`, or empty.
     pub restart_c: Vec<E>,
@@ -71,7 +71,7 @@ impl<E> SequenceSolution<E> {
     }
 }
 
-/// What the layer makes of a batch.
+/// The results of a batch.
 #[derive(Clone, Debug)]
 pub struct Solution<E> {
     pub sequences: Vec<SequenceSolution<E>>,
@@ -132,7 +132,7 @@ impl<E: Element> Problem<E> {
         states
     }
 
-    /// Forward alone, without a tape.
+    /// Forward only, without a tape.
     pub fn forward(&self, isa: Isa, threads: &Threads, hook: Option<&dyn StepInput<E>>) -> Vec<Outcome<E>> {
         let layer = self.packed_layer(isa, threads, false);
         let batch = self.batch();

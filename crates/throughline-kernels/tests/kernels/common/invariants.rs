@@ -1,5 +1,5 @@
-//! The arithmetic contract as checks of one problem: the same bits, whatever the instruction set, the number of threads,
-//! the batch and the cut.
+//! The arithmetic contract as checks of one problem: the same bits, whatever the instruction set, the number of
+//! threads, the batch and the cut.
 
 use throughline_kernels::sequence::{Ragged, Scratch, Split, Step, step};
 use throughline_kernels::threads::Threads;
@@ -88,7 +88,7 @@ pub fn same_alone<E: Element + Bits + Into<f64>>(what: &str, problem: &Problem<E
     assert_close_gradients(&format!("{what}: sum over sequences"), &sum, &want.gradients, tolerance);
 }
 
-/// A run in one direction cut at the steps `cuts` (rising, from 0 to the greatest length) against the run in one piece:
+/// A run in one direction cut at the steps `cuts` (rising, from 0 to the greatest length) against the uncut run:
 /// states go from chunk to chunk forward, their gradients backward. The forward pass keeps no tape the first time.
 pub fn same_in_chunks<E: Element + Bits + Into<f64>>(what: &str, problem: &Problem<E>, cuts: &[usize], tolerance: f64) {
     let want = problem.solve(Isa::detect(), Threads::ONE, None);
@@ -109,9 +109,9 @@ pub fn same_in_chunks<E: Element + Bits + Into<f64>>(what: &str, problem: &Probl
     }
 
     let mut sum = vec![Parameters::zeros(&problem.shape, problem.has_bias()); problem.shape.directions];
-    let mut carried: Vec<_> = problem.sequences.iter().map(|s| (s.dh_n.clone(), s.dc_n.clone())).collect();
+    let mut state_gradients: Vec<_> = problem.sequences.iter().map(|s| (s.dh_n.clone(), s.dc_n.clone())).collect();
     for (chunk, cut) in chunks.iter_mut().zip(cuts.windows(2)).rev() {
-        for (sequence, (dh, dc)) in chunk.sequences.iter_mut().zip(carried) {
+        for (sequence, (dh, dc)) in chunk.sequences.iter_mut().zip(state_gradients) {
             (sequence.dh_n, sequence.dc_n) = (dh, dc);
         }
         let got = chunk.solve_into(&mut sum, Isa::detect(), Threads::ONE, None);
@@ -126,16 +126,16 @@ pub fn same_in_chunks<E: Element + Bits + Into<f64>>(what: &str, problem: &Probl
                 assert_same_bits(&what, got, &want[first..first + got.len()]);
             }
         }
-        carried = got.into_iter().map(|s| (s.dh0, s.dc0)).collect();
+        state_gradients = got.into_iter().map(|s| (s.dh0, s.dc0)).collect();
     }
-    for (b, ((dh, dc), want)) in carried.iter().zip(&want.sequences).enumerate() {
+    for (b, ((dh, dc), want)) in state_gradients.iter().zip(&want.sequences).enumerate() {
         assert_same_bits(&format!("{what} in {cuts:?}: dh0 of sequence {b}"), dh, &want.dh0);
         assert_same_bits(&format!("{what} in {cuts:?}: dc0 of sequence {b}"), dc, &want.dc0);
     }
     assert_close_gradients(&format!("{what} in {cuts:?}: sum over chunks"), &sum, &want.gradients, tolerance);
 }
 
-/// [`step`] over all sequences that are still alive, again and again, against the run in one piece.
+/// [`step`] over all sequences that are still alive, step after step, against the uncut run.
 pub fn same_in_steps<E: Element + Bits>(what: &str, problem: &Problem<E>) {
     let want = problem.forward(Isa::detect(), Threads::ONE, None);
     let (input, hidden) = (problem.shape.input, problem.shape.hidden);

@@ -1,5 +1,5 @@
-//! What the tests share: problems, what the engine and the oracle make of them, and the invariants between.
-#![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
+//! What the tests share: problems, their solution by the engine and by the oracle, and the invariants.
+#![allow(dead_code, unused_imports, reason = "no test file uses all of it")]
 
 pub mod engine;
 pub mod invariants;

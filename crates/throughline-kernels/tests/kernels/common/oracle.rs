@@ -1,4 +1,4 @@
-//! What the oracle makes of a problem.
+//! The oracle's solution of a problem.
 
 use throughline_testkit::oracle::run_direction;
 use throughline_testkit::{Number, OracleCell, State, Weights};
@@ -25,8 +25,8 @@ impl<N: Number> Problem<N> {
     /// Direction `direction` of `[D, H]` states.
     pub fn state(&self, direction: usize, h: &[N], c: &[N]) -> State<N> {
         let hidden = self.shape.hidden;
-        let part = |all: &[N]| all.iter().skip(direction * hidden).take(hidden).copied().collect();
-        State { h: part(h), c: part(c) }
+        let slice = |all: &[N]| all.iter().skip(direction * hidden).take(hidden).copied().collect();
+        State { h: slice(h), c: slice(c) }
     }
 
     /// The oracle's weights of every direction.
@@ -41,7 +41,7 @@ impl<N: Number> Problem<N> {
         self.parameters.iter().map(weights).collect()
     }
 
-    /// Collects what `run(direction, b, sequence b)` says of every direction of every sequence: outputs and last state.
+    /// Collects `run(direction, b, sequence b)` of every direction of every sequence: outputs and last state.
     pub fn collect_outcomes(
         &self,
         run: impl Fn(usize, usize, &Sequence<N>) -> (Vec<Vec<N>>, State<N>),
@@ -63,7 +63,7 @@ impl<N: Number> Problem<N> {
         self.sequences.iter().enumerate().map(collect).collect()
     }
 
-    /// The oracle's account of the problem.
+    /// The oracle's solution of the problem.
     pub fn oracle(&self) -> Vec<Outcome<N>> {
         let cell = OracleCell::from_name(self.shape.cell.name());
         let weights = self.oracle_weights();

@@ -1,6 +1,6 @@
 //! A layer, its parameters and a batch, drawn at random.
 //!
-//! All is kept sequence by sequence in the caller's order, so that cutting and regrouping a batch are plain.
+//! All is kept sequence by sequence in the caller's order, so that cutting and regrouping a batch is simple.
 
 use std::ops::Range;
 
@@ -85,7 +85,7 @@ pub struct Problem<E> {
     pub sequences: Vec<Sequence<E>>,
     /// Whether backward keeps slot gradients for a chunk of steps only; they are then not in the solution.
     pub chunked: bool,
-    /// How threads share the work; `None` as the engine thinks best.
+    /// How the work is divided among threads; `None`: as the engine chooses.
     pub split: Option<Split>,
 }
 
@@ -172,7 +172,8 @@ impl<E: Copy> Problem<E> {
         }
     }
 
-    /// Everything that a gradient is taken of. [`Problem::leaf_names`] and [`Solution::leaf_gradients`] have the same order.
+    /// Everything that a gradient is taken of. [`Problem::leaf_names`] and [`Solution::leaf_gradients`] have the same
+    /// order.
     pub fn leaves_mut(&mut self) -> Vec<&mut Vec<E>> {
         let mut leaves = Vec::new();
         for p in &mut self.parameters {
@@ -185,7 +186,7 @@ impl<E: Copy> Problem<E> {
         leaves
     }
 
-    /// What the leaves are called.
+    /// The names of the leaves.
     pub fn leaf_names(&self) -> Vec<String> {
         let mut names = Vec::new();
         for (d, p) in self.parameters.iter().enumerate() {
@@ -244,8 +245,8 @@ impl<E: Element> Problem<E> {
         Self { sequences, ..self.clone() }
     }
 
-    /// The steps `steps` of every sequence; shorter sequences keep what they have of them. Initial states and gradients of
-    /// final states are those of the whole.
+    /// The steps `steps` of every sequence; shorter sequences keep what they have of them. Initial states and gradients
+    /// of final states are those of the whole.
     pub fn steps(&self, steps: Range<usize>) -> Self {
         let (input, output) = (self.shape.input, self.shape.output());
         let cut = |s: &Sequence<E>| {

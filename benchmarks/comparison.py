@@ -1,5 +1,5 @@
-"""The parties of a comparison, and how they are measured: by turns, round after round, on a machine that slows down for
-all of them when it slows down."""
+"""The contenders of a comparison, and how they are measured: they take turns, round after round, so that whatever slows
+the machine down slows all of them down."""
 
 import json
 import math
@@ -14,22 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PEERS = Path(__file__).parent / "peers"
-# `throughline-bench` takes at least so many runs.
+# The least runs that `throughline-bench` accepts, and the most to ask for.
 LEAST_RUNS = 3
 MOST_RUNS = 200
-# The program measures the peak of the processor between its runs, which takes so many seconds.
+# Seconds that the program spends measuring the peak of the processor between its runs.
 BETWEEN_RUNS = 0.006
-# Runs are timed in blocks of so many seconds, short ones after one that is not timed.
+# Runs are timed in blocks of at least BLOCK seconds; before one shorter than SHORT, one run is not timed.
 BLOCK, SHORT = 0.005, 0.02
-# However slow a row is, it is measured in so many rounds.
+# Rounds of even the slowest row.
 LEAST_ROUNDS = 3
-# A peer that takes so many times as long as the best one, in so many rounds in a row, is out of the race and sits out the
-# rounds that follow. One round may have been somebody else's.
+# A peer that takes HOPELESS times as long as the best one in HOPELESS_ROUNDS rounds in a row sits out the rest. A
+# single slow round may be due to other processes.
 HOPELESS = 2.0
 HOPELESS_ROUNDS = 2
-# A peer that does not answer for so many seconds is killed, and its row has failed.
+# A peer that does not answer for so many seconds is killed, and its row fails.
 PATIENCE = 600
-# What must be in an answer, numbers above 0: of a peer that is ready, of one that has measured, and of ours.
+# The keys and types of an answer, with numbers above 0: of a peer that is ready, of one that has measured, and of ours.
 READY = {"version": str, "problems": list}
 TIMED = {"median_s": float, "peak_rss_mib": float}
 OURS = TIMED | {"peak_share": float, "rows": int, "isa": str}
@@ -37,7 +37,7 @@ OUR_STEP = OURS | {"bandwidth_share": float}
 
 
 class Failure(Exception):
-    """A row that has no figures, and why."""
+    """Why a row has no figures."""
 
 
 @dataclass
@@ -47,11 +47,11 @@ class Settings:
     bench: Path
     python: Path
     rounds: int
-    # What a party measures in a round, if three runs of ours take no longer.
+    # The time of a contender in a round, if three runs of ours take no longer.
     seconds: float
     # A row that takes longer is cut to fewer rounds.
     row_seconds: float
-    # The instruction sets that our program says it ran on.
+    # The instruction sets that our program reports.
     isa: set = field(default_factory=set)
 
 
@@ -66,7 +66,7 @@ class PeerCommand:
 
 @dataclass
 class Row:
-    """What came out of a comparison; the figures are medians over the rounds."""
+    """The result of a comparison; the figures are medians over the rounds."""
 
     ours: dict
     # For each round the ratio peer / ours; above 1, Throughline is faster.
@@ -77,7 +77,7 @@ class Row:
 
 
 class Ours:
-    """`throughline-bench` with some options; each measurement is a process of its own, which starts at once."""
+    """`throughline-bench` with some options; each measurement is a separate process."""
 
     def __init__(self, settings, options, kinds=OURS):
         self.program, self.isa = settings.bench, settings.isa
@@ -113,7 +113,7 @@ class Peer:
         self.silent = False
         arguments = [str(settings.python), str(PEERS / command.script), *map(str, command.options)]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        # In a session of its own, so that Ctrl-C reaches only this program, which then closes the peer's input.
+        # In a separate session, so that Ctrl-C reaches only this program, which then ends the peer.
         try:
             self.process = subprocess.Popen(
                 arguments,
@@ -155,7 +155,7 @@ class Peer:
         self.process.kill()
 
     def ended(self):
-        """Why it is not there any more: it may have ended between its turns."""
+        """The failure of a process that has ended, perhaps between its turns."""
         status = self.process.wait()
         if self.silent:
             return Failure(f"{self.name} did not answer for {PATIENCE / 60:.0f} minutes")
@@ -170,7 +170,7 @@ class Peer:
 
 
 def answer_of(name, command, kinds, patience=None):
-    """The figures that a command prints, of these kinds, in `patience` seconds if they are limited."""
+    """The figures of these kinds that a command prints, within `patience` seconds if given."""
     command = [*map(str, command)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=patience)
@@ -210,18 +210,19 @@ def medians(results):
     return last | {name: statistics.median(result[name] for result in results) for name in numbers}
 
 
-def rounds_of(settings, parties):
-    """Round by round the figures of every party that took part; each round begins with another party."""
+def rounds_of(settings, contenders):
+    """The figures of every contender that ran in a round, for each round; each round begins with another contender."""
     results, begun, rounds = [], time.monotonic(), settings.rounds
-    # In how many rounds in a row a peer was hopeless.
-    behind = dict.fromkeys(parties, 0)
+    # For each peer, the rounds in a row in which it was hopelessly slow.
+    behind = dict.fromkeys(contenders, 0)
     while len(results) < rounds:
-        turn = len(results) % len(parties)
-        results.append({party: party.measure(settings.seconds) for party in parties[turn:] + parties[:turn]})
-        seconds = {party: figures["median_s"] for party, figures in results[-1].items() if isinstance(party, Peer)}
-        for party in seconds:
-            behind[party] = behind[party] + 1 if seconds[party] > HOPELESS * min(seconds.values()) else 0
-        parties = [party for party in parties if behind[party] < HOPELESS_ROUNDS]
+        turn = len(results) % len(contenders)
+        in_turn = contenders[turn:] + contenders[:turn]
+        results.append({contender: contender.measure(settings.seconds) for contender in in_turn})
+        seconds = {peer: figures["median_s"] for peer, figures in results[-1].items() if isinstance(peer, Peer)}
+        for peer in seconds:
+            behind[peer] = behind[peer] + 1 if seconds[peer] > HOPELESS * min(seconds.values()) else 0
+        contenders = [contender for contender in contenders if behind[contender] < HOPELESS_ROUNDS]
         if len(results) == 1:
             longest = int(settings.row_seconds / (time.monotonic() - begun))
             rounds = min(settings.rounds, max(LEAST_ROUNDS, longest))
@@ -230,7 +231,8 @@ def rounds_of(settings, parties):
 
 def compare(settings, options, commands, threads, versions, kinds=OURS):
     """Throughline with `options` against the peers that `commands` makes from the file it wrote. Every peer's result is
-    checked against ours before anything is timed; `versions` collects who they are, `kinds` is what we answer."""
+    checked against ours before anything is timed. `versions` collects the versions of the peers; `kinds` are those of
+    our answer."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         path = str(Path(folder) / "written.safetensors")
         ours = Ours(settings, [*options, "--threads", threads], kinds)
@@ -253,13 +255,13 @@ def compare(settings, options, commands, threads, versions, kinds=OURS):
 def summary(ours, peers, results):
     row = Row(ours=medians([figures[ours] for figures in results]))
     for peer in peers:
-        took_part = [figures for figures in results if peer in figures]
-        row.peers[peer.name] = medians([figures[peer] for figures in took_part])
-        row.peer_ratios[peer.name] = statistics.median(ratio(figures[peer], figures[ours]) for figures in took_part)
+        rounds = [figures for figures in results if peer in figures]
+        row.peers[peer.name] = medians([figures[peer] for figures in rounds])
+        row.peer_ratios[peer.name] = statistics.median(ratio(figures[peer], figures[ours]) for figures in rounds)
     winners = []
     for figures in results:
-        there = [peer for peer in peers if peer in figures]
-        winners.append(min(there, key=lambda peer: figures[peer]["median_s"]))
+        present = [peer for peer in peers if peer in figures]
+        winners.append(min(present, key=lambda peer: figures[peer]["median_s"]))
         row.ratios.append(ratio(figures[winners[-1]], figures[ours]))
     row.best = statistics.mode(winners).name
     return row
@@ -270,12 +272,12 @@ def ratio(theirs, ours):
 
 
 def alternate(settings, first, second):
-    """Throughline alone: two sets of options by turns. Their figures, and round by round the ratio first / second of
-    the time for each real row."""
-    parties = [Ours(settings, options) for options in (first, second)]
-    for party in parties:
-        party.prepare(settings.seconds, party.bench("--runs", LEAST_RUNS, "--warm-up", 0))
-    results = rounds_of(settings, parties)
-    one, other = ([figures[party] for figures in results] for party in parties)
+    """Throughline alone, with two sets of options in turn: their figures, and for each round the ratio first / second
+    of the time per real row."""
+    contenders = [Ours(settings, options) for options in (first, second)]
+    for contender in contenders:
+        contender.prepare(settings.seconds, contender.bench("--runs", LEAST_RUNS, "--warm-up", 0))
+    results = rounds_of(settings, contenders)
+    one, other = ([figures[contender] for figures in results] for contender in contenders)
     ratios = [ratio(a, b) / (a["rows"] / b["rows"]) for a, b in zip(one, other)]
     return medians(one), medians(other), ratios

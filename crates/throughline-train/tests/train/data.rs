@@ -140,7 +140,7 @@ fn training_texts_are_normalised_by_the_rules_of_the_model() {
     let path = folder.file("data.csv", &decomposed(&csv(&accents(40), "\n")));
     for (normalise, nfc) in [(Normalise::Nfc, true), (Normalise::None, false)] {
         let mut recipe = short_classifier(&path);
-        classify(&mut recipe).data.normalise = normalise;
+        classify(&mut recipe).files.normalise = normalise;
         let run = folder.run(&format!("{normalise:?}"));
         run.train(&recipe).unwrap();
         let answers = run.model().predict_lines(&["café 1", "cafe\u{301} 1"]);
@@ -244,7 +244,7 @@ fn changed_labels_are_changed_data() {
     let rows = |first, second| format!("text,label\naaa,{first}\nbbb,{second}\n");
     let test = folder.file("test.csv", &rows("first", "second"));
     let mut recipe = short_classifier(&folder.file("data.csv", &table(5, 60)));
-    classify(&mut recipe).data.test = vec![test];
+    classify(&mut recipe).files.test = vec![test];
     let run = folder.run("run");
     let outcome = run.train(&recipe).unwrap();
     folder.file("test.csv", &rows("second", "first"));
@@ -379,9 +379,9 @@ fn what_is_not_read_of_a_split_is_listed_too() {
     expected.push("and 3 more files or folders".to_owned());
 
     let mut classifier = short_classifier(&folder.join("training"));
-    classify(&mut classifier).data.validation = vec![own.clone()];
+    classify(&mut classifier).files.validation = vec![own.clone()];
     let mut language_model = language_model(&folder.file("text.txt", &text(8, 600)));
-    lm(&mut language_model).data.validation = vec![own];
+    lm(&mut language_model).files.validation = vec![own];
     language_model.train.steps = 5;
     for (name, recipe) in [("classify", classifier), ("lm", language_model)] {
         let description = trained(&folder.run(name), &recipe);
@@ -440,7 +440,7 @@ fn the_format_is_found_out_once() {
     let [as_csv, as_text] = [&path, &renamed].map(|path| run.evaluate(std::slice::from_ref(path)).unwrap().evaluation);
     assert_eq!(as_csv, as_text);
     let mut own = recipe.clone();
-    classify(&mut own).data.validation = vec![renamed.clone()];
+    classify(&mut own).files.validation = vec![renamed.clone()];
     folder.run("own").train(&own).expect("the files of a split have the format of the others");
     let mut guessed = recipe.clone();
     classify(&mut guessed).files.paths = vec![renamed];

@@ -25,7 +25,7 @@ use alloc::vec::Vec;
 
 use crate::Element;
 
-use super::Loss;
+use super::LossSum;
 use super::cross_entropy::{Classified, IGNORED};
 use crate::disjoint::Disjoint;
 use crate::sequence::Ragged;
@@ -125,7 +125,7 @@ impl Sequence<'_> {
     /// No other part with this row is in use.
     unsafe fn part_of<'a, E>(self, rows: Disjoint<'a, E>, t: usize) -> &'a mut [E] {
         // SAFETY: passed on to the caller.
-        unsafe { rows.part(self.row(t) * self.tags..(self.row(t) + 1) * self.tags) }
+        unsafe { rows.slice(self.row(t) * self.tags..(self.row(t) + 1) * self.tags) }
     }
 }
 
@@ -162,7 +162,7 @@ impl Worker {
         let sum = gap(log_z, self.clamped.go_forward(transitions, x, own));
         self.viterbi.find(transitions.scores(), x, path);
         let correct = own.iter().zip(path).filter(|(target, best)| *target == *best).count();
-        Classified { loss: Loss { sum, count }, correct }
+        Classified { loss: LossSum { sum, count }, correct }
     }
 }
 
@@ -218,7 +218,7 @@ impl Crf {
                 return;
             }
             // SAFETY: a group has its own sums, and one worker at a time.
-            let sums = unsafe { sums.part(group * count..(group + 1) * count) };
+            let sums = unsafe { sums.slice(group * count..(group + 1) * count) };
             let Worker { free, clamped, targets, .. } = worker;
             free.go_back(transitions, length, &[], Some(ScoreGradients::of(1.0, tags, sums)));
             clamped.go_back(transitions, length, &targets[..length], Some(ScoreGradients::of(-1.0, tags, sums)));
@@ -369,7 +369,7 @@ fn for_each_sequence(
 /// No part with this element is in use.
 unsafe fn write<T>(to: Disjoint<'_, T>, index: usize, value: T) {
     // SAFETY: passed on to the caller.
-    let place = unsafe { to.part(index..index + 1) };
+    let place = unsafe { to.slice(index..index + 1) };
     place[0] = value;
 }
 

@@ -50,7 +50,7 @@ impl<E: Element> Field<E> {
         let mut parameters: Buffer<E> = Numbers::new(31).parameters(&layout, scale);
         let (weight, bias) = (layout.find("head.weight").unwrap(), layout.find("head.bias").unwrap());
         for (index, weight) in layout.view_mut(&mut parameters, weight).iter_mut().enumerate() {
-            *weight = if index % (tags + 1) == 0 { E::ONE } else { E::ZERO };
+            *weight = if index.is_multiple_of(tags + 1) { E::ONE } else { E::ZERO };
         }
         layout.view_mut(&mut parameters, bias).fill(E::ZERO);
         let packed = Head::<E>::packed(&head, cpu.isa, true);
@@ -473,7 +473,7 @@ fn extreme_scores_stay_finite() {
 fn no_loss_is_negative() {
     let (rows, tags) = (long_batch(), 3);
     let mut field = Field::<f64>::new(tags, 1, 0.3);
-    let stay = |index: usize| if index % (tags + 1) == 0 { 60.1 } else { 0.0 };
+    let stay = |index: usize| if index.is_multiple_of(tags + 1) { 60.1 } else { 0.0 };
     field.set("head.transitions", &(0..tags * tags).map(stay).collect::<Vec<_>>());
     for seed in 0..20 {
         let x = Numbers::new(seed).draw::<f64>(rows.rows() * tags, 10.0);

@@ -29,7 +29,7 @@ fn recipes() {
     let tasks = folder.run(&["recipe"]).succeeded();
     assert_eq!(tasks.lines().map(|line| line.split("  ").next().unwrap()).collect::<Vec<_>>(), ["lm", "classify"]);
     folder.write("recipe.toml", folder.run(&["recipe", "lm"]).succeeded());
-    folder.run(&["recipe", "poem"]).refused(&["\"lm\" or \"classify\"", "\"poem\""]);
+    folder.run(&["recipe", "poem"]).refused(&["\"lm\", \"classify\" or \"tag\"", "\"poem\""]);
     let sets =
         ["model.hidden=4", "model.embedding=4", "train.steps=5", "train.batch=2", "train.evaluations=5", "name=own"];
     let ran = folder.run(&[&["train", "recipe.toml", "text.txt", "--quiet", "--set"], &sets[..]].concat());

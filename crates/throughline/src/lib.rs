@@ -50,13 +50,15 @@ pub mod nn {
     pub use throughline_nn::decode::{Sampling, sample};
     pub use throughline_nn::heads::crf::{Constraints, CrfTape, Decoded, PackedCrf};
     pub use throughline_nn::heads::softmax::SoftmaxTape;
-    pub use throughline_nn::heads::{Crf, Head, HeadCall, Loss, Softmax};
+    pub use throughline_nn::heads::tagger::{PackedTagger, TaggerTape, Tags};
+    pub use throughline_nn::heads::{Crf, Head, HeadCall, Loss, Softmax, Tagger};
     pub use throughline_nn::initialise::{self, Initialisation, Initialise};
     pub use throughline_nn::layers::embedding::EmbeddingTape;
     pub use throughline_nn::layers::linear::LinearTape;
     pub use throughline_nn::layers::pool::PoolTape;
     pub use throughline_nn::layers::recurrent::{InitialState, Readout, RecurrentTape};
-    pub use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig};
+    pub use throughline_nn::layers::words::WordsTape;
+    pub use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig, WordRows, Words};
     pub use throughline_nn::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
     pub use throughline_nn::network::{Input, Network, PackedNetwork, Wanted, Weights, Workspace};
     pub use throughline_nn::parameters::{Builder, Layout, Tensor, TensorId};
@@ -113,7 +115,7 @@ pub mod train {
 /// predicts in batches. [`Model::get`](infer::Model::get) returns the [`Served`](infer::Served) of its task, with
 /// types.
 pub mod infer {
-    pub use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
+    pub use throughline_infer::tasks::{Classify, LanguageModel, Tag, classify, lm, tag};
     pub use throughline_infer::{
         ConfigError, Dropouts, Error, Evaluation, Files, Info, Model, RecurrentSettings, Result, Runner,
         RunnerWorkspace, Serve, Served, TextEncoder, tasks,

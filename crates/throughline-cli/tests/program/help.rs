@@ -27,7 +27,10 @@ fn every_command_has_its_help() {
 fn recipes() {
     let folder = Folder::with(&[("text.txt", &"to be or not to be ".repeat(200))]);
     let tasks = folder.run(&["recipe"]).succeeded();
-    assert_eq!(tasks.lines().map(|line| line.split("  ").next().unwrap()).collect::<Vec<_>>(), ["lm", "classify"]);
+    assert_eq!(
+        tasks.lines().map(|line| line.split("  ").next().unwrap()).collect::<Vec<_>>(),
+        ["lm", "classify", "tag"]
+    );
     folder.write("recipe.toml", folder.run(&["recipe", "lm"]).succeeded());
     folder.run(&["recipe", "poem"]).refused(&["\"lm\", \"classify\" or \"tag\"", "\"poem\""]);
     let sets =

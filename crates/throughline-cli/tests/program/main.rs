@@ -9,6 +9,7 @@ mod interruption;
 mod language_model;
 mod pipes;
 mod runs;
+mod tagger;
 mod trained;
 mod wrong_files;
 mod wrong_input;

@@ -104,3 +104,36 @@ fn folder_of(files: &Files) -> Folder {
     }
     folder
 }
+
+/// Sentences in columns, a word and its tag: numbers are entities, all other words are not.
+pub fn columns() -> String {
+    let sentence = |i: usize| format!("on O\nday O\n{i} B-NUM\n{} I-NUM\nit O\nwas O\n\n", i * 37 % 100);
+    (0..60).map(sentence).collect()
+}
+
+/// Settings of a tagger that is trained in a moment.
+pub const TINY_TAGGER: &[&str] = &[
+    "--set",
+    "task=tag",
+    "threads=1",
+    "model.embedding=8",
+    "model.hidden=8",
+    "model.layers=1",
+    "model.character_embedding=4",
+    "model.character_hidden=4",
+    "model.crf=true",
+    "train.batch=4",
+    "train.epochs=4",
+    "optimiser.learning_rate=0.02",
+];
+
+/// A folder with `sentences.txt` and the tagger that was trained on it in `runs/tag-1`.
+pub fn tagger() -> Folder {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        let folder = Folder::with(&[("sentences.txt", &columns())]);
+        folder.run(&with(&["train", "--data", "sentences.txt"], TINY_TAGGER)).succeeded();
+        files_of(&folder)
+    });
+    folder_of(files)
+}

@@ -156,14 +156,13 @@ const LARGEST_TAGS: u64 = 16 << 20;
 /// Numbers that reading a sentence may hold at most: 256 MiB of f32.
 const MOST_NUMBERS: usize = 1 << 26;
 /// Characters of a word that are read; what a longer one has beyond them is not.
-const MOST_CHARACTERS: usize = 256;
+const MOST_CHARACTERS: usize = 64;
 
 impl Config {
     /// The longest sentence, in words, that the memory for one sentence has room for.
     pub fn longest(&self) -> usize {
-        let of_characters = self
-            .characters
-            .map_or(0, |characters| MOST_CHARACTERS.min(32) * (characters.embedding + 2 * characters.hidden));
+        let of_characters = |of: Characters| MOST_CHARACTERS * (of.embedding + 2 * of.hidden);
+        let of_characters = self.characters.map_or(0, of_characters);
         MOST_NUMBERS / (self.recurrent.numbers_per_row() + 2 * self.tags + of_characters)
     }
 }
@@ -383,7 +382,7 @@ impl Serve for Tag {
         name: "tag",
         title: "tagger",
         about: "a tag for each word",
-        best: "the highest entity F1 or, without entities, accuracy, and among equals the lowest loss,",
+        best: "the highest entity F1 (accuracy, where tags mark no entities), and among those the lowest loss,",
         counted: "words",
         usage: &["throughline predict {run} < lines.txt", "throughline eval {run}"],
     };

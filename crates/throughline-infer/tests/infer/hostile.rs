@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{FilesOf, classifier, classify_config, language_model};
+use crate::common::{FilesOf, classifier, classify_config, language_model, tag_config, tagger};
 use throughline_infer::{Error, Model};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
@@ -13,6 +13,10 @@ fn lm() -> FilesOf {
 
 fn classify() -> FilesOf {
     classifier(classify_config(CellKind::GruAfter, Pooling::Attention)).files()
+}
+
+fn tag() -> FilesOf {
+    tagger(tag_config(CellKind::Lstm, true)).files()
 }
 
 fn config(files: &FilesOf) -> Value {
@@ -47,7 +51,7 @@ fn with(mut files: FilesOf, pointer: &str, value: Value) -> String {
 
 #[test]
 fn the_files_are_right_as_they_are() {
-    for files in [lm(), classify()] {
+    for files in [lm(), classify(), tag()] {
         Model::from_bytes(files, Some(1)).unwrap();
     }
 }
@@ -151,7 +155,7 @@ fn other_versions_and_tasks_are_refused() {
     );
     with(lm(), "/format_version", json!("2"));
     let message = with(lm(), "/task", json!("poem"));
-    assert_eq!(message, "config.json: task: expected one of lm, classify, found \"poem\"");
+    assert_eq!(message, "config.json: task: expected one of lm, classify, tag, found \"poem\"");
     // A configuration of one task does not describe a model of another.
     for (mut files, task) in [(lm(), "classify"), (classify(), "lm")] {
         let mut config = config(&files);

@@ -5,3 +5,4 @@ mod generation;
 mod hostile;
 mod opening;
 mod prediction;
+mod tagging;

@@ -7,4 +7,5 @@ mod divergence;
 mod folder;
 mod resume;
 mod selection;
+mod tagging;
 mod truncated_bptt;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{Run, TestFolder, classify, lm, table, text};
+use crate::common::{Run, TestFolder, classify, columns, lm, table, tag, text};
 use throughline_data::Split;
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
@@ -43,6 +43,19 @@ fn classifier(folder: &TestFolder, threads: usize) -> Recipe {
     // 36 examples: 9 updates an epoch.
     recipe.train.steps = 20;
     recipe.schedule.kind = ScheduleKind::Cosine;
+    recipe
+}
+
+fn tagger(folder: &TestFolder, threads: usize) -> Recipe {
+    let mut recipe = crate::common::tagger(&folder.file("sentences.txt", &columns(3, 60)));
+    tag(&mut recipe).known.unknown = Some(0.5);
+    tag(&mut recipe).tagger.crf = true;
+    tag(&mut recipe).files.split = [0.6, 0.2, 0.2];
+    recipe.threads = threads;
+    let model = &mut tag(&mut recipe).model;
+    (model.embedding_dropout, model.output_dropout) = (0.1, 0.3);
+    // 36 sentences: 9 updates an epoch.
+    recipe.train.steps = 20;
     recipe
 }
 
@@ -108,6 +121,11 @@ fn an_interrupted_language_model() {
 #[test]
 fn an_interrupted_classifier() {
     check_interruptions(classifier, 9, &[0, 1, 8, 9, 10, 19]);
+}
+
+#[test]
+fn an_interrupted_tagger() {
+    check_interruptions(tagger, 9, &[0, 1, 9, 10, 19]);
 }
 
 /// After a crash there are rows and a model that are newer than the checkpoint, and perhaps half a row.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use throughline_data::{TextRules, Unit, Vocabulary, VocabularyOptions};
-use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
+use throughline_data::{EntityTags, TagScheme, TextRules, Unit, Vocabulary, VocabularyOptions};
+use throughline_infer::tasks::{Classify, LanguageModel, Tag, classify, lm, tag};
 use throughline_infer::{Dropouts, Files, RecurrentSettings, Serve, Served, TextEncoder, config_json, kind_json};
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
@@ -100,6 +100,38 @@ pub fn classifier(config: classify::Config) -> TestModel<Classify> {
     let text = TextEncoder { rules: config.text, vocabulary: vocabulary(Unit::Char, "abcdefgh") };
     let labels = ["first", "second", "third"].map(str::to_owned).into();
     TestModel::new(config, classify::Encoder { text, labels })
+}
+
+pub const TAGS: [&str; 5] = ["B-LOC", "B-PER", "I-LOC", "I-PER", "O"];
+
+/// A tagger of entities in BIO; with a conditional random field it keeps to that.
+pub fn tag_config(cell: CellKind, crf: bool) -> tag::Config {
+    let characters = tag::Characters { vocabulary: 9, embedding: 3, hidden: 4 };
+    let recurrent = RecurrentSettings { input: 5 + 2 * 4, bidirectional: true, ..settings(cell) };
+    tag::Config {
+        recurrent,
+        vocabulary: 4,
+        embedding: 5,
+        characters: Some(characters),
+        tags: TAGS.len(),
+        crf,
+        scheme: crf.then_some(TagScheme::Bio),
+        lowercase: true,
+        text: TextRules::default(),
+    }
+}
+
+pub fn tagger(config: tag::Config) -> TestModel<Tag> {
+    let tags = TAGS.map(str::to_owned).to_vec();
+    let encoder = tag::Encoder {
+        rules: config.text,
+        lowercase: config.lowercase,
+        words: vocabulary(Unit::Word, "ab cd efgh"),
+        characters: config.characters.map(|_| vocabulary(Unit::Char, "abcdefgh")),
+        entities: EntityTags::new(&tags),
+        tags,
+    };
+    TestModel::new(config, encoder)
 }
 
 /// A folder with these files in it, removed when dropped.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use safetensors::SafeTensors;
 use throughline_infer::Model;
 use throughline_kernels::random::{Philox, Purpose, Stream};
-use throughline_train::tasks::{classify, lm};
+use throughline_train::tasks::{classify, lm, tag};
 use throughline_train::{Event, Outcome, Recipe, Report, Result, RunFolder, evaluate, resume, train};
 
 /// An empty folder, removed when dropped.
@@ -88,6 +88,30 @@ pub fn table(seed: u64, examples: usize) -> String {
     table
 }
 
+/// Sentences in columns: a word and its tag, which is O, or B-NUM and then I-NUM where words are numbers.
+pub fn columns(seed: u64, sentences: usize) -> String {
+    let (mut random, mut columns) = (random(seed), String::new());
+    for _ in 0..sentences {
+        let mut inside = false;
+        for _ in 0..1 + random.below(9) {
+            let number = random.below(3) == 0;
+            let word =
+                if number { random.below(1000).to_string() } else { ["a", "bc", "cab"][random.below(3)].to_owned() };
+            let tag = if !number {
+                "O"
+            } else if inside {
+                "I-NUM"
+            } else {
+                "B-NUM"
+            };
+            columns.push_str(&format!("{word}\t{tag}\n"));
+            inside = number;
+        }
+        columns.push('\n');
+    }
+    columns
+}
+
 /// A small recipe for a language model that trains on `path`; the rest is for the test to set.
 pub fn language_model(path: &Path) -> Recipe {
     let mut recipe = small("lm");
@@ -108,6 +132,16 @@ pub fn classifier(path: &Path) -> Recipe {
     recipe
 }
 
+/// A small recipe for a tagger that trains on `path`; the rest is for the test to set.
+pub fn tagger(path: &Path) -> Recipe {
+    let mut recipe = small("tag");
+    let options = tag(&mut recipe);
+    options.files.paths = vec![path.to_path_buf()];
+    (options.model.embedding, options.model.hidden, options.model.layers) = (6, 8, 1);
+    (options.tagger.character_embedding, options.tagger.character_hidden) = (4, 5);
+    recipe
+}
+
 fn small(task: &str) -> Recipe {
     let mut recipe = Recipe::default_for(task).expect("a task");
     recipe.threads = 1;
@@ -123,6 +157,11 @@ pub fn lm(recipe: &mut Recipe) -> &mut lm::Options {
 
 /// What a recipe for a classifier has of its own.
 pub fn classify(recipe: &mut Recipe) -> &mut classify::Options {
+    recipe.options_mut()
+}
+
+/// What a recipe for a tagger has of its own.
+pub fn tag(recipe: &mut Recipe) -> &mut tag::Options {
     recipe.options_mut()
 }
 

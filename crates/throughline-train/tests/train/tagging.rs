@@ -1,0 +1,121 @@
+//! Taggers: they learn, their baselines and scores are right, and their data are checked.
+
+use throughline_data::{Split, TagScheme};
+use throughline_train::tasks::tag::Scheme;
+use throughline_train::{Error, Event};
+
+use crate::common::{TestFolder, columns, tag, tagger};
+
+/// Numbers never seen before are told by their characters.
+#[test]
+fn a_tagger_learns_what_its_words_are_made_of() {
+    let folder = TestFolder::new();
+    let path = folder.file("sentences.txt", &columns(1, 200));
+    for (crf, name) in [(false, "softmax"), (true, "crf")] {
+        let mut recipe = tagger(&path);
+        tag(&mut recipe).tagger.crf = crf;
+        (recipe.train.epochs, recipe.optimiser.learning_rate) = (6, 0.02);
+        let outcome = folder.run(name).train(&recipe).unwrap();
+        let test = outcome.test.unwrap();
+        assert!(test.metrics["entity_f1"] > 0.95 && test.metrics["accuracy"] > 0.95, "{name}: {test:?}");
+        assert!(test.unknown_share > 0.05, "there are unknown numbers: {test:?}");
+        let report = folder.run(name).evaluate(&[]).unwrap();
+        assert_eq!((report.evaluation.loss, report.evaluation.metrics), (test.loss, test.metrics));
+        let card = folder.run(name).card();
+        assert!(card.contains("`entity_f1`") && card.contains("most frequent tag of the word"), "{card}");
+        assert_eq!(card.contains("conditional random field that keeps to bio"), crf, "{card}");
+    }
+}
+
+#[test]
+fn baselines_are_the_most_frequent_tags() {
+    let folder = TestFolder::new();
+    // `a` is X twice and Y once, `b` is Y; Y is the most frequent of all, so `c`, which is new, is Y.
+    let train = "a X\na X\nb Y\n\na Y\nb Y\n\n";
+    let path = folder.file("train.txt", train);
+    let mut recipe = tagger(&path);
+    tag(&mut recipe).files.validation = vec![folder.file("validation.txt", "a X\na Y\nb Y\nc X\n\n")];
+    tag(&mut recipe).files.test = vec![folder.file("test.txt", "b X\n")];
+    recipe.train.steps = 5;
+    let mut scores = Vec::new();
+    folder
+        .run("run")
+        .train_watched(&recipe, &mut |event| {
+            if let Event::Ready { baselines, description, .. } = event {
+                let score =
+                    |score: &throughline_train::Score| (score.method.clone(), score.split, score.metrics["accuracy"]);
+                scores = baselines.iter().map(score).collect();
+                assert!(!description.data.iter().any(|(what, _)| what == "entities"), "{description:?}");
+            }
+        })
+        .unwrap();
+    let [majority, word] = ["majority tag", "most frequent tag of the word"].map(str::to_owned);
+    let want = [
+        (majority.clone(), Split::Validation, 0.5),
+        (word.clone(), Split::Validation, 0.5),
+        (majority, Split::Test, 0.0),
+        (word, Split::Test, 0.0),
+    ];
+    assert_eq!(scores, want);
+}
+
+#[test]
+fn what_breaks_the_scheme_is_counted_and_learned_from() {
+    let folder = TestFolder::new();
+    let broken = columns(1, 40) + "5\tI-NUM\n6\tI-NUM\n\n";
+    let mut recipe = tagger(&folder.file("sentences.txt", &broken));
+    tag(&mut recipe).tagger.crf = true;
+    tag(&mut recipe).files.split = [0.5, 0.2, 0.3];
+    recipe.train.steps = 5;
+    let mut said = String::new();
+    let watch = &mut |event: Event<'_>| {
+        if let Event::Ready { description, .. } = event {
+            said = description.data.iter().find(|(what, _)| what == "entities").unwrap().1.clone();
+        }
+    };
+    let outcome = folder.run("run").train_watched(&recipe, watch).unwrap();
+    assert_eq!(said, "1 types, written as bio, with 1 invalid transitions in the test split");
+    assert!(outcome.test.unwrap().loss.is_finite());
+    // A scheme that is given is kept to, whatever the data.
+    tag(&mut recipe).tagger.scheme = Scheme::Of(TagScheme::Iob1);
+    folder.run("given").train(&recipe).unwrap();
+    assert!(folder.run("given").card().contains("keeps to iob1"));
+    tag(&mut recipe).tagger.scheme = Scheme::None;
+    folder.run("free").train(&recipe).unwrap();
+    assert!(!folder.run("free").card().contains("keeps to"));
+}
+
+#[test]
+fn sentences_keep_their_order_in_the_splits() {
+    let folder = TestFolder::new();
+    let numbered: String = (0..20).map(|i| format!("w{i} {}\n\n", ["X", "Y"][i % 2])).collect();
+    let mut recipe = tagger(&folder.file("sentences.txt", &numbered));
+    tag(&mut recipe).files.split = [0.8, 0.1, 0.1];
+    recipe.train.steps = 5;
+    let run = folder.run("run");
+    run.train(&recipe).unwrap();
+    let vocabulary = std::fs::read_to_string(run.opened().path().join("vocabulary.json")).unwrap();
+    assert!(vocabulary.contains("\"w15\"") && !vocabulary.contains("\"w16\""), "{vocabulary}");
+}
+
+#[test]
+fn other_tags_and_other_data_are_errors() {
+    let folder = TestFolder::new();
+    let path = folder.file("sentences.txt", &columns(1, 60));
+    let mut recipe = tagger(&path);
+    recipe.train.steps = 5;
+    let run = folder.run("run");
+    run.train(&recipe).unwrap();
+    let other = folder.file("other.txt", "a O\n1 B-DATE\n");
+    let error = run.evaluate(&[other]).unwrap_err().to_string();
+    assert!(error.contains("other.txt:2: ") && error.contains("\"B-DATE\""), "{error}");
+    folder.file("sentences.txt", &columns(2, 60));
+    let error = run.evaluate(&[]).unwrap_err().to_string();
+    assert!(error.contains("--data"), "{error}");
+    folder.file("sentences.txt", &columns(1, 60).replace("NUM", "FIG"));
+    let error = run.evaluate(&[]).unwrap_err().to_string();
+    assert!(error.contains("new ones: \"B-FIG\", \"I-FIG\"") && error.contains("\"B-NUM\""), "{error}");
+    let few = folder.file("few.txt", "a O\nb X\n");
+    let error = folder.run("few").train(&tagger(&few)).unwrap_err();
+    assert!(matches!(&error, Error::File { what, .. } if what == "validation split"), "{error}");
+}

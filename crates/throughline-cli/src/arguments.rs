@@ -40,7 +40,7 @@ pub enum Command {
     Recipe(RecipeArguments),
     /// Measure a trained model on its test split or on other data.
     Eval(EvalArguments),
-    /// Read lines from standard input and write one JSON object for each: classes and probabilities, or the loss of the line.
+    /// Read lines from standard input and write one JSON object for each: classes or tags with their probabilities, or the loss of the line.
     Predict(PredictArguments),
     /// Let a language model write.
     Generate(GenerateArguments),
@@ -108,13 +108,14 @@ pub struct PredictArguments {
     /// The model.
     #[command(flatten)]
     pub run: RunArgument,
-    /// Write so many of the most probable classes.
-    #[arg(long, value_name = "K", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-    pub top: u16,
+    /// Of a classifier, write so many of the most probable classes [default: 3].
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
+    pub top: Option<u16>,
 }
 
 /// `throughline generate`
 #[derive(Args, Debug)]
+#[command(allow_negative_numbers = true)]
 pub struct GenerateArguments {
     /// The model.
     #[command(flatten)]

@@ -25,7 +25,7 @@ pub enum Error {
         message: String,
     },
     /// A file or a folder is not what it should be.
-    #[error("{}{}: {what}: expected {expected}, found {found}", path.display(), at_line(*line))]
+    #[error("{}{}: {what}: {}", path.display(), at_line(*line), expected_and_found(expected, found))]
     File {
         /// The file or folder.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum Error {
         line: Option<usize>,
         /// What in it is wrong.
         what: String,
-        /// What should be there, and where it helps what to do.
+        /// What should be there, and where it helps what to do, after a semicolon.
         expected: String,
         /// What is there.
         found: String,
@@ -50,7 +50,7 @@ pub enum Error {
     },
     /// The texts cannot be read or used.
     #[error(transparent)]
-    Data(#[from] throughline_data::Error),
+    Data(throughline_data::Error),
     /// A trained model cannot be used.
     #[error(transparent)]
     Model(#[from] throughline_infer::Error),
@@ -78,6 +78,18 @@ pub enum Error {
         /// The last good checkpoint, if one was written.
         checkpoint: Option<PathBuf>,
     },
+}
+
+impl From<throughline_data::Error> for Error {
+    /// A setting of a reader is a key of `[data]` in a recipe.
+    fn from(error: throughline_data::Error) -> Self {
+        match error {
+            throughline_data::Error::Setting { key, expected, found } => {
+                Self::recipe(&Origin::Default, &format!("data.{key}"), expected, found)
+            }
+            other => Self::Data(other),
+        }
+    }
 }
 
 impl Error {
@@ -114,6 +126,14 @@ fn at_line(line: Option<usize>) -> String {
     line.map(|line| format!(":{line}")).unwrap_or_default()
 }
 
+/// `expected X, found Y`, and then what to do, which follows what was expected after a semicolon.
+fn expected_and_found(expected: &str, found: &str) -> String {
+    match expected.split_once("; ") {
+        Some((expected, advice)) => format!("expected {expected}, found {found}; {advice}"),
+        None => format!("expected {expected}, found {found}"),
+    }
+}
+
 fn kept(checkpoint: &Option<PathBuf>) -> String {
     checkpoint.as_ref().map(|path| format!("; the last good state is kept in {}", path.display())).unwrap_or_default()
 }
@@ -136,7 +156,7 @@ pub struct RecipeError {
 impl fmt::Display for RecipeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { origin, key, expected, found, nearest } = self;
-        write!(f, "{origin}: {key}: expected {expected}, found {found}")?;
+        write!(f, "{origin}: {key}: {}", expected_and_found(expected, found))?;
         match nearest {
             Some(nearest) => write!(f, "; did you mean {nearest}?"),
             None => Ok(()),

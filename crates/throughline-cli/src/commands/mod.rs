@@ -25,8 +25,8 @@ fn open(argument: &RunArgument) -> Result<(RunFolder, Model)> {
     let folder = RunFolder::open(Path::new(RUNS), &argument.run)?;
     if !folder.model().exists() && !folder.card().exists() {
         bail!(
-            "{}: expected a trained model, found none: the run stopped before its first evaluation; \
-             go on with: throughline train --resume {}",
+            "{}: expected a trained model, found none: the run has not evaluated one yet; \
+             wait for it, or if it has stopped go on with: throughline train --resume {}",
             folder.model().display(),
             folder.path().display()
         );

@@ -16,6 +16,8 @@ const LONGEST_LINE: usize = 16 << 20;
 /// Lines that are answered together at most, and their bytes. What is there is answered at once, never waited for.
 const MOST_LINES: usize = 4096;
 const MOST_BYTES: usize = 4 << 20;
+/// Classes that are written where `--top` does not say how many.
+const TOP: u16 = 3;
 /// Bytes that are read at a time.
 const BUFFER: usize = 1 << 20;
 
@@ -23,8 +25,12 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
     let (_, model) = super::open(&arguments.run)?;
     let mut lines = Lines::new(BoundedLines::new(BufReader::with_capacity(BUFFER, std::io::stdin()), LONGEST_LINE));
     let mut totals = Totals::default();
+    let top = usize::from(arguments.top.unwrap_or(TOP));
     while let Some(batch) = lines.next_batch()? {
-        answer(&model, batch, usize::from(arguments.top), &mut totals)?;
+        answer(&model, batch, top, &mut totals)?;
+    }
+    if arguments.top.is_some() && totals.answered > 0 && !totals.had_classes {
+        note("warning: --top has no effect: the answers of this model have no list of classes");
     }
     let share = totals.unknown / totals.answered.max(1) as f64;
     if let Some(warning) = warning_of_unknown("these lines", share) {
@@ -41,6 +47,8 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
 struct Totals {
     answered: usize,
     refused: usize,
+    /// Whether an answer had a list of classes.
+    had_classes: bool,
     /// The sum of the answers' shares of unknown units.
     unknown: f64,
 }
@@ -62,6 +70,7 @@ fn answer(model: &Model, batch: Vec<Numbered>, top: usize, totals: &mut Totals) 
             Ok(mut answer) => {
                 if let Some(classes) = answer.get_mut("classes").and_then(Value::as_array_mut) {
                     classes.truncate(top);
+                    totals.had_classes = true;
                 }
                 totals.answered += 1;
                 totals.unknown += answer["unknown_share"].as_f64().unwrap_or(0.0);

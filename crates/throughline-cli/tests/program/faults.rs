@@ -369,3 +369,44 @@ fn the_summary_says_which_update_was_kept() {
     assert!(said.contains(&format!("the parameters of update {step} of")), "{step}: {said}");
     assert!(folder.text("runs/classify-1/README.md").contains(&format!("after update {step}, ")), "{step}");
 }
+
+/// A model in use needs neither its recipe nor its data.
+#[test]
+fn a_model_is_used_without_its_recipe() {
+    for (folder, run) in [(classifier(), "classify-1"), (language_model(), "lm-1"), (crate::trained::tagger(), "tag-1")]
+    {
+        let before = folder.run_with_input(&["predict", run], "a fine film").succeeded();
+        for file in ["config.toml", "data.json", "metrics.jsonl", "README.md", "last.safetensors"] {
+            std::fs::remove_file(folder.join(&format!("runs/{run}/{file}"))).unwrap();
+        }
+        assert_eq!(folder.run_with_input(&["predict", run], "a fine film").succeeded(), before);
+        folder.run(&["eval", run]).refused(&["config.toml"]);
+    }
+}
+
+#[test]
+fn an_incomplete_recipe_is_named() {
+    let folder = Folder::with(&[("text.txt", "a"), ("half.toml", "[model]\nhidden = 8\n")]);
+    folder.run(&["train", "half.toml", "text.txt"]).refused(&["half.toml: task: expected \"lm\"", "found nothing"]);
+}
+
+#[test]
+fn advice_follows_what_was_found() {
+    let folder = classifier();
+    let again = with(&with(&["train", "texts.tsv"], TINY_CLASSIFIER), &["name=classify-1"]);
+    folder.run(&again).refused(&["expected a name that is free, found a run; use another, or --resume this run"]);
+    folder
+        .run(&["train", "texts.tsv", "--set", "task=lm", "model.pooling=mean"])
+        .refused(&["found \"mean\"; model.pooling"]);
+    folder.run(&["train", "texts.tsv", "--set", "task=lm", "data.encoding=x"]).refused(&["data.encoding: expected"]);
+    let ran = language_model().run(&["generate", "lm-1", "--temperature", "-1"]);
+    assert!(ran.code == Some(2) && ran.err.contains("a number from 0 to 100"), "{ran:?}");
+}
+
+#[test]
+fn top_without_classes_says_so() {
+    let ran = language_model().run_with_input(&["predict", "lm-1", "--top", "2"], "line 1 of");
+    assert!(ran.err.contains("--top has no effect") && ran.code == Some(0), "{ran:?}");
+    let ran = classifier().run_with_input(&["predict", "classify-1", "--top", "1"], "a fine film");
+    assert!(ran.err.is_empty() && json_lines(&ran.out)[0]["classes"].as_array().unwrap().len() == 1, "{ran:?}");
+}

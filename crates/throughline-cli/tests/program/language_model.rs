@@ -111,7 +111,7 @@ fn lines_are_scored() {
 
 #[test]
 fn units_and_cells_train() {
-    let folder = Folder::with(&[("text.txt", &text(300))]);
+    let folder = Folder::with(&[("text.txt", &text(300)), ("more.txt", &text(90))]);
     for (name, sets) in [
         ("bytes", &["data.unit=byte", "model.cell=lstm"][..]),
         ("words", &["data.unit=word", "train.stride=4", "model.cell=rnn"]),
@@ -119,7 +119,7 @@ fn units_and_cells_train() {
         ("relu", &["model.cell=rnn-relu", "model.initial_state=learned", "schedule.kind=constant"]),
     ] {
         let named = format!("name={name}");
-        let sets = with(sets, &[&named, "train.steps=6", "data.validation=[\"text.txt\"]"]);
+        let sets = with(sets, &[&named, "train.steps=6", "data.validation=[\"more.txt\"]"]);
         let train = with(&with(&["train", "--quiet", "--text", "text.txt"], TINY_LANGUAGE_MODEL), &sets);
         let ran = folder.run(&train);
         assert_eq!(ran.err, "", "{name}");

@@ -160,11 +160,12 @@ fn probabilities(labels: &[String], logits: &[f32]) -> Vec<ClassProbability> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();
     let total: f64 = weights.iter().sum();
+    // By logits, with -0 as 0: two that differ may have the same probability, and the first class is the one that is measured.
+    let mut order: Vec<usize> = (0..labels.len()).collect();
+    order.sort_by(|&a, &b| (logits[b] + 0.0).total_cmp(&(logits[a] + 0.0)));
     let of_class =
-        |(label, weight): (&String, &f64)| ClassProbability { label: label.clone(), probability: weight / total };
-    let mut classes: Vec<ClassProbability> = labels.iter().zip(&weights).map(of_class).collect();
-    classes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-    classes
+        |class: usize| ClassProbability { label: labels[class].clone(), probability: weights[class] / total };
+    order.into_iter().map(of_class).collect()
 }
 
 impl Serve for Classify {
@@ -292,5 +293,20 @@ impl Serve for Classify {
             found: tokens.len().to_string(),
         };
         answers.into_iter().zip(&tokens).map(|(answer, tokens)| answer.ok_or_else(|| too_long(tokens))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_class_is_the_one_that_is_measured() {
+        let labels = ["a", "b", "c"].map(str::to_owned);
+        for logits in [[0.0, 1e-45, -1.0], [-0.0, 0.0, -3.0], [2.0, 2.0, 1.0], [-1.0, 0.5, 0.25], [1e30, -1e30, 1e30]] {
+            let classes = probabilities(&labels, &logits);
+            assert_eq!(classes[0].label, labels[most_probable(&logits)], "{logits:?}");
+            assert!(classes.is_sorted_by(|a, b| a.probability >= b.probability), "{classes:?}");
+        }
     }
 }

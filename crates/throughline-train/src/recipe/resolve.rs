@@ -55,7 +55,17 @@ impl Recipe {
         if !data.is_empty() {
             assignments.push(read_data(data)?);
         }
-        assemble(assignments)
+        assemble(assignments).map_err(|error| Self::without_task(error, file))
+    }
+
+    /// Says which file the task is missing in.
+    fn without_task(error: Error, file: Option<&Path>) -> Error {
+        match (error, file) {
+            (Error::Recipe(error), Some(path)) if error.key == "task" && error.origin == Origin::Default => {
+                Error::file(path, "task", error.expected, error.found)
+            }
+            (error, _) => error,
+        }
     }
 }
 

@@ -37,7 +37,7 @@ impl Recipe {
         check.within("seed", self.seed, 0..=LARGEST_INTEGER)?;
         check.within("threads", self.threads, 0..=1024)?;
         let unicode = self.runs_dir.to_str().is_some() && !self.runs_dir.as_os_str().is_empty();
-        check.require("runs_dir", unicode, "a path in Unicode", &self.runs_dir)
+        check.require("runs_dir", unicode, "a path in Unicode that is not empty", &self.runs_dir)
     }
 
     fn check_training(&self, check: &Check<'_>) -> Result<()> {

@@ -136,8 +136,7 @@ impl Card<'_> {
             text,
             "\n## Limits\n\nThe model has seen the data above and nothing else. Expect it to be good on data of the same \
              kind and no others,\nand to repeat what they say, wrong or unkind as it may be. \
-             It reads {}; all those outside its vocabulary are the same to it, and every answer says what share of its \
-             input they were.\n",
+             It reads {}; every answer says what share of them were outside its vocabulary.\n",
             self.description.units
         )
         .expect(WRITING);

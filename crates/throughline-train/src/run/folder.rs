@@ -95,13 +95,16 @@ impl RunFolder {
     /// Opens the folder of a run, given by its path or by its name under `runs_dir`.
     ///
     /// # Errors
-    /// [`Error::File`] where neither is a folder with a `config.toml`.
+    /// [`Error::File`] where neither is a folder with a `config.json` or a `config.toml`. A model in use needs the first alone.
     pub fn open(runs_dir: &Path, run: &Path) -> Result<Self> {
         let candidates = [run.to_path_buf(), runs_dir.join(run)];
-        let found = candidates.into_iter().map(|path| Self { path }).find(|run| run.config_toml().is_file());
+        let found = candidates
+            .into_iter()
+            .map(|path| Self { path })
+            .find(|run| run.config_json().is_file() || run.config_toml().is_file());
         found.ok_or_else(|| {
             let expected = format!("the path of a run folder, or the name of one in {}", runs_dir.display());
-            Error::file(run, "run", expected, "no config.toml there")
+            Error::file(run, "run", expected, "neither config.json nor config.toml there")
         })
     }
 

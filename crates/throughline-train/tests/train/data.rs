@@ -517,3 +517,26 @@ fn every_answer_says_what_share_of_its_text_is_unknown() {
     let odd = folder.file("odd.csv", "text,label\na???,first\n????,second\n");
     assert_eq!(run.evaluate(&[odd]).unwrap().evaluation.unknown_share, 7.0 / 8.0);
 }
+
+/// Given twice, a file is a slip; a split that repeats another may be meant, but its scores say little.
+#[test]
+fn files_given_twice() {
+    let folder = TestFolder::new();
+    let path = folder.file("text.txt", &text(1, 400));
+    let again = folder.join(".").join("text.txt");
+    let mut twice = language_model(&path);
+    lm(&mut twice).files.paths.push(again.clone());
+    let error = folder.run("twice").train(&twice).unwrap_err().to_string();
+    assert!(error.ends_with("text.txt: data.paths: expected each file or folder once, found it twice"), "{error}");
+    let mut across = language_model(&path);
+    (across.train.steps, lm(&mut across).files.test) = (5, vec![again]);
+    let mut warnings = Vec::new();
+    let watch = &mut |event: Event<'_>| {
+        if let Event::Warning(warning) = event {
+            warnings.push(warning.to_owned());
+        }
+    };
+    folder.run("across").train_watched(&across, watch).unwrap();
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(warning.contains("text.txt is in data.paths and in data.test"), "{warning}");
+}

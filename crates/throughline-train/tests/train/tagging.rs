@@ -119,3 +119,55 @@ fn other_tags_and_other_data_are_errors() {
     let error = folder.run("few").train(&tagger(&few)).unwrap_err();
     assert!(matches!(&error, Error::File { what, .. } if what == "validation split"), "{error}");
 }
+
+#[test]
+fn tags_and_schemes_that_do_not_go_together_are_warned_of() {
+    let folder = TestFolder::new();
+    let warnings = |path: &std::path::Path, scheme| {
+        let mut recipe = tagger(path);
+        (tag(&mut recipe).tagger.crf, tag(&mut recipe).tagger.scheme) = (true, scheme);
+        recipe.train.steps = 5;
+        let mut warnings = Vec::new();
+        let name = format!("run-{}", folder.entries().len());
+        let watch = &mut |event: Event<'_>| {
+            if let Event::Warning(warning) = event {
+                warnings.push(warning.to_owned());
+            }
+        };
+        folder.run(&name).train_watched(&recipe, watch).unwrap();
+        warnings
+    };
+    let right = folder.file("right.txt", &columns(1, 60));
+    assert!(warnings(&right, Scheme::Auto).is_empty());
+    let [broken] = &warnings(&right, Scheme::Of(TagScheme::Iobes))[..] else { panic!("one warning") };
+    assert!(broken.contains("breaks model.scheme = \"iobes\" in "), "{broken}");
+    let misspelt = folder.file("misspelt.txt", &(columns(1, 60) + "7\tB_NUM\n\n"));
+    let [mixed] = &warnings(&misspelt, Scheme::Auto)[..] else { panic!("one warning") };
+    assert!(mixed.contains("but not \"B_NUM\""), "{mixed}");
+    let speech = folder.file("speech.txt", &"a DET\ncat NOUN\n\n".repeat(30));
+    assert!(warnings(&speech, Scheme::Auto).is_empty());
+    let [unused] = &warnings(&speech, Scheme::Of(TagScheme::Bio))[..] else { panic!("one warning") };
+    assert!(unused.contains("model.scheme = \"bio\" has no effect"), "{unused}");
+}
+
+/// Words below `min_count` are one token to the model, but not to the baseline.
+#[test]
+fn the_baseline_knows_words_that_the_model_does_not() {
+    let folder = TestFolder::new();
+    let path = folder.file("train.txt", "r1 X\n\nr2 X\n\nk Y\nk Y\nk Y\n\n");
+    let mut recipe = tagger(&path);
+    let options = tag(&mut recipe);
+    options.known.min_count = 2;
+    (options.tagger.character_hidden, options.tagger.character_embedding) = (0, 32);
+    options.files.validation = vec![folder.file("validation.txt", "new Y\nr1 X\n")];
+    options.files.split = [1.0, 0.0, 0.0];
+    recipe.train.steps = 5;
+    let mut scores = Vec::new();
+    let watch = &mut |event: Event<'_>| {
+        if let Event::Ready { baselines, .. } = event {
+            scores = baselines.iter().map(|score| score.metrics["accuracy"]).collect();
+        }
+    };
+    folder.run("run").train_watched(&recipe, watch).unwrap();
+    assert_eq!(scores, [0.5, 1.0]);
+}

@@ -41,6 +41,7 @@ impl Labelled {
     /// Reads the texts of a recipe and cuts them into splits, class by class.
     pub fn read(options: &Options, seed: u64) -> Result<Self> {
         let files = &options.files;
+        files.check_twice()?;
         let mut set = reader(options, None)?.read(&files.paths)?;
         let mut duplicates = if options.examples.deduplicate { set.remove_duplicates() } else { 0 };
         if files.limit > 0 {
@@ -113,7 +114,11 @@ pub(super) fn check_labels(options: &Options, now: &[String], known: &[String]) 
         if only.is_empty() { "none".to_owned() } else { only.join(", ") }
     };
     let expected = "the classes that the model was trained with; name the files to measure on with --data";
-    let found = format!("other classes: new ones: {}; missing ones: {}", only(now, known), only(known, now));
+    let found = if only(now, known) == only(known, now) {
+        "the same in another order".to_owned()
+    } else {
+        format!("other classes: new ones: {}; missing ones: {}", only(now, known), only(known, now))
+    };
     Err(Error::file(place(options), "data", expected, found))
 }
 

@@ -199,7 +199,12 @@ impl Learn for Text {
         let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
         data.push(("vocabulary".to_owned(), format!("{} {}", grouped(vocabulary.len()), vocabulary.unit().plural())));
         data.extend(skipped_notes(&self.skipped).map(|note| ("left out".to_owned(), note)));
-        Description { data, ..self.options.model.describe(&self.options.files, vocabulary.unit().plural(), false) }
+        let warnings = self.options.files.warning_of_repetition().into_iter().collect();
+        Description {
+            data,
+            warnings,
+            ..self.options.model.describe(&self.options.files, vocabulary.unit().plural(), false)
+        }
     }
 
     fn measured(

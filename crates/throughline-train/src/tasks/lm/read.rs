@@ -24,6 +24,7 @@ impl Texts {
     /// Reads the texts of a recipe and cuts them into splits.
     pub fn read(options: &Options) -> Result<Self> {
         let (files, unit) = (&options.files, options.units.unit);
+        files.check_twice()?;
         let reader = files.reader()?;
         let mut skipped = Vec::new();
         let mut text = join(&reader, &files.paths, &mut skipped)?;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use throughline_data::{Fractions, Skipped, TextReader, TextRules, UNKNOWN, Unit, VocabularyOptions};
 
-use crate::Result;
 use crate::recipe::{Check, LARGEST_COUNT, settings};
 use crate::run::card::grouped;
+use crate::{Error, Result};
 
 settings! {
     /// In table `[data]`: where the texts are, how they are divided into splits and how they are cleaned.
@@ -70,9 +70,7 @@ pub enum Normalise {
 impl TextFiles {
     /// Checks the ranges.
     pub(crate) fn check(&self, check: &Check<'_>) -> Result<()> {
-        for (key, paths) in
-            [("data.paths", &self.paths), ("data.validation", &self.validation), ("data.test", &self.test)]
-        {
+        for (key, paths) in self.by_key() {
             let usable = paths.iter().all(|path| path.to_str().is_some_and(|path| !path.is_empty()));
             check.require(key, usable, "paths in Unicode", paths)?;
         }
@@ -89,6 +87,40 @@ impl TextFiles {
         check.require("data.split", validated, "a validation share above 0, or data.validation", validation)?;
         check.require("data.encoding", !self.encoding.is_empty(), "the label of an encoding", &self.encoding)?;
         check.within("data.limit", self.limit, 0..=LARGEST_COUNT as usize)
+    }
+
+    /// Checks that no split is given a file or folder twice.
+    ///
+    /// # Errors
+    /// If two paths of a key lead to the same file or folder. A path that leads nowhere is an error of whoever reads it.
+    pub(crate) fn check_twice(&self) -> Result<()> {
+        for (key, paths) in self.by_key() {
+            let real: Vec<Option<PathBuf>> = paths.iter().map(|path| path.canonicalize().ok()).collect();
+            let twice = (0..real.len()).find(|&index| real[index].is_some() && real[..index].contains(&real[index]));
+            if let Some(index) = twice {
+                return Err(Error::file(&paths[index], key, "each file or folder once", "it twice"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A warning of a split that repeats another: scores on it say nothing about other data.
+    pub(crate) fn warning_of_repetition(&self) -> Option<String> {
+        let mut seen: Vec<(PathBuf, &str)> = Vec::new();
+        for (key, path) in self.by_key().into_iter().flat_map(|(key, paths)| paths.iter().map(move |path| (key, path)))
+        {
+            let Ok(real) = path.canonicalize() else { continue };
+            if let Some((_, before)) = seen.iter().find(|(other, _)| *other == real) {
+                let path = path.display();
+                return Some(format!("{path} is in {before} and in {key}: scores on what was trained on say little"));
+            }
+            seen.push((real, key));
+        }
+        None
+    }
+
+    fn by_key(&self) -> [(&'static str, &[PathBuf]); 3] {
+        [("data.paths", &self.paths), ("data.validation", &self.validation), ("data.test", &self.test)]
     }
 
     /// How texts are cleaned.

@@ -9,7 +9,9 @@ pub use options::{Options, Scheme, Sentences, Tagger};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use throughline_data::{EntityTags, LengthBuckets, Split, Splits, TaggedSet, Unit, UnknownReplacement, Vocabulary};
+use throughline_data::{
+    EntityTags, LengthBuckets, Split, Splits, TaggedFormat, TaggedSet, Unit, UnknownReplacement, Vocabulary,
+};
 use throughline_infer::tasks::{Tag, tag};
 use throughline_infer::{Dropouts, Runner};
 use throughline_nn::heads::Loss;
@@ -96,11 +98,13 @@ impl Learn for Words {
             .iter()
             .map(|words| words.iter().map(|&form| train.forms[form as usize].token).collect())
             .collect();
-        let replacement =
-            |texts: Vec<&[u32]>, unit| UnknownReplacement::new(texts, known.unknown_probability(unit), recipe.seed);
-        let unknown_words = replacement(tokens.iter().map(Vec::as_slice).collect(), Unit::Word);
+        // Words and characters are counted alike, so each needs random numbers of its own.
+        let replacement = |texts: Vec<&[u32]>, unit: Unit, stream: u64| {
+            UnknownReplacement::new(texts, known.unknown_probability(unit), recipe.seed ^ (stream << 32))
+        };
+        let unknown_words = replacement(tokens.iter().map(Vec::as_slice).collect(), Unit::Word, 0);
         let spellings = train.forms.iter().map(|form| &form.characters[..]).collect();
-        let unknown_characters = replacement(spellings, Unit::Char);
+        let unknown_characters = replacement(spellings, Unit::Char, 1);
         let lengths = train.words.iter().map(Vec::len).collect();
         let buckets = LengthBuckets::new(lengths, recipe.train.batch, recipe.seed);
         let (epoch, batch) = (None, tag::Batch::default());
@@ -172,7 +176,7 @@ impl Learn for Words {
     }
 
     fn baselines(&self) -> Result<Vec<Score>> {
-        Ok(baseline::scores(&self.encoder, &self.splits))
+        Ok(baseline::scores(&self.encoder, &self.data))
     }
 
     fn training_metrics(loss: &Loss) -> BTreeMap<String, f64> {
@@ -191,6 +195,14 @@ impl Learn for Words {
         };
         let mut data: Vec<(String, String)> = Split::ALL.into_iter().map(of_split).collect();
         data.push(("format".to_owned(), self.data.train.sentences.format.to_string()));
+        let Sentences { word_column, tag_column, .. } = &self.options.sentences;
+        let [words, tags] = match self.data.train.sentences.format {
+            TaggedFormat::Conllu => ["FORM", "UPOS"],
+            _ => ["the first", "the last"],
+        };
+        let given = |column: &str, otherwise: &str| if column.is_empty() { otherwise } else { column }.to_owned();
+        let columns = format!("words {}, tags {}", given(word_column, words), given(tag_column, tags));
+        data.push(("columns".to_owned(), columns));
         let characters = self.encoder.characters.as_ref();
         let characters = characters.map_or_else(String::new, |known| format!(", {} characters", grouped(known.len())));
         data.push(("vocabulary".to_owned(), format!("{} words{characters}", grouped(self.encoder.words.len()))));
@@ -208,7 +220,9 @@ impl Learn for Words {
             (true, Some(scheme)) => format!("a conditional random field that keeps to {scheme}"),
         };
         described.sizes.push(("choice of tags".to_owned(), choice));
-        Description { data, ..described }
+        let mut warnings = read::warnings(&self.options, &self.data.train);
+        warnings.extend(self.options.files.warning_of_repetition());
+        Description { data, warnings, ..described }
     }
 
     fn measured(

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use throughline_data::{EntityTags, Split, Splits, TaggedReader, TaggedSet};
 use throughline_infer::tasks::tag;
 
-use super::Options;
+use super::{Options, Scheme};
+use crate::run::card::grouped;
 use crate::{Digest, Error, Result};
 
 /// The reader that a recipe asks for, with the tags where they are known.
@@ -27,6 +28,7 @@ pub(super) fn reader(options: &Options, tags: Option<Vec<String>>) -> Result<Tag
 /// scores would be better than on new text.
 pub(super) fn read(options: &Options) -> Result<Splits<TaggedSet>> {
     let files = &options.files;
+    files.check_twice()?;
     let mut set = reader(options, None)?.read(&files.paths)?;
     if files.limit > 0 {
         set = set.select(&(0..set.sentences.len().min(files.limit)).collect::<Vec<_>>());
@@ -47,7 +49,7 @@ pub(super) fn read(options: &Options) -> Result<Splits<TaggedSet>> {
     };
     for split in [Split::Train, Split::Validation] {
         if splits.of(split).sentences.is_empty() {
-            let expected = "at least one sentence; give more sentences or a larger share in data.split";
+            let expected = "at least one sentence; give more sentences, with a blank line after each, or a larger share in data.split";
             return Err(Error::file(place(options), &format!("{} split", split.name()), expected, "none"));
         }
     }
@@ -109,6 +111,42 @@ pub(super) fn entities(splits: &Splits<TaggedSet>) -> Option<String> {
     Some(format!("{} types, written as {scheme}{invalid}", entities.types().len()))
 }
 
+/// What may be wrong with the tags, a sentence each: some that mark no entity among others that do, a scheme that the data
+/// break, a scheme for tags that mark no entities.
+pub(super) fn warnings(options: &Options, training: &TaggedSet) -> Vec<String> {
+    let marks = |tag: &String| EntityTags::new(std::slice::from_ref(tag)).is_some();
+    let scheme = match options.tagger.scheme {
+        Scheme::Of(scheme) if options.tagger.crf => Some(scheme),
+        _ => None,
+    };
+    let Some(entities) = EntityTags::new(&training.tags) else {
+        let marking = training.tags.iter().filter(|tag| tag.contains('-') && marks(tag)).count();
+        let others: Vec<String> =
+            training.tags.iter().filter(|tag| *tag != "O" && !marks(tag)).map(|tag| format!("{tag:?}")).collect();
+        let mixed = (marking > others.len()).then(|| {
+            format!(
+                "entities are not scored: most tags mark entities, but not {}; a header is left out where data.word_column names \
+                 a column",
+                others.join(", ")
+            )
+        });
+        let unused =
+            scheme.map(|scheme| format!("model.scheme = \"{scheme}\" has no effect: the tags mark no entities"));
+        return mixed.into_iter().chain(unused).collect();
+    };
+    let broken = scheme.and_then(|scheme| {
+        let sentences = (0..training.sentences.len()).map(|sentence| training.tags_of(sentence));
+        let count: u64 = sentences.map(|tags| entities.invalid_transitions(scheme, tags)).sum();
+        (count > 0).then(|| {
+            format!(
+                "the training split breaks model.scheme = \"{scheme}\" in {} places, and no answer will do as it does there",
+                grouped(count as usize)
+            )
+        })
+    });
+    broken.into_iter().collect()
+}
+
 /// The tags of the data are not those of the model.
 pub(super) fn other_tags(options: &Options, now: &[String], known: &[String]) -> Error {
     let only = |of: &[String], others: &[String]| -> String {
@@ -116,6 +154,10 @@ pub(super) fn other_tags(options: &Options, now: &[String], known: &[String]) ->
         if only.is_empty() { "none".to_owned() } else { only.join(", ") }
     };
     let expected = "the tags that the model was trained with; name the files to measure on with --data";
-    let found = format!("other tags: new ones: {}; missing ones: {}", only(now, known), only(known, now));
+    let found = if only(now, known) == only(known, now) {
+        "the same in another order".to_owned()
+    } else {
+        format!("other tags: new ones: {}; missing ones: {}", only(now, known), only(known, now))
+    };
     Error::file(place(options), "data", expected, found)
 }

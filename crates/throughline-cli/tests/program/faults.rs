@@ -377,7 +377,7 @@ fn a_model_is_used_without_its_recipe() {
     {
         let before = folder.run_with_input(&["predict", run], "a fine film").succeeded();
         for file in ["config.toml", "data.json", "metrics.jsonl", "README.md", "last.safetensors"] {
-            std::fs::remove_file(folder.join(&format!("runs/{run}/{file}"))).unwrap();
+            std::fs::remove_file(folder.join(format!("runs/{run}/{file}"))).unwrap();
         }
         assert_eq!(folder.run_with_input(&["predict", run], "a fine film").succeeded(), before);
         folder.run(&["eval", run]).refused(&["config.toml"]);

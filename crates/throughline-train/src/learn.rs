@@ -10,6 +10,7 @@ use throughline_infer::{Dropouts, Runner, Serve};
 use throughline_nn::heads::Loss;
 use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
+use throughline_nn::network::Network;
 use throughline_nn::state::{State, StateArray};
 
 use crate::recipe::TaskOptions;
@@ -125,6 +126,9 @@ pub struct Measured<D> {
     pub record: Option<SplitRecord>,
 }
 
+/// The network of a task in training.
+pub type NetworkOf<L> = Network<<<L as Learn>::Serve as Serve>::Body, <<L as Learn>::Serve as Serve>::Head>;
+
 /// A task in training: the data of a run.
 pub trait Learn: Sized + 'static {
     /// Its models in use.
@@ -154,6 +158,12 @@ pub trait Learn: Sized + 'static {
 
     /// How the parameters begin.
     fn initialise(recipe: &Recipe) -> Initialise;
+
+    /// Sets parameters that come from the data and not from chance, such as word vectors: once before the first update, and
+    /// `after_update` those that are to stay as they are.
+    fn set_parameters(&self, network: &NetworkOf<Self>, parameters: &mut [f32], after_update: bool) {
+        let _ = (network, parameters, after_update);
+    }
 
     /// Updates in an epoch.
     fn updates_per_epoch(&self) -> u64;

@@ -99,7 +99,7 @@ impl<L: Learn> Trainer<L> {
         reduce::clear(&self.cpu.threads, &mut self.gradients);
         let (data, mut runner, gradients) = self.runner();
         let learned = data.learn(Place { epoch, index: position }, pass, &mut runner, gradients);
-        let Self { cpu, network, parameters, gradients, packed, optimiser, .. } = self;
+        let Self { cpu, data, network, parameters, gradients, packed, optimiser, .. } = self;
         let (Cpu { isa, threads }, train) = (&*cpu, &self.recipe.train);
         let grad_norm = reduce::sum_of_squares(*isa, threads, gradients).sqrt();
         let loss = learned.loss.sum / learned.loss.weight;
@@ -117,6 +117,7 @@ impl<L: Learn> Trainer<L> {
             _ => 1.0,
         };
         optimiser.step(*isa, threads, learning_rate, factor, parameters, gradients);
+        data.set_parameters(network, parameters, true);
         network.pack(cpu, parameters, packed);
         self.count(learned, grad_norm, learning_rate);
         self.progress.seconds = session.begun.seconds();

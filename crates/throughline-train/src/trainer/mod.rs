@@ -12,9 +12,9 @@ use throughline_infer::{Evaluation, RunnerWorkspace, Serve, config_json};
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::optim::Optimiser;
 use throughline_nn::module::{Cpu, TapeSetting};
-use throughline_nn::network::{Network, PackedNetwork, Workspace};
+use throughline_nn::network::{PackedNetwork, Workspace};
 
-use crate::learn::{Description, Learn, Score};
+use crate::learn::{Description, Learn, NetworkOf, Score};
 use crate::recipe::Schedule;
 use crate::run::card::Card;
 use crate::run::checkpoint::Progress;
@@ -147,7 +147,7 @@ struct Trainer<L: Learn> {
     recipe: Recipe,
     data: L,
     cpu: Cpu,
-    network: Network<<L::Serve as Serve>::Body, <L::Serve as Serve>::Head>,
+    network: NetworkOf<L>,
     parameters: Buffer<f32>,
     gradients: Buffer<f32>,
     packed: PackedNetwork<f32, <L::Serve as Serve>::Body, <L::Serve as Serve>::Head>,
@@ -167,7 +167,8 @@ impl<L: Learn> Trainer<L> {
             Error::recipe(&crate::Origin::Default, &key, wrong.expected, wrong.found)
         })?;
         let network = <L::Serve as Serve>::network(data.config(), L::dropouts(&recipe));
-        let parameters = network.initialise(&L::initialise(&recipe));
+        let mut parameters = network.initialise(&L::initialise(&recipe));
+        data.set_parameters(&network, &mut parameters, false);
         let steps = match recipe.train.steps {
             0 => recipe.train.epochs.saturating_mul(data.updates_per_epoch()),
             steps => steps,

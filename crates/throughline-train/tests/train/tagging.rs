@@ -171,3 +171,82 @@ fn the_baseline_knows_words_that_the_model_does_not() {
     folder.run("run").train_watched(&recipe, watch).unwrap();
     assert_eq!(scores, [0.5, 1.0]);
 }
+
+/// Vectors of two words; the third line is of a word that is not asked for, the last a second one of `a`.
+const VECTORS: &str = "a 0.5 -0.5 1 2 3 4\ncab 1 1 1 1 1 1\nnever 9 9 9 9 9 9\na 7 7 7 7 7 7\n";
+
+#[test]
+fn word_vectors_are_begun_with_and_stay_if_frozen() {
+    let folder = TestFolder::new();
+    let path = folder.file("sentences.txt", &columns(1, 60));
+    let mut recipe = tagger(&path);
+    tag(&mut recipe).vectors.vectors = folder.file("vectors.txt", VECTORS);
+    (recipe.train.steps, recipe.optimiser.weight_decay) = (20, 0.1);
+    let table = |name: &str| -> Vec<[f32; 6]> {
+        let run = folder.run(name);
+        let bytes = std::fs::read(run.opened().model()).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let rows = file
+            .tensor("embedding.weight")
+            .unwrap()
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|&x| f32::from_le_bytes(x))
+            .collect::<Vec<_>>();
+        let vocabulary = std::fs::read_to_string(run.opened().path().join("vocabulary.json")).unwrap();
+        let vocabulary = throughline_data::Vocabulary::from_json(&vocabulary, "vocabulary.json".as_ref()).unwrap();
+        ["a", "cab", "bc"].map(|word| rows.as_chunks::<6>().0[vocabulary.encode(word)[0] as usize]).to_vec()
+    };
+    let vectors = [[0.5, -0.5, 1.0, 2.0, 3.0, 4.0], [1.0; 6]];
+    tag(&mut recipe).vectors.freeze_vectors = true;
+    let mut said = String::new();
+    let watch = &mut |event: Event<'_>| {
+        if let Event::Ready { description, .. } = event {
+            said = description.data.iter().find(|(what, _)| what == "word vectors").unwrap().1.clone();
+        }
+    };
+    folder.run("frozen").train_watched(&recipe, watch).unwrap();
+    assert!(said.starts_with("of 2 of ") && said.ends_with("; 1 repeated ones left out; frozen"), "{said}");
+    let frozen = table("frozen");
+    assert_eq!(frozen[..2], vectors, "to the bit");
+    tag(&mut recipe).vectors.freeze_vectors = false;
+    folder.run("trained").train(&recipe).unwrap();
+    let trained = table("trained");
+    assert!(trained[0] != vectors[0] && (trained[0][5] - 4.0).abs() < 0.5, "{trained:?}");
+    tag(&mut recipe).vectors.vectors = Default::default();
+    folder.run("none").train(&recipe).unwrap();
+    assert!((table("none")[0][5] - 4.0).abs() > 0.5);
+    assert!(frozen[2] != trained[2] || trained[2] != table("none")[2]);
+}
+
+#[test]
+fn word_vectors_that_cannot_be_used() {
+    let folder = TestFolder::new();
+    let path = folder.file("sentences.txt", &columns(1, 60));
+    let mut recipe = tagger(&path);
+    recipe.train.steps = 6;
+    let mut refused = |content: &str, says: &[&str]| {
+        tag(&mut recipe).vectors.vectors = folder.file("vectors.txt", content);
+        let error = folder.run("never").train(&recipe).unwrap_err().to_string();
+        assert!(says.iter().all(|says| error.contains(says)), "{error}");
+    };
+    refused("a 1 2 3\n", &["vectors.txt: data.vectors", "model.embedding = 6", "found 3"]);
+    refused("never 1 2 3 4 5 6\n", &["vectors.txt: data.vectors", "found none"]);
+    refused("a 1 2 3 4 5 6\nbc 1 2 3 4 5\n", &["vectors.txt:2"]);
+    refused("a 1 2 3 4 5 x\n", &["vectors.txt:1"]);
+    refused("", &["vectors.txt"]);
+    // Other vectors are other data.
+    tag(&mut recipe).vectors.vectors = folder.file("vectors.txt", VECTORS);
+    let run = folder.run("run");
+    run.train_until(3, &recipe).unwrap_err();
+    folder.file("vectors.txt", &VECTORS.replace("0.5", "0.25"));
+    let error = run.resume(&recipe).unwrap_err().to_string();
+    assert!(error.contains("the training split has other words"), "{error}");
+    folder.file("vectors.txt", VECTORS);
+    run.resume(&recipe).unwrap();
+    let whole = folder.run("whole");
+    whole.train(&recipe).unwrap();
+    assert_eq!(whole.checkpoint(), run.checkpoint());
+}

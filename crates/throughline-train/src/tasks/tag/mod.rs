@@ -3,8 +3,9 @@
 mod baseline;
 mod options;
 mod read;
+mod vectors;
 
-pub use options::{Options, Scheme, Sentences, Tagger};
+pub use options::{Options, Scheme, Sentences, Tagger, Vectors};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,9 +20,10 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score, SplitRecord};
+use crate::learn::{DataRecord, Description, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord};
 use crate::run::card::grouped;
 use crate::{Digest, Recipe, Result};
+use vectors::Pretrained;
 
 /// The data of a tagger.
 pub struct Words {
@@ -31,6 +33,7 @@ pub struct Words {
     splits: Splits<tag::Sentences>,
     record: DataRecord,
     data: Splits<TaggedSet>,
+    pretrained: Option<Pretrained>,
     unknown_words: UnknownReplacement,
     unknown_characters: UnknownReplacement,
     buckets: LengthBuckets,
@@ -88,10 +91,15 @@ impl Learn for Words {
             lowercase: encoder.lowercase,
             text: files.rules(),
         };
+        let pretrained = Pretrained::read(&options, &encoder.words)?;
         let encoded = |set: &TaggedSet| read::encode(&config, &encoder, set);
         let Splits { train, validation, test } = &data;
         let splits = Splits { train: encoded(train)?, validation: encoded(validation)?, test: encoded(test)? };
-        let record = DataRecord::of("words", Splits { train, validation, test }, |set, into| read::digest(set, into));
+        let record = DataRecord::of("words", Splits { train, validation, test }, |set, into| {
+            let of_training = pretrained.as_ref().filter(|_| std::ptr::eq(*set, train));
+            of_training.into_iter().for_each(|pretrained| pretrained.digest(into));
+            read::digest(set, into)
+        });
         let train = &splits.train;
         let tokens: Vec<Vec<u32>> = train
             .words
@@ -115,6 +123,7 @@ impl Learn for Words {
             splits,
             record,
             data,
+            pretrained,
             unknown_words,
             unknown_characters,
             buckets,
@@ -144,6 +153,13 @@ impl Learn for Words {
         recipe.options::<Options>().model.initialise(recipe.seed)
     }
 
+    fn set_parameters(&self, network: &NetworkOf<Self>, parameters: &mut [f32], after_update: bool) {
+        if let Some(pretrained) = self.pretrained.as_ref().filter(|pretrained| pretrained.frozen || !after_update) {
+            let table = network.body().first().embedding().table();
+            pretrained.write(network.layout().view_mut(parameters, table));
+        }
+    }
+
     fn updates_per_epoch(&self) -> u64 {
         self.buckets.batches() as u64
     }
@@ -168,6 +184,10 @@ impl Learn for Words {
         let Runner { network, weights, workspace } = runner;
         let wanted = Wanted::new(&targets[..]);
         let loss = network.learn(*weights, self.batch.input(), wanted, pass, gradients, workspace);
+        if let Some(pretrained) = &self.pretrained {
+            let table = network.body().first().embedding().table();
+            pretrained.clear_frozen(network.layout().view_mut(gradients, table));
+        }
         Learned { loss, units: self.batch.rows() }
     }
 
@@ -206,6 +226,7 @@ impl Learn for Words {
         let characters = self.encoder.characters.as_ref();
         let characters = characters.map_or_else(String::new, |known| format!(", {} characters", grouped(known.len())));
         data.push(("vocabulary".to_owned(), format!("{} words{characters}", grouped(self.encoder.words.len()))));
+        data.extend(self.pretrained.as_ref().map(|vectors| ("word vectors".to_owned(), vectors.describe())));
         data.push(("tags".to_owned(), grouped(self.encoder.tags.len())));
         data.extend(read::entities(&self.data).map(|entities| ("entities".to_owned(), entities)));
         let Tagger { bidirectional, character_embedding, character_hidden, crf, .. } = self.options.tagger;

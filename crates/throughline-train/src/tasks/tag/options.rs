@@ -1,5 +1,7 @@
 //! The settings of taggers.
 
+use std::path::PathBuf;
+
 use throughline_data::{TagScheme, TaggedFormat, Unit};
 use throughline_infer::Serve;
 use throughline_infer::tasks::Tag;
@@ -18,6 +20,8 @@ options! {
         [data] known: KnownUnits,
         /// How sentences lie in the files.
         [data] sentences: Sentences,
+        /// The word vectors to begin with.
+        [data] vectors: Vectors,
         /// The embedding and the recurrent layers.
         [model] model: RecurrentModel,
         /// How words are read and tags are chosen.
@@ -41,6 +45,17 @@ settings! {
         comments: bool = false,
         /// Look words up in lower case; their characters are read as they are.
         lowercase: bool = false,
+    }
+}
+
+settings! {
+    /// In table `[data]`: word vectors that others have trained.
+    pub struct Vectors {
+        /// A text file of GloVe, word2vec or fastText, whose vectors of the words in the training split the embedding begins
+        /// with; a word that is not in it takes the vector of its form in lower case. Empty: none.
+        vectors: PathBuf = PathBuf::new(),
+        /// Leave these vectors as they are; all other words are trained.
+        freeze_vectors: bool = false,
     }
 }
 
@@ -95,6 +110,8 @@ impl TaskOptions for Options {
         self.files.check(check)?;
         self.known.check(check)?;
         let readable = self.sentences.format != Some(TaggedFormat::Lines);
+        let path = self.vectors.vectors.to_str().is_some();
+        check.require("data.vectors", path, "a path in Unicode", &self.vectors.vectors)?;
         check.require("data.format", readable, "a format that has tags, `conllu` or `columns`", "lines")?;
         check.within("model.character_embedding", self.tagger.character_embedding, 1..=LARGEST_SIZE)?;
         check.within("model.character_hidden", self.tagger.character_hidden, 0..=LARGEST_SIZE)?;
@@ -106,6 +123,7 @@ impl TaskOptions for Options {
         let (used, with) = match key {
             "train.checkpoint_every" => (!bidirectional, "model.bidirectional = false"),
             "model.character_embedding" => (character_hidden > 0, "model.character_hidden above 0"),
+            "data.freeze_vectors" => (!self.vectors.vectors.as_os_str().is_empty(), "data.vectors"),
             "model.scheme" => (crf, "model.crf = true"),
             _ => return self.known.unused(Unit::Word, key).or_else(|| self.model.unused(key)),
         };

@@ -111,6 +111,13 @@ pub struct PredictArguments {
     /// Of a classifier, write so many of the most probable classes [default: 3].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     pub top: Option<u16>,
+    /// Of a tagger: read sentences from files in CoNLL-U or columns, in place of lines from standard input, and write a word and
+    /// its tag on each line, a tab between, with a blank line after each sentence.
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "top")]
+    pub columns: Vec<PathBuf>,
+    /// The column of the words, with --columns: a number from 1, from -1 backwards, or a name [default: FORM, or the first].
+    #[arg(long, value_name = "COLUMN", requires = "columns", allow_hyphen_values = true)]
+    pub word_column: Option<String>,
 }
 
 /// `throughline generate`

@@ -1,15 +1,17 @@
 //! `throughline predict`
 
 use std::io::{BufReader, Stdin};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use throughline::data::{BoundedLines, Line};
-use throughline::infer::Model;
+use throughline::data::{BoundedLines, Line, TaggedFormat, TaggedReader, TextReader};
+use throughline::infer::tag::TaggedWord;
+use throughline::infer::{Model, Served, Tag};
 
 use super::warning_of_unknown;
 use crate::arguments::PredictArguments;
-use crate::output::{note, say_json};
+use crate::output::{note, say, say_json};
 
 /// The longest line that is read, in bytes.
 const LONGEST_LINE: usize = 16 << 20;
@@ -18,11 +20,17 @@ const MOST_LINES: usize = 4096;
 const MOST_BYTES: usize = 4 << 20;
 /// Classes that are written where `--top` does not say how many.
 const TOP: u16 = 3;
+/// Sentences of files that are tagged together.
+const SENTENCES: usize = 1024;
 /// Bytes that are read at a time.
 const BUFFER: usize = 1 << 20;
 
 pub fn run(arguments: &PredictArguments) -> Result<()> {
-    let (_, model) = super::open(&arguments.run)?;
+    let (folder, model) = super::open(&arguments.run)?;
+    if !arguments.columns.is_empty() {
+        let model = model.expect::<Tag>().with_context(|| folder.path().display().to_string())?;
+        return tag_columns(model, &arguments.columns, arguments.word_column.as_deref());
+    }
     let mut lines = Lines::new(BoundedLines::new(BufReader::with_capacity(BUFFER, std::io::stdin()), LONGEST_LINE));
     let mut totals = Totals::default();
     let top = usize::from(arguments.top.unwrap_or(TOP));
@@ -38,6 +46,47 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
     }
     if totals.refused > 0 {
         bail!("standard input: {} of {} lines could not be answered", totals.refused, totals.refused + totals.answered);
+    }
+    Ok(())
+}
+
+/// Writes the words of files with their tags.
+fn tag_columns(model: &Served<Tag>, files: &[PathBuf], word_column: Option<&str>) -> Result<()> {
+    let text = TextReader::default().with_rules(model.encoder().rules);
+    // Words alone may stand on lines of one column, which a reader would take for lines of words.
+    let columns = TaggedReader { text, word_column: word_column.map(str::to_owned), ..TaggedReader::default() };
+    let mut sentences = columns.read_words(files)?;
+    if sentences.format == TaggedFormat::Lines {
+        sentences = TaggedReader { format: Some(TaggedFormat::Columns), ..columns }.read_words(files)?;
+    }
+    let (mut refused, mut unknown) = (0, 0.0);
+    let indices: Vec<usize> = (0..sentences.len()).collect();
+    for indices in indices.chunks(SENTENCES) {
+        let words: Vec<Vec<&str>> = indices.iter().map(|&index| sentences.words(index).collect()).collect();
+        let mut text = String::new();
+        for (answer, &index) in model.tag(&words).into_iter().zip(indices) {
+            match answer {
+                Ok(answer) => {
+                    unknown += answer.unknown_share * answer.words.len() as f64;
+                    for TaggedWord { word, tag, .. } in &answer.words {
+                        text += &format!("{word}\t{tag}\n");
+                    }
+                    text.push('\n');
+                }
+                Err(wrong) => {
+                    say(&std::mem::take(&mut text))?;
+                    refused += 1;
+                    note(&format!("error: {}: {wrong}", sentences.place(index)));
+                }
+            }
+        }
+        say(&text)?;
+    }
+    if let Some(warning) = warning_of_unknown("these files", unknown / sentences.word_count().max(1) as f64) {
+        note(&warning);
+    }
+    if refused > 0 {
+        bail!("{refused} of {} sentences could not be tagged", sentences.len());
     }
     Ok(())
 }

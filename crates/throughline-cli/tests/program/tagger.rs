@@ -57,3 +57,32 @@ fn files_that_are_no_tagged_sentences() {
     train("model.scheme=bilou").refused(&["model.scheme", "iobes"]);
     assert!(columns().starts_with("on O\n"));
 }
+
+#[test]
+fn columns_are_tagged() {
+    let folder = tagger();
+    let tagged = "on\tO\nday\tO\n5\tB-NUM\n12\tI-NUM\nit\tO\nwas\tO\n\n";
+    let words = ["on", "day", "5", "12", "it", "was"];
+    let lines = |line: &dyn Fn(usize, &str) -> String| -> String {
+        words.iter().enumerate().map(|(place, word)| line(place + 1, word)).collect()
+    };
+    folder.write("words.txt", lines(&|_, word| format!("{word}\n")) + "\n" + &lines(&|_, word| format!("{word}\n")));
+    let out = folder.run(&["predict", "tag-1", "--columns", "words.txt"]).succeeded();
+    assert_eq!(out, tagged.repeat(2));
+    folder.write("more.txt", lines(&|_, word| format!("x\t{word}\n")));
+    let out = folder.run(&["predict", "tag-1", "--columns", "more.txt", "--word-column", "2"]).succeeded();
+    assert_eq!(out, tagged);
+    let word = |id: &str, form: &str| format!("{id}\t{form}\t_\t_\t_\t_\t_\t_\t_\t_\n");
+    let conllu = lines(&|place, form| word(&place.to_string(), form));
+    folder.write("text.conllu", format!("# text = on day\n{}{conllu}\n", word("1-2", "onday")));
+    assert_eq!(folder.run(&["predict", "tag-1", "--columns", "text.conllu"]).succeeded(), tagged);
+    // What was trained on is read alike, tags and all.
+    let own = folder.run(&["predict", "tag-1", "--columns", "sentences.txt"]).succeeded();
+    assert_eq!(own.lines().count(), columns().lines().count());
+    folder.run(&["predict", "tag-1", "--columns", "gone.txt"]).refused(&["gone.txt"]);
+    folder.write("ragged.txt", "a b\nc\n");
+    folder.run(&["predict", "tag-1", "--columns", "ragged.txt", "--word-column", "1"]).refused(&["ragged.txt:2"]);
+    crate::trained::classifier()
+        .run(&["predict", "classify-1", "--columns", "texts.tsv"])
+        .refused(&["runs/classify-1: expected a model of task \"tag\""]);
+}

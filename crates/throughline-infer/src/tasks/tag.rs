@@ -20,6 +20,7 @@ use crate::batches::like_length;
 use crate::config::{ConfigError, Dropouts, RecurrentSettings};
 use crate::error::{Error, Result};
 use crate::files::Files;
+use crate::model::Served;
 use crate::serve::{Evaluation, Info, Runner, Serve};
 
 /// The task `tag`.
@@ -509,50 +510,70 @@ impl Serve for Tag {
         encoder: &Encoder,
         inputs: &[&str],
     ) -> Vec<Result<Tagging>> {
-        let longest = config.longest();
         let cleaned: Vec<Cow<'_, str>> = inputs.iter().map(|text| encoder.rules.clean_example(text)).collect();
         let words: Vec<Vec<&str>> = cleaned.iter().map(|text| text.split_whitespace().collect()).collect();
-        let mut forms = FormEncoder::new(encoder);
-        let encode = |words: &Vec<&str>| -> Vec<u32> {
-            // A sentence that is too long is refused, and its words are not read.
-            if words.len() > longest { Vec::new() } else { words.iter().map(|word| forms.index(word)).collect() }
-        };
-        let sentences: Vec<Vec<u32>> = words.iter().map(encode).collect();
-        let forms = forms.finish();
-        let of_forms: Vec<&[u32]> = sentences.iter().map(Vec::as_slice).collect();
-        let tagged = tag(runner, constraints(config, encoder).as_ref(), &forms, &of_forms, None);
-        let answer = |index: usize| -> Result<Tagging> {
-            let words = &words[index];
-            if words.len() > longest {
-                return Err(Error::Input {
-                    expected: format!("a sentence of at most {longest} words, which is what fits the memory for one"),
-                    found: words.len().to_string(),
-                });
-            }
-            let (tags, probabilities) = (&tagged.tags[index], &tagged.probabilities[index]);
-            let word = |((word, &tag), &probability): ((&&str, &u32), &f64)| TaggedWord {
-                word: (*word).to_owned(),
-                tag: encoder.tags[tag as usize].clone(),
-                probability,
-            };
-            let entity = |kinds: &[String], entity: Entity| TaggedEntity {
-                kind: kinds[entity.kind as usize].clone(),
-                text: words[entity.start..entity.end].join(" "),
-                start: entity.start,
-                end: entity.end,
-            };
-            let entities = encoder
-                .entities
-                .as_ref()
-                .map(|known| known.entities(tags).into_iter().map(|found| entity(known.types(), found)).collect());
-            let tokens: Vec<u32> = sentences[index].iter().map(|&form| forms[form as usize].token).collect();
-            Ok(Tagging {
-                text: inputs[index].to_owned(),
-                words: words.iter().zip(tags).zip(probabilities).map(word).collect(),
-                entities,
-                unknown_share: Vocabulary::unknown_share(&tokens),
-            })
-        };
-        (0..inputs.len()).map(answer).collect()
+        let answers = tag_words(runner, config, encoder, &words).into_iter();
+        let with_text = |(answer, text): (Result<Tagging>, &&str)| Ok(Tagging { text: (*text).to_owned(), ..answer? });
+        answers.zip(inputs).map(with_text).collect()
     }
+}
+
+impl Served<Tag> {
+    /// Tags sentences whose words are given, cleaned by the encoder's rules; white space inside a word does not part it. The
+    /// same bits as for a line of these words.
+    pub fn tag(&self, sentences: &[Vec<&str>]) -> Vec<Result<Tagging>> {
+        self.run(|runner| tag_words(runner, self.config(), self.encoder(), sentences))
+    }
+}
+
+/// Tags sentences of cleaned words, in their order.
+fn tag_words(
+    runner: &mut Runner<'_, Tag>,
+    config: &Config,
+    encoder: &Encoder,
+    words: &[Vec<&str>],
+) -> Vec<Result<Tagging>> {
+    let longest = config.longest();
+    let mut forms = FormEncoder::new(encoder);
+    let encode = |words: &Vec<&str>| -> Vec<u32> {
+        // A sentence that is too long is refused, and its words are not read.
+        if words.len() > longest { Vec::new() } else { words.iter().map(|word| forms.index(word)).collect() }
+    };
+    let sentences: Vec<Vec<u32>> = words.iter().map(encode).collect();
+    let forms = forms.finish();
+    let of_forms: Vec<&[u32]> = sentences.iter().map(Vec::as_slice).collect();
+    let tagged = tag(runner, constraints(config, encoder).as_ref(), &forms, &of_forms, None);
+    let answer = |index: usize| -> Result<Tagging> {
+        let words = &words[index];
+        if words.len() > longest {
+            return Err(Error::Input {
+                expected: format!("a sentence of at most {longest} words, which is what fits the memory for one"),
+                found: words.len().to_string(),
+            });
+        }
+        let (tags, probabilities) = (&tagged.tags[index], &tagged.probabilities[index]);
+        let word = |((word, &tag), &probability): ((&&str, &u32), &f64)| TaggedWord {
+            word: (*word).to_owned(),
+            tag: encoder.tags[tag as usize].clone(),
+            probability,
+        };
+        let entity = |kinds: &[String], entity: Entity| TaggedEntity {
+            kind: kinds[entity.kind as usize].clone(),
+            text: words[entity.start..entity.end].join(" "),
+            start: entity.start,
+            end: entity.end,
+        };
+        let entities = encoder
+            .entities
+            .as_ref()
+            .map(|known| known.entities(tags).into_iter().map(|found| entity(known.types(), found)).collect());
+        let tokens: Vec<u32> = sentences[index].iter().map(|&form| forms[form as usize].token).collect();
+        Ok(Tagging {
+            text: words.join(" "),
+            words: words.iter().zip(tags).zip(probabilities).map(word).collect(),
+            entities,
+            unknown_share: Vocabulary::unknown_share(&tokens),
+        })
+    };
+    (0..words.len()).map(answer).collect()
 }

@@ -1,6 +1,7 @@
 //! From text to tokens, in the same way for training, evaluation and prediction.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use throughline_data::{TextRules, Vocabulary};
 
@@ -54,4 +55,33 @@ impl TextEncoder {
         }
         tokens
     }
+}
+
+/// The most bytes of a file of names.
+const LARGEST_NAMES: u64 = 16 << 20;
+
+/// Reads `file`, a JSON list of `count` different names, of which each is a `name` and all are `names`: `class`, `classes`.
+pub(crate) fn read_names(
+    files: &Files,
+    file: &str,
+    key: &str,
+    [name, names]: [&str; 2],
+    count: usize,
+) -> Result<Vec<String>> {
+    let place = files.place(file);
+    let list: Vec<String> = serde_json::from_str(&files.read_text(file, LARGEST_NAMES)?)
+        .map_err(|error| Error::model(&place, key, format_args!("a JSON list of {name} names"), error))?;
+    if list.len() != count {
+        return Err(Error::model(&place, key, format_args!("{count} {names}, as config.json says"), list.len()));
+    }
+    let mut known = BTreeSet::new();
+    if let Some(twice) = list.iter().find(|one| !known.insert(*one)) {
+        return Err(Error::model(&place, key, format_args!("each {name} once"), format_args!("{twice:?} twice")));
+    }
+    Ok(list)
+}
+
+/// The text of a file that [`read_names`] reads.
+pub(crate) fn names_json(names: &[String]) -> Vec<u8> {
+    (serde_json::to_string_pretty(names).expect("strings have a JSON form") + "\n").into_bytes()
 }

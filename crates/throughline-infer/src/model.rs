@@ -257,7 +257,7 @@ impl Model {
     }
 
     /// Opens a model from files in memory, given by name: `config.json`, `model.safetensors`, `vocabulary.json`, and
-    /// for a classifier `labels.json`. Other files are ignored.
+    /// for a classifier `labels.json`, for a tagger `tags.json` and `characters.json`. Other files are ignored.
     ///
     /// # Errors
     /// As [`open`](Self::open).

@@ -1,6 +1,6 @@
 //! Classification of texts: embedding, recurrent stack, pooling, softmax over the classes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use throughline_data::{ConfusionMatrix, TextRules, Vocabulary};
@@ -15,7 +15,7 @@ use throughline_nn::parameters::Builder;
 
 use crate::batches::like_length;
 use crate::config::{ConfigError, Dropouts, RecurrentSettings};
-use crate::encoder::TextEncoder;
+use crate::encoder::{TextEncoder, names_json, read_names};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::serve::{Evaluation, Info, Runner, Serve};
@@ -115,8 +115,6 @@ impl Batch {
 }
 
 const LABELS: &str = "labels.json";
-/// The most bytes a `labels.json` may have.
-const LARGEST_LABELS: u64 = 16 << 20;
 /// The most numbers that a text may take in memory: 256 MiB of f32.
 const MOST_NUMBERS: usize = 1 << 26;
 
@@ -202,24 +200,13 @@ impl Serve for Classify {
 
     fn open_encoder(config: &Config, files: &Files) -> Result<Encoder> {
         let text = TextEncoder::open(files, config.text, config.vocabulary)?;
-        let place = files.place(LABELS);
-        let labels: Vec<String> = serde_json::from_str(&files.read_text(LABELS, LARGEST_LABELS)?)
-            .map_err(|error| Error::model(&place, "labels", "a JSON list of class names", error))?;
-        if labels.len() != config.classes {
-            let expected = format_args!("{} classes, as config.json says", config.classes);
-            return Err(Error::model(&place, "labels", expected, labels.len()));
-        }
-        let mut known = BTreeSet::new();
-        if let Some(label) = labels.iter().find(|label| !known.insert(*label)) {
-            return Err(Error::model(&place, "labels", "each class once", format_args!("{label:?} twice")));
-        }
+        let labels = read_names(files, LABELS, "labels", ["class", "classes"], config.classes)?;
         Ok(Encoder { text, labels })
     }
 
     fn encoder_files(encoder: &Encoder) -> Vec<(&'static str, Vec<u8>)> {
-        let labels = serde_json::to_string_pretty(&encoder.labels).expect("strings have a JSON form") + "\n";
         let mut files = encoder.text.files();
-        files.push((LABELS, labels.into_bytes()));
+        files.push((LABELS, names_json(&encoder.labels)));
         files
     }
 

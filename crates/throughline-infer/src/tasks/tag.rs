@@ -2,7 +2,7 @@
 //! characters, a recurrent stack, and a softmax or a conditional random field over the tags.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use throughline_data::{Entity, EntityScores, EntityTags, TagScheme, TextRules, UNKNOWN, Unit, Vocabulary};
@@ -18,6 +18,7 @@ use throughline_nn::parameters::Builder;
 
 use crate::batches::like_length;
 use crate::config::{ConfigError, Dropouts, RecurrentSettings};
+use crate::encoder::{names_json, read_names};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::model::Served;
@@ -150,10 +151,6 @@ pub struct TaggedEntity {
 const WORDS: &str = "vocabulary.json";
 const CHARACTERS: &str = "characters.json";
 const TAGS: &str = "tags.json";
-/// The most bytes of a vocabulary.
-const LARGEST_VOCABULARY: u64 = 128 << 20;
-/// The most bytes of a `tags.json`.
-const LARGEST_TAGS: u64 = 16 << 20;
 /// Numbers that reading a sentence may hold at most: 256 MiB of f32.
 const MOST_NUMBERS: usize = 1 << 26;
 /// Characters of a word that are read; what a longer one has beyond them is not.
@@ -434,7 +431,7 @@ impl Serve for Tag {
 
     fn open_encoder(config: &Config, files: &Files) -> Result<Encoder> {
         let vocabulary = |name: &str, unit: Unit, size: usize| -> Result<Vocabulary> {
-            let (json, place) = (files.read_text(name, LARGEST_VOCABULARY)?, files.place(name));
+            let (json, place) = (files.read_text(name, Vocabulary::MAX_JSON_BYTES)?, files.place(name));
             let vocabulary = Vocabulary::from_json(&json, place.as_ref())?;
             if vocabulary.len() != size || vocabulary.unit() != unit {
                 let expected = format_args!("{size} {}, as config.json says", unit.plural());
@@ -445,17 +442,7 @@ impl Serve for Tag {
         };
         let words = vocabulary(WORDS, Unit::Word, config.vocabulary)?;
         let characters = config.characters.map(|of| vocabulary(CHARACTERS, Unit::Char, of.vocabulary)).transpose()?;
-        let place = files.place(TAGS);
-        let tags: Vec<String> = serde_json::from_str(&files.read_text(TAGS, LARGEST_TAGS)?)
-            .map_err(|error| Error::model(&place, "tags", "a JSON list of names", error))?;
-        if tags.len() != config.tags {
-            let expected = format_args!("{} tags, as config.json says", config.tags);
-            return Err(Error::model(&place, "tags", expected, tags.len()));
-        }
-        let mut known = BTreeSet::new();
-        if let Some(tag) = tags.iter().find(|tag| !known.insert(*tag)) {
-            return Err(Error::model(&place, "tags", "each tag once", format_args!("{tag:?} twice")));
-        }
+        let tags = read_names(files, TAGS, "tags", ["tag", "tags"], config.tags)?;
         let entities = EntityTags::new(&tags);
         let encoder = Encoder { rules: config.text, lowercase: config.lowercase, words, characters, tags, entities };
         if let Some(scheme) = config.scheme
@@ -464,14 +451,13 @@ impl Serve for Tag {
             let expected = format_args!(
                 "tags of the scheme {scheme}, as config.json says, with one for an entity of one word or O"
             );
-            return Err(Error::model(&place, "tags", expected, "others"));
+            return Err(Error::model(&files.place(TAGS), "tags", expected, "others"));
         }
         Ok(encoder)
     }
 
     fn encoder_files(encoder: &Encoder) -> Vec<(&'static str, Vec<u8>)> {
-        let tags = serde_json::to_string_pretty(&encoder.tags).expect("strings have a JSON form") + "\n";
-        let mut files = vec![(WORDS, encoder.words.to_json().into_bytes()), (TAGS, tags.into_bytes())];
+        let mut files = vec![(WORDS, encoder.words.to_json().into_bytes()), (TAGS, names_json(&encoder.tags))];
         files.extend(encoder.characters.as_ref().map(|characters| (CHARACTERS, characters.to_json().into_bytes())));
         files
     }

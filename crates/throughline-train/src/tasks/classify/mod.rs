@@ -21,7 +21,7 @@ use throughline_nn::network::Wanted;
 
 use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score, SplitRecord};
 use crate::run::card::grouped;
-use crate::tasks::shared::text_counts;
+use crate::tasks::shared::{check_names, text_counts};
 use crate::{Digest, Error, Recipe, Result};
 use read::Labelled;
 
@@ -219,7 +219,7 @@ impl Learn for Texts {
         let mut notes = Vec::new();
         let (set, what, left_out) = if paths.is_empty() {
             let data = Labelled::read(options, recipe.seed)?;
-            read::check_labels(options, &data.splits.test.labels, &encoder.labels)?;
+            check_names(read::place(options), "classes", &data.splits.test.labels, &encoder.labels)?;
             notes.extend(read::warning_of_shared(&data.splits, &shared_examples(&data.splits)));
             (data.splits.test, "test split".to_owned(), read::left_out(data.blank, &data.skipped))
         } else {

@@ -33,7 +33,7 @@ pub(super) fn reader(options: &Options, labels: Option<Vec<String>>) -> Result<L
 }
 
 /// Where the data are, for messages about all of them.
-fn place(options: &Options) -> &Path {
+pub(super) fn place(options: &Options) -> &Path {
     options.files.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path)
 }
 
@@ -101,25 +101,6 @@ fn check_splits(options: &Options, splits: &Splits<LabelledSet>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The classes of the data must be those of the model.
-pub(super) fn check_labels(options: &Options, now: &[String], known: &[String]) -> Result<()> {
-    if now == known {
-        return Ok(());
-    }
-    let only = |of: &[String], others: &[String]| -> String {
-        let only: Vec<String> =
-            of.iter().filter(|label| !others.contains(label)).map(|label| format!("{label:?}")).collect();
-        if only.is_empty() { "none".to_owned() } else { only.join(", ") }
-    };
-    let expected = "the classes that the model was trained with; name the files to measure on with --data";
-    let found = if only(now, known) == only(known, now) {
-        "the same in another order".to_owned()
-    } else {
-        format!("other classes: new ones: {}; missing ones: {}", only(now, known), only(known, now))
-    };
-    Err(Error::file(place(options), "data", expected, found))
 }
 
 /// What to say of examples that are in two splits; nothing where there are none.

@@ -6,4 +6,4 @@ mod text;
 
 pub use recurrent::RecurrentModel;
 pub use text::{KnownUnits, Normalise, TextFiles, TextUnits};
-pub(crate) use text::{skipped_notes, text_counts};
+pub(crate) use text::{check_names, skipped_notes, text_counts};

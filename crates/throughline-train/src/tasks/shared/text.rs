@@ -1,6 +1,6 @@
 //! `[data]` of tasks that read texts: where the texts are, and which of their units a model knows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use throughline_data::{Fractions, Skipped, TextReader, TextRules, UNKNOWN, Unit, VocabularyOptions};
@@ -188,6 +188,26 @@ impl KnownUnits {
         let of_vocabulary = matches!(key, "data.max_vocabulary" | "data.min_count" | "data.unknown");
         (of_vocabulary && unit == Unit::Byte).then_some("data.unit = \"char\" or \"word\"")
     }
+}
+
+/// Checks that the `classes` or `tags` of a run's own data, which are at `place`, are those of its model.
+pub(crate) fn check_names(place: &Path, what: &str, now: &[String], known: &[String]) -> Result<()> {
+    if now == known {
+        return Ok(());
+    }
+    let only = |of: &[String], others: &[String]| -> String {
+        let only: Vec<String> =
+            of.iter().filter(|name| !others.contains(name)).map(|name| format!("{name:?}")).collect();
+        if only.is_empty() { "none".to_owned() } else { only.join(", ") }
+    };
+    let expected = format!("the {what} that the model was trained with; name the files to measure on with --data");
+    let (new, missing) = (only(now, known), only(known, now));
+    let found = if new == missing {
+        "the same in another order".to_owned()
+    } else {
+        format!("other {what}: new ones: {new}; missing ones: {missing}")
+    };
+    Err(Error::file(place, "data", expected, found))
 }
 
 /// How many units there are, and how many of them are unknown, in words.

@@ -22,6 +22,7 @@ use throughline_nn::network::Wanted;
 
 use crate::learn::{DataRecord, Description, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord};
 use crate::run::card::grouped;
+use crate::tasks::shared::check_names;
 use crate::{Digest, Recipe, Result};
 use vectors::Pretrained;
 
@@ -260,9 +261,7 @@ impl Learn for Words {
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             (set, names.join(", "))
         };
-        if set.tags != encoder.tags {
-            return Err(read::other_tags(options, &set.tags, &encoder.tags));
-        }
+        check_names(read::place(options), "tags", &set.tags, &encoder.tags)?;
         let data = read::encode(config, encoder, &set)?;
         let record = paths.is_empty().then(|| {
             let mut sum = Digest::default();

@@ -57,7 +57,7 @@ pub(super) fn read(options: &Options) -> Result<Splits<TaggedSet>> {
 }
 
 /// Where the data are, for messages about all of them.
-fn place(options: &Options) -> &Path {
+pub(super) fn place(options: &Options) -> &Path {
     options.files.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path)
 }
 
@@ -145,19 +145,4 @@ pub(super) fn warnings(options: &Options, training: &TaggedSet) -> Vec<String> {
         })
     });
     broken.into_iter().collect()
-}
-
-/// The tags of the data are not those of the model.
-pub(super) fn other_tags(options: &Options, now: &[String], known: &[String]) -> Error {
-    let only = |of: &[String], others: &[String]| -> String {
-        let only: Vec<String> = of.iter().filter(|tag| !others.contains(tag)).map(|tag| format!("{tag:?}")).collect();
-        if only.is_empty() { "none".to_owned() } else { only.join(", ") }
-    };
-    let expected = "the tags that the model was trained with; name the files to measure on with --data";
-    let found = if only(now, known) == only(known, now) {
-        "the same in another order".to_owned()
-    } else {
-        format!("other tags: new ones: {}; missing ones: {}", only(now, known), only(known, now))
-    };
-    Error::file(place(options), "data", expected, found)
 }

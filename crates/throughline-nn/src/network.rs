@@ -115,6 +115,11 @@ impl<B: Layer, H> Network<B, H> {
         Self { body, head, layout: builder.into_layout() }
     }
 
+    /// The same network with another head over the same parameters, such as one with class weights.
+    pub fn map_head(self, change: impl FnOnce(H) -> H) -> Self {
+        Self { head: change(self.head), ..self }
+    }
+
     /// The body.
     pub fn body(&self) -> &B {
         &self.body

@@ -72,7 +72,7 @@ pub mod engine {
     pub use throughline_kernels::buffer::Buffer;
     pub use throughline_kernels::cells::{CellKind, Names, PyTorch};
     pub use throughline_kernels::ops::{
-        Classified, IGNORED, LossSum, RowLoss, cross_entropy, log_softmax, mean_squared_error, reduce, softmax,
+        Classified, IGNORED, LossSum, Residual, RowLoss, cross_entropy, log_softmax, reduce, residual_loss, softmax,
         softmax_cross_entropy,
     };
     pub use throughline_kernels::optim::{Adam, Method, Optimiser, RmsProp, Sgd, clipping_factor};

@@ -68,10 +68,12 @@ impl core::ops::AddAssign for Classified {
 }
 
 /// Writes the loss of every row to `rows` `[N]` and replaces `logits` `[N, classes]` by its gradient times `scale`
-/// (1 / count for the gradient of the mean).
+/// (1 / count for the gradient of the mean), and times the weight of its target where there are `class_weights`
+/// `[classes]`. The losses written are without weights.
 ///
 /// # Panics
 /// If a length does not fit or a target is neither a class nor [`IGNORED`].
+#[allow(clippy::too_many_arguments, reason = "those of cross_entropy and what scales the gradient")]
 pub fn softmax_cross_entropy<E: Element>(
     isa: Isa,
     threads: &Threads,
@@ -79,9 +81,11 @@ pub fn softmax_cross_entropy<E: Element>(
     classes: usize,
     targets: &[u32],
     scale: f64,
+    class_weights: Option<&[f64]>,
     rows: &mut [RowLoss],
 ) {
     check(logits.len(), classes, targets, rows);
+    assert!(class_weights.is_none_or(|weights| weights.len() == classes), "a weight for each of {classes} classes");
     let chunk = (TASK_LOGITS / classes).max(1);
     let (logits, rows) = (Disjoint::new(logits), Disjoint::new(rows));
     for_each_task(threads, targets.len().div_ceil(chunk), |task| {
@@ -90,6 +94,8 @@ pub fn softmax_cross_entropy<E: Element>(
         let (logits, rows) =
             unsafe { (logits.slice(range.start * classes..range.end * classes), rows.slice(range.clone())) };
         for ((logits, &target), row) in logits.chunks_exact_mut(classes).zip(&targets[range]).zip(rows) {
+            let weight = class_weights.and_then(|weights| weights.get(target as usize));
+            let scale = weight.map_or(scale, |weight| weight * scale);
             *row = E::dispatch(isa, RowGradient { logits, target, scale });
         }
     });
@@ -316,7 +322,7 @@ mod tests {
             let mut results = vec![RowLoss::default(); rows];
             let mut gradient = logits.clone();
             let (isa, threads) = (Isa::SCALAR, Threads::ONE);
-            softmax_cross_entropy(isa, threads, &mut gradient, classes, &targets, 0.25, &mut results);
+            softmax_cross_entropy(isa, threads, &mut gradient, classes, &targets, 0.25, None, &mut results);
             for (n, row) in logits.chunks_mut(classes).enumerate() {
                 let target = targets[n] as usize;
                 assert_close("loss", &[results[n].loss], &[plain_loss(row, target)], 1e-13);
@@ -337,7 +343,7 @@ mod tests {
             targets.iter_mut().step_by(7).for_each(|target| *target = IGNORED);
             let gradient = |isa, threads: &Threads| {
                 let (mut gradient, mut results) = (logits.clone(), vec![RowLoss::default(); rows]);
-                softmax_cross_entropy(isa, threads, &mut gradient, classes, &targets, 0.3, &mut results);
+                softmax_cross_entropy(isa, threads, &mut gradient, classes, &targets, 0.3, None, &mut results);
                 (gradient, results)
             };
             let want = gradient(Isa::SCALAR, Threads::ONE);
@@ -353,10 +359,27 @@ mod tests {
     }
 
     #[test]
+    fn the_weight_of_its_target_scales_the_gradient_of_a_row() {
+        let (logits, targets): (Vec<f32>, _) = (numbers(1, 12), [2, IGNORED, 0, 1]);
+        let run = |scale: f64, class_weights: Option<&[f64]>| {
+            let (mut gradient, mut rows) = (logits.clone(), [RowLoss::default(); 4]);
+            let (isa, threads) = (Isa::detect(), Threads::ONE);
+            softmax_cross_entropy(isa, threads, &mut gradient, 3, &targets, scale, class_weights, &mut rows);
+            (gradient, rows)
+        };
+        let weighted = run(0.5, Some(&[1.0, 0.25, 3.0]));
+        for (row, scale) in [(0, 1.5), (1, 0.5), (2, 0.5), (3, 0.125)] {
+            let (gradient, rows) = run(scale, None);
+            assert_same_bits("gradient", &weighted.0[row * 3..][..3], &gradient[row * 3..][..3]);
+            assert_eq!(weighted.1, rows, "the losses have no weights");
+        }
+    }
+
+    #[test]
     fn an_ignored_row_counts_for_nothing() {
         let mut logits = [1.0f64, 2.0, 3.0, 4.0];
         let (targets, mut rows) = ([IGNORED, 1], [RowLoss::default(); 2]);
-        softmax_cross_entropy(Isa::SCALAR, Threads::ONE, &mut logits, 2, &targets, 1.0, &mut rows);
+        softmax_cross_entropy(Isa::SCALAR, Threads::ONE, &mut logits, 2, &targets, 1.0, None, &mut rows);
         let total = Classified::of(&targets, &rows);
         assert_eq!((total.loss.count, total.correct, total.accuracy()), (1, 1, 1.0));
         assert_eq!(total.loss.mean(), rows[1].loss);
@@ -390,7 +413,7 @@ mod tests {
     #[test]
     fn gradients_of_hopeless_classes_are_zero_and_not_subnormal() {
         let (mut logits, mut rows) = ([0.0f32, -80.0, -40.0], [RowLoss::default()]);
-        softmax_cross_entropy(Isa::detect(), Threads::ONE, &mut logits, 3, &[0], 1e-4, &mut rows);
+        softmax_cross_entropy(Isa::detect(), Threads::ONE, &mut logits, 3, &[0], 1e-4, None, &mut rows);
         assert_eq!(logits[1], 0.0);
         assert_close("gradient", &[f64::from(logits[2]) * 1e4 / (-40.0f64).exp()], &[1.0], 1e-6);
     }

@@ -5,7 +5,7 @@
 //! - [`mod@cross_entropy`]: softmax and its losses;
 //! - [`crf`]: the loss of whole sequences of tags;
 //! - [`softmax_head`]: linear and cross-entropy over a vocabulary in bounded memory;
-//! - [`mean_squared`]: the squared error;
+//! - [`residual`]: squared, absolute and Huber errors;
 //! - [`dropout`]: masks that are recomputed instead of stored;
 //! - [`elementwise`]: functions of single numbers;
 //! - [`reduce`]: norms, checks, and arithmetic on whole arrays.
@@ -19,8 +19,8 @@ pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
 pub mod linear;
-pub mod mean_squared;
 pub mod reduce;
+pub mod residual;
 pub mod softmax_head;
 pub(crate) mod tasks;
 pub(crate) mod vectors;
@@ -30,8 +30,8 @@ pub use cross_entropy::{Classified, IGNORED, RowLoss, cross_entropy, log_softmax
 pub use dropout::Dropout;
 pub use elementwise::tanh;
 pub use linear::{Linear, LinearGradients};
-pub use mean_squared::mean_squared_error;
 pub use reduce::{add, all_finite, clip_value, scale, sum_of_squares};
+pub use residual::{Residual, residual_loss};
 pub use softmax_head::{HeadGradients, HeadInputs, SoftmaxHead};
 
 /// A sum of losses and the number of its terms.

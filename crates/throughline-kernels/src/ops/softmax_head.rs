@@ -30,6 +30,8 @@ pub struct HeadInputs<'a, E> {
     pub x: &'a [E],
     /// `[N]`: below O, or [`IGNORED`](super::IGNORED).
     pub targets: &'a [u32],
+    /// `[O]`: by what the gradient of a row with this target is multiplied; `None` for 1. Losses are without it.
+    pub class_weights: Option<&'a [f64]>,
 }
 
 /// What the head writes in training.
@@ -83,7 +85,7 @@ impl<E: Element> SoftmaxHead<E> {
     }
 
     fn evaluate_in_blocks(&mut self, inputs: HeadInputs<'_, E>, block: usize) -> Classified {
-        let HeadInputs { threads, linear, x, targets } = inputs;
+        let HeadInputs { threads, linear, x, targets, .. } = inputs;
         let (input, classes, isa) = (linear.input(), linear.output(), linear.isa());
         self.begin(inputs);
         let logits = self.logits.at_least(targets.len().min(most_rows(linear).max(block)) * classes);
@@ -104,7 +106,7 @@ impl<E: Element> SoftmaxHead<E> {
         scratch: &mut [Scratch<E>],
         block: usize,
     ) -> Classified {
-        let HeadInputs { threads, linear, x, targets } = inputs;
+        let HeadInputs { threads, linear, x, targets, class_weights } = inputs;
         let (input, classes, isa) = (linear.input(), linear.output(), linear.isa());
         self.begin(inputs);
         assert_eq!(dx.len(), x.len(), "dx is [N, I]");
@@ -113,7 +115,7 @@ impl<E: Element> SoftmaxHead<E> {
         for (((x, dx), targets), rows) in blocks.zip(targets.chunks(block)).zip(self.rows.chunks_mut(block)) {
             let logits = &mut logits[..targets.len() * classes];
             linear.forward(threads, x, logits);
-            softmax_cross_entropy(isa, threads, logits, classes, targets, scale, rows);
+            softmax_cross_entropy(isa, threads, logits, classes, targets, scale, class_weights, rows);
             linear.input_gradient(threads, logits, dx);
             let gradients = LinearGradients { weight: &mut *gradients.weight, bias: &mut *gradients.bias };
             linear.add_gradients(threads, x, logits, gradients, scratch);
@@ -173,7 +175,7 @@ mod tests {
             weight: vec![E::ONE; classes * input],
             bias: vec![E::ONE; classes],
         };
-        let inputs = HeadInputs { threads, linear: &linear, x: &x, targets: &targets };
+        let inputs = HeadInputs { threads, linear: &linear, x: &x, targets: &targets, class_weights: None };
         let gradients = LinearGradients { weight: &mut run.weight, bias: &mut run.bias };
         let gradients = HeadGradients { dx: &mut run.dx, linear: gradients };
         let block = block.unwrap_or(block_rows(&linear, rows));
@@ -229,7 +231,7 @@ mod tests {
             linear.pack(Threads::ONE, weight, bias);
             let (mut dx, mut d_weight, mut d_bias) =
                 (vec![0.0; x.len()], vec![0.0; weight.len()], vec![0.0; bias.len()]);
-            let inputs = HeadInputs { threads: Threads::ONE, linear: &linear, x, targets: &targets };
+            let inputs = HeadInputs { threads: Threads::ONE, linear: &linear, x, targets: &targets, class_weights: None };
             let gradients = LinearGradients { weight: &mut d_weight, bias: &mut d_bias };
             let gradients = HeadGradients { dx: &mut dx, linear: gradients };
             let (mut head, mut scratch) = (SoftmaxHead::new(), Scratch::for_threads(Threads::ONE));

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use throughline_kernels::buffer::Buffer;
-use throughline_kernels::ops::RowLoss;
+use throughline_kernels::ops::{Classified, IGNORED, RowLoss};
 use throughline_kernels::ops::linear::Linear;
 use throughline_kernels::ops::softmax_head::{HeadGradients, HeadInputs, SoftmaxHead};
 use throughline_kernels::sequence::Scratch;
@@ -26,6 +26,7 @@ pub struct Softmax {
     input: usize,
     classes: usize,
     tied: bool,
+    class_weights: Option<Vec<f64>>,
 }
 
 /// The working memory of a [`Softmax`].
@@ -50,7 +51,7 @@ impl Softmax {
     /// # Panics
     /// If a size is 0.
     pub fn new(builder: &mut Builder, name: &str, input: usize, classes: usize) -> Self {
-        Self { ids: LinearIds::new(builder, name, input, classes), input, classes, tied: false }
+        Self { ids: LinearIds::new(builder, name, input, classes), input, classes, tied: false, class_weights: None }
     }
 
     /// A head over the vocabulary of `embedding` that shares the weight of the embedding (Press and Wolf 2017) and adds
@@ -58,7 +59,30 @@ impl Softmax {
     pub fn tied(builder: &mut Builder, name: &str, embedding: &Embedding) -> Self {
         let (input, classes) = (embedding.width(), embedding.vocabulary());
         let bias = builder.add(alloc::format!("{name}.bias"), &[classes]);
-        Self { ids: LinearIds { weight: embedding.table(), bias }, input, classes, tied: true }
+        Self { ids: LinearIds { weight: embedding.table(), bias }, input, classes, tied: true, class_weights: None }
+    }
+
+    /// Multiplies the loss of a row by the weight of its target, and divides by the sum of these weights instead of the
+    /// number of rows. Rare classes with larger weights are learned as if there were more of them.
+    ///
+    /// # Panics
+    /// If there is not one weight for each class, or one is negative or not finite.
+    pub fn with_class_weights(self, weights: Vec<f64>) -> Self {
+        assert_eq!(weights.len(), self.classes, "a weight for each of {} classes", self.classes);
+        assert!(weights.iter().all(|&weight| weight >= 0.0 && weight.is_finite()), "weights are finite and at least 0");
+        Self { class_weights: Some(weights), ..self }
+    }
+
+    /// The sums over `rows`, which have `targets`, each row with the weight of its class.
+    fn sum(&self, targets: &[u32], rows: &[RowLoss], unweighted: Classified) -> Loss {
+        let Some(weights) = &self.class_weights else { return unweighted.into() };
+        let mut total = Loss::default();
+        for (&target, row) in targets.iter().zip(rows).filter(|&(&target, _)| target != IGNORED) {
+            let weight = weights[target as usize];
+            let correct = if row.correct { weight } else { 0.0 };
+            total += Loss { sum: weight * row.loss, weight, correct };
+        }
+        total
     }
 
     /// Panics unless the lengths of the arrays match the rows.
@@ -99,7 +123,10 @@ impl<E: Element> Head<E> for Softmax {
     }
 
     fn weight(&self, scored: Range<usize>, target: &[u32]) -> f64 {
-        super::labelled(scored, target)
+        let count = super::labelled(scored.clone(), target);
+        let Some(weights) = &self.class_weights else { return count };
+        let targets = target[scored].iter().filter(|&&target| target != IGNORED);
+        targets.map(|&target| weights[target as usize]).sum()
     }
 
     fn learn(
@@ -120,10 +147,11 @@ impl<E: Element> Head<E> for Softmax {
         dx[of_scored.end..].fill(E::ZERO);
         let scratch = one_for_each_thread(&mut tape.scratch, threads);
         let scale = super::scale(normaliser);
-        let inputs = HeadInputs { threads, linear: packed, x: &x[of_scored.clone()], targets: &target[scored] };
+        let (x, targets) = (&x[of_scored.clone()], &target[scored]);
+        let inputs = HeadInputs { threads, linear: packed, x, targets, class_weights: self.class_weights.as_deref() };
         let d_head = HeadGradients { dx: &mut dx[of_scored], linear: self.ids.gradients(context.layout, gradients) };
         let classified = tape.head.train(inputs, scale, d_head, scratch);
-        classified.into()
+        self.sum(targets, tape.head.row_losses(), classified)
     }
 
     fn evaluate(&self, call: HeadCall<'_, E, Self>, target: &[u32], tape: &mut Self::Tape) -> Loss {
@@ -131,7 +159,10 @@ impl<E: Element> Head<E> for Softmax {
         let HeadCall { context, packed, x, scored, .. } = call;
         let of_scored = scored.start * self.input..scored.end * self.input;
         let (x, targets) = (&x[of_scored], &target[scored]);
-        tape.head.evaluate(HeadInputs { threads: &context.cpu.threads, linear: packed, x, targets }).into()
+        let threads = &context.cpu.threads;
+        let inputs = HeadInputs { threads, linear: packed, x, targets, class_weights: None };
+        let classified = tape.head.evaluate(inputs);
+        self.sum(targets, tape.head.row_losses(), classified)
     }
 
     /// The logits.

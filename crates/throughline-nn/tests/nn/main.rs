@@ -12,6 +12,7 @@ mod modules;
 mod network_gradient;
 mod pooling;
 mod pytorch_vectors;
+mod series;
 mod stack_oracle;
 mod standalone;
 mod torch_loads;

@@ -42,6 +42,8 @@ pub enum SkipReason {
     OutsideClasses,
     /// A file whose name does not end in `.txt`, where each `.txt` file is a class.
     Extension,
+    /// A file whose name ends neither in `.csv` nor in `.tsv`, where each such file is a series.
+    NotTable,
     /// A folder, where each file is a class.
     Folder,
     /// A link to nothing.
@@ -63,6 +65,7 @@ impl fmt::Display for SkipReason {
             Self::Empty => f.write_str("no text in it"),
             Self::OutsideClasses => f.write_str("a file next to the class folders"),
             Self::Extension => f.write_str("not a `.txt` file"),
+            Self::NotTable => f.write_str("neither a `.csv` nor a `.tsv` file"),
             Self::Folder => f.write_str("a folder next to the class files"),
             Self::DanglingLink => f.write_str("a broken link"),
             Self::AlreadyRead => f.write_str("a link to something read already"),

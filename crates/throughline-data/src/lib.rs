@@ -15,6 +15,9 @@
 //! Tags that mark entities ([`EntityTags`]) are scored by [`EntityScores`]. Pretrained word vectors are read by a
 //! [`WordVectorReader`].
 //!
+//! For series of numbers: a [`SeriesSet`] from `.ts` files or tables ([`SeriesReader`]), with a class or numbers to predict for
+//! each, and a [`Scale`] for each channel, fitted on the training split.
+//!
 //! Files are checked strictly: anything wrong is an [`Error`] that says where, and what is not read of a folder is
 //! listed ([`Skipped`]). Everything random depends only on a seed.
 //!
@@ -53,6 +56,7 @@ mod metrics;
 mod naive_bayes;
 mod ngram;
 mod printable;
+mod series;
 mod split;
 mod table;
 mod tagged;
@@ -80,6 +84,9 @@ pub use metrics::{ClassScores, ConfusionMatrix, majority_class};
 pub use naive_bayes::{NaiveBayes, NaiveBayesOptions};
 pub use ngram::{NgramModel, interpolated_entropy};
 pub use printable::{PRINTABLE_WIDTH, printable, printable_text};
+pub use series::reader::{SeriesReader, WantedAnswers};
+pub use series::scaling::{MissingNumbers, Scale, Scaling};
+pub use series::{Answers, SeriesFormat, SeriesSet};
 pub use split::{Fractions, Split, Splits, first_units};
 pub use tagged::format::TaggedFormat;
 pub use tagged::reader::TaggedReader;

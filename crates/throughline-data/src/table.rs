@@ -47,27 +47,22 @@ impl Table<'_> {
         columns: Columns,
         mut take: impl FnMut(&str, &str, usize) -> Result<()>,
     ) -> Result<()> {
-        let mut records = Records::new(self);
+        let mut records = self.records();
         let mut fields = Vec::new();
         let (text_column, label_column) = match columns {
             Columns::Numbered { text, label } => (text, label),
             Columns::Named { text, label } => {
                 let line = records.next(&mut fields)?.unwrap_or(1);
-                (self.column(&fields, text, line)?, self.column(&fields, label, line)?)
+                let hint =
+                    "set text_column and label_column to column names, or to numbers from 1 if there is no header";
+                (self.column(&fields, text, line, hint)?, self.column(&fields, label, line, hint)?)
             }
         };
-        let mut width = (!fields.is_empty()).then_some(fields.len());
         while let Some(line) = records.next(&mut fields)? {
-            let width = *width.get_or_insert(fields.len());
-            if fields.len() != width {
-                let expected = format!("{width} fields as in the first record");
-                let hint = "quote fields that contain the separator";
-                return Err(Error::malformed(self.path, Some(line), expected, fields.len().to_string(), hint));
-            }
             let field = |index: usize| {
                 fields.get(index).map(AsRef::as_ref).ok_or_else(|| {
                     let expected = format!("a column {}", index + 1);
-                    let found = format!("{width} columns");
+                    let found = format!("{} columns", fields.len());
                     Error::malformed(self.path, Some(line), expected, found, "columns are numbered from 1")
                 })
             };
@@ -81,8 +76,13 @@ impl Table<'_> {
         Ok(())
     }
 
-    /// The index of the column `name` in the header on `line`.
-    fn column(&self, header: &[Cow<str>], name: &str, line: usize) -> Result<usize> {
+    /// The records, each with as many fields as the first.
+    pub(crate) fn records(&self) -> Records<'_> {
+        Records { table: self, position: 0, line: 1, width: None }
+    }
+
+    /// The index of the column `name` in the header on `line`; `hint` says what to do if it is not there.
+    pub(crate) fn column(&self, header: &[Cow<str>], name: &str, line: usize, hint: &str) -> Result<usize> {
         let mut places = header.iter().enumerate().filter(|(_, column)| column.trim() == name).map(|(place, _)| place);
         match (places.next(), places.next()) {
             (Some(place), None) => Ok(place),
@@ -90,8 +90,6 @@ impl Table<'_> {
                 let expected = format!("one column named {}", quoted(name));
                 let columns = quoted_list(header.iter().map(AsRef::as_ref));
                 let found = if first.is_some() { "more than one in " } else { "the columns " };
-                let hint =
-                    "set text_column and label_column to column names, or to numbers from 1 if there is no header";
                 Err(Error::malformed(self.path, Some(line), expected, format!("{found}{columns}"), hint))
             }
         }
@@ -102,21 +100,31 @@ impl Table<'_> {
 /// opens it, and the quote that closes it must be followed by a separator or a line end. Anything else is an error,
 /// since it means that a quote is missing somewhere and several fields were read as one. A quote inside an unquoted
 /// field (`5" long`) is text, because such a field ends with its line at the latest.
-struct Records<'a> {
+pub(crate) struct Records<'a> {
     table: &'a Table<'a>,
     /// The offset of the next record, or of the blank lines before it.
     position: usize,
     /// The line of that offset, from 1.
     line: usize,
+    /// The fields of the first record.
+    width: Option<usize>,
 }
 
 impl<'a> Records<'a> {
-    fn new(table: &'a Table<'a>) -> Self {
-        Self { table, position: 0, line: 1 }
+    /// Reads the next record into `fields` and returns its line; `None` after the last record.
+    pub(crate) fn next(&mut self, fields: &mut Vec<Cow<'a, str>>) -> Result<Option<usize>> {
+        let Some(line) = self.split(fields)? else { return Ok(None) };
+        let width = *self.width.get_or_insert(fields.len());
+        if fields.len() != width {
+            let expected = format!("{width} fields as in the first record");
+            let hint = "quote fields that contain the separator";
+            return Err(Error::malformed(self.table.path, Some(line), expected, fields.len().to_string(), hint));
+        }
+        Ok(Some(line))
     }
 
-    /// Reads the next record into `fields` and returns its line; `None` after the last record.
-    fn next(&mut self, fields: &mut Vec<Cow<'a, str>>) -> Result<Option<usize>> {
+    /// The same, with any number of fields.
+    fn split(&mut self, fields: &mut Vec<Cow<'a, str>>) -> Result<Option<usize>> {
         fields.clear();
         while self.take(b'\n') {
             self.line += 1;
@@ -348,9 +356,9 @@ mod tests {
         #[test]
         fn records_are_those_of_the_grammar(content in "[a,\"\n]{0,24}") {
             let table = Table { path: Path::new("table"), content: &content, delimiter: b',' };
-            let (mut records, mut fields, mut read) = (Records::new(&table), Vec::new(), Vec::new());
+            let (mut records, mut fields, mut read) = (table.records(), Vec::new(), Vec::new());
             let result = loop {
-                match records.next(&mut fields) {
+                match records.split(&mut fields) {
                     Ok(Some(_)) => read.push(fields.iter().map(|field| field.to_string()).collect::<Vec<_>>()),
                     Ok(None) => break Ok(()),
                     Err(error) => break Err(error.to_string()),

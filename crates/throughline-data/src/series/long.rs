@@ -1,0 +1,186 @@
+//! Tables with a row for each step: in long form, with a column that says which series a row belongs to, or one series alone.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::collector::{Collector, Read};
+use super::values::{Time, number};
+use crate::error::{Result, quoted};
+use crate::table::Table;
+
+/// The default names of the columns.
+const ID: &str = "id";
+const TIME: &str = "time";
+
+/// The rows of a series so far.
+struct Rows {
+    name: String,
+    line: usize,
+    values: Vec<f64>,
+    time: Option<Time>,
+    answers: Vec<String>,
+}
+
+/// The places of the columns that are read.
+struct Columns {
+    id: Option<usize>,
+    time: Option<usize>,
+    channels: Vec<usize>,
+    answers: Vec<usize>,
+}
+
+/// How the rows of a table belong to series.
+pub(super) enum Which<'a> {
+    /// As the column for the identifier says.
+    ById,
+    /// All to one, of this name. Its class is given where it is not in a column.
+    One { name: &'a str, class: Option<&'a str> },
+}
+
+const HINT: &str = "name the columns in data.id_column, data.time_column, data.channels and those of the answers";
+
+impl Columns {
+    /// The columns by the names in the header.
+    fn new(
+        table: &Table<'_>,
+        header: &[Cow<'_, str>],
+        line: usize,
+        which: &Which<'_>,
+        collector: &Collector<'_>,
+    ) -> Result<Self> {
+        let reader = collector.reader;
+        let place = |name: &str| table.column(header, name, line, HINT);
+        let id = match which {
+            Which::ById => Some(place(reader.id_column.as_deref().unwrap_or(ID))?),
+            Which::One { .. } => None,
+        };
+        let time = match &reader.time_column {
+            Some(name) => Some(place(name)?),
+            None => header.iter().position(|column| column.trim() == TIME),
+        };
+        let in_column = !matches!(which, Which::One { class: Some(_), .. });
+        let answers: Vec<usize> = match in_column {
+            true => collector.answers().iter().map(|name| place(name)).collect::<Result<_>>()?,
+            false => Vec::new(),
+        };
+        let others = |column: &usize| Some(*column) != id && Some(*column) != time && !answers.contains(column);
+        let channels: Vec<usize> = match reader.channels.is_empty() {
+            true => (0..header.len()).filter(others).collect(),
+            false => reader.channels.iter().map(|name| place(name)).collect::<Result<_>>()?,
+        };
+        if let Some(&both) = channels.iter().find(|column| !others(column)) {
+            let expected = "channels that are not the identifier, the time or the answer";
+            return Err(collector.wrong(line, expected, &quoted(&header[both]), HINT));
+        }
+        Ok(Self { id, time, channels, answers })
+    }
+}
+
+/// Reads the text of a table.
+pub(super) fn read(
+    path: &Path,
+    content: &str,
+    delimiter: u8,
+    which: &Which<'_>,
+    collector: &mut Collector<'_>,
+) -> Result<()> {
+    let table = Table { path, content, delimiter };
+    let mut records = table.records();
+    let mut fields = Vec::new();
+    let line = records.next(&mut fields)?.unwrap_or(1);
+    let columns = Columns::new(&table, &fields, line, which, collector)?;
+    let header: Vec<String> = fields.iter().map(|name| name.trim().to_owned()).collect();
+    collector.set_channels(columns.channels.iter().map(|&column| header[column].clone()).collect(), line)?;
+    let (mut series, mut index_of) = (Vec::<Rows>::new(), HashMap::<String, usize>::new());
+    while let Some(line) = records.next(&mut fields)? {
+        let name = match (which, columns.id) {
+            (Which::One { name, .. }, _) => *name,
+            (Which::ById, id) => fields[id.expect("there is a column of identifiers")].trim(),
+        };
+        let index = match index_of.get(name) {
+            Some(&index) => index,
+            None => {
+                if name.is_empty() {
+                    return Err(collector.wrong(line, "the identifier of a series", "none", "add it"));
+                }
+                index_of.insert(name.to_owned(), series.len());
+                let answers = match which {
+                    Which::One { class: Some(class), .. } => vec![(*class).to_owned()],
+                    _ => vec![String::new(); columns.answers.len()],
+                };
+                series.push(Rows { name: name.to_owned(), line, values: Vec::new(), time: None, answers });
+                series.len() - 1
+            }
+        };
+        take(&columns, &header, &fields, line, collector, &mut series[index])?;
+    }
+    for Rows { name, line, values, answers, .. } in series {
+        collector.push(Read { name, line, values: &values, answers: &answers })?;
+    }
+    Ok(())
+}
+
+/// Adds a record to its series.
+fn take(
+    columns: &Columns,
+    header: &[String],
+    fields: &[Cow<'_, str>],
+    line: usize,
+    collector: &Collector<'_>,
+    rows: &mut Rows,
+) -> Result<()> {
+    let of = format!("in series {}", quoted(&rows.name));
+    if let Some(column) = columns.time {
+        let found = quoted(&fields[column]);
+        let Some(time) = Time::parse(&fields[column]) else {
+            let expected = "a time: a number, or a date such as 2016-07-01 12:30:00";
+            return Err(collector.wrong(line, expected, &found, "correct it, or name another data.time_column"));
+        };
+        if let Some(before) = &rows.time {
+            let hint = "sort the rows of each series by time, and keep one for each time";
+            match time.is_after(before) {
+                Some(true) => {}
+                Some(false) if time == *before => {
+                    return Err(collector.wrong(
+                        line,
+                        &format!("each time once {of}"),
+                        &format!("{found} again"),
+                        hint,
+                    ));
+                }
+                Some(false) => {
+                    return Err(collector.wrong(
+                        line,
+                        &format!("ascending times {of}"),
+                        &format!("{found} after a later one"),
+                        hint,
+                    ));
+                }
+                None => {
+                    let expected = format!("times that are all written alike {of}");
+                    return Err(collector.wrong(line, &expected, &found, hint));
+                }
+            }
+        }
+        rows.time = Some(time);
+    }
+    for &column in &columns.channels {
+        let value = number(&fields[column]).map_err(|found| {
+            let expected = format!("a finite number, or nothing, in column {}", quoted(&header[column]));
+            collector.wrong(line, &expected, &found, "correct it, or name the columns to read in data.channels")
+        })?;
+        rows.values.push(value);
+    }
+    for (answer, &column) in rows.answers.iter_mut().zip(&columns.answers) {
+        let field = fields[column].trim();
+        if answer.is_empty() {
+            *answer = field.to_owned();
+        } else if !field.is_empty() && field != answer {
+            let expected = format!("{} in column {} {of}, as before", quoted(answer), quoted(&header[column]));
+            let hint = "a series has one answer, in all of its rows or in one";
+            return Err(collector.wrong(line, &expected, &quoted(field), hint));
+        }
+    }
+    Ok(())
+}

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::RecurrentConfig;
 use throughline_nn::layers::recurrent::InitialState;
+use throughline_nn::parameters::DropoutMask;
 
 /// The largest size allowed: enough for every model, and small enough that the product of two sizes does not overflow.
 const LARGEST_SIZE: usize = 1 << 24;
@@ -122,10 +123,14 @@ impl ConfigError {
 /// Rates of dropout in training (Srivastava et al. 2014), each in [0, 1); 0 by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Dropouts {
+    /// Of the rows of the embedding, each of which is dropped whole.
+    pub token: f32,
     /// After the embedding.
     pub embedding: f32,
     /// Between the layers of the stack.
     pub layers: f32,
     /// Before the head.
     pub output: f32,
+    /// For what a mask is drawn. It does not concern `token`.
+    pub mask: DropoutMask,
 }

@@ -9,7 +9,7 @@ use throughline_kernels::sequence::{Ragged, Scratch};
 use throughline_kernels::threads::Threads;
 
 use crate::module::{Call, Context, Cpu, Module, Pass};
-use crate::parameters::Builder;
+use crate::parameters::{Builder, DropoutMask};
 
 /// Inverted dropout of a module's output (Srivastava et al. 2014): in training each element is 0 with probability
 /// `rate` and otherwise multiplied by 1 / (1 - rate).
@@ -18,6 +18,7 @@ pub(crate) struct Dropout {
     pub(crate) rate: f32,
     /// The number of this place of dropout in the model.
     pub(crate) site: u32,
+    pub(crate) mask: DropoutMask,
 }
 
 impl Dropout {
@@ -27,13 +28,28 @@ impl Dropout {
     /// If `rate` is not in [0, 1).
     pub(crate) fn new(builder: &mut Builder, rate: f32) -> Self {
         assert_is_rate(rate);
-        Self { rate, site: builder.site() }
+        Self { rate, site: builder.site(), mask: builder.dropout_mask() }
     }
 
     /// The masks of a pass, if it applies dropout here.
     pub(crate) fn of(self, pass: Pass) -> Option<dropout::Dropout> {
         let Pass::Training(philox) = pass else { return None };
         (self.rate > 0.0).then_some(dropout::Dropout { philox, rate: self.rate, place: self.site })
+    }
+
+    /// Applies the masks of a pass to `x` `[N, width]`, each row of which is that of a token, whole: in forward to the output,
+    /// in backward to its gradient.
+    pub(crate) fn apply_to_tokens<E: Element>(
+        self,
+        context: Context<'_, E>,
+        tokens: &[u32],
+        width: usize,
+        x: &mut [E],
+    ) {
+        if let Some(dropout) = self.of(context.pass) {
+            let Cpu { isa, threads } = context.cpu;
+            dropout.apply_to_tokens(*isa, threads, x, width, tokens);
+        }
     }
 
     /// Applies the masks of a pass to `x`, rows of `width` elements of which the first is packed row `first` of
@@ -50,7 +66,10 @@ impl Dropout {
             let Cpu { isa, threads } = context.cpu;
             let row_id = |row| {
                 let (sequence, time) = batch.sequence_and_time(first + row);
-                (sequence as u32, time as u32)
+                match self.mask {
+                    DropoutMask::Step => (sequence as u32, time as u32),
+                    DropoutMask::Sequence => (sequence as u32, 0),
+                }
             };
             dropout.apply(*isa, threads, x, width, &row_id);
         }

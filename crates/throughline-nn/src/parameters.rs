@@ -47,11 +47,26 @@ impl Tensor {
     }
 }
 
+/// For what the places of dropout draw a mask of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DropoutMask {
+    /// For every step of every sequence (Srivastava et al. 2014).
+    #[default]
+    Step,
+    /// For every sequence, whose steps share it: variational dropout (Gal and Ghahramani 2016), also called locked dropout
+    /// (Merity et al. 2018). A boundary inside a sequence ([`Ragged::set_resets`]) does not change the mask.
+    ///
+    /// [`Ragged::set_resets`]: throughline_kernels::sequence::Ragged::set_resets
+    Sequence,
+}
+
 /// Collects the parameters of a model while its modules and heads are constructed, and numbers its places of dropout,
 /// so that no two share their masks.
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     layout: Layout,
+    dropout_mask: DropoutMask,
     /// How many sites of dropout there are between the layers of stacks; these are numbered from 0 up.
     stack_sites: u32,
     /// How many other sites there are; these are numbered from `u32::MAX` down.
@@ -62,6 +77,16 @@ impl Builder {
     /// A builder without parameters.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Sets the masks of all places of dropout that are made from now on; [`DropoutMask::Step`] by default.
+    pub fn with_dropout_mask(self, mask: DropoutMask) -> Self {
+        Self { dropout_mask: mask, ..self }
+    }
+
+    /// The masks of a place of dropout that is made now.
+    pub(crate) fn dropout_mask(&self) -> DropoutMask {
+        self.dropout_mask
     }
 
     /// Adds a parameter.

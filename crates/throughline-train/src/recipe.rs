@@ -35,6 +35,7 @@ pub(crate) use settings::{options, settings};
 pub use throughline_nn::checkpointing::Checkpointing;
 pub use throughline_nn::initialise::Initialisation;
 pub use throughline_nn::layers::recurrent::InitialState;
+pub use throughline_nn::parameters::DropoutMask;
 
 /// What to train, on what and how.
 #[derive(Clone, Debug, PartialEq)]

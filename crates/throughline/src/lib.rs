@@ -61,7 +61,7 @@ pub mod nn {
     pub use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig, WordRows, Words};
     pub use throughline_nn::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
     pub use throughline_nn::network::{Input, Network, PackedNetwork, Wanted, Weights, Workspace};
-    pub use throughline_nn::parameters::{Builder, Layout, Tensor, TensorId};
+    pub use throughline_nn::parameters::{Builder, DropoutMask, Layout, Tensor, TensorId};
     pub use throughline_nn::standalone::{InputGradients, Run, Stack, Standalone};
     pub use throughline_nn::state::{Start, State, StateArray, StateShape};
     pub use throughline_nn::{Error, Result, checkpointing, weights};

@@ -188,13 +188,14 @@ impl Serve for Classify {
     }
 
     fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Softmax> {
-        let builder = &mut Builder::new();
+        let builder = &mut Builder::new().with_dropout_mask(dropouts.mask);
         let (settings, output) = (&config.recurrent, config.recurrent.output());
         let embedding = Embedding::new(builder, "embedding", config.vocabulary, settings.input)
             .with_dropout(builder, dropouts.embedding);
         let recurrent = Recurrent::new(builder, "rnn", settings.config(dropouts.layers));
         let pooled = Pool::of(builder, "pool", recurrent, config.pooling).with_dropout(builder, dropouts.output);
         let head = Softmax::new(builder, "head", output, config.classes);
+        let embedding = embedding.with_token_dropout(builder, dropouts.token);
         embedding.then(pooled).ending_in(head, std::mem::take(builder))
     }
 

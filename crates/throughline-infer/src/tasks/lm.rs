@@ -161,7 +161,7 @@ impl Serve for LanguageModel {
     }
 
     fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Softmax> {
-        let builder = &mut Builder::new();
+        let builder = &mut Builder::new().with_dropout_mask(dropouts.mask);
         let settings = &config.recurrent;
         let mut embedding = Embedding::new(builder, "embedding", config.vocabulary, settings.input)
             .with_dropout(builder, dropouts.embedding);
@@ -173,6 +173,7 @@ impl Serve for LanguageModel {
             Softmax::new(builder, "head", settings.output(), config.vocabulary)
         };
         let recurrent = recurrent.with_dropout(builder, dropouts.output);
+        let embedding = embedding.with_token_dropout(builder, dropouts.token);
         embedding.then(recurrent).ending_in(head, std::mem::take(builder))
     }
 

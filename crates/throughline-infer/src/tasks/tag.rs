@@ -415,7 +415,7 @@ impl Serve for Tag {
     }
 
     fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Tagger> {
-        let builder = &mut Builder::new();
+        let builder = &mut Builder::new().with_dropout_mask(dropouts.mask);
         let embedding = Embedding::new(builder, "embedding", config.vocabulary, config.embedding);
         let encoder = config.characters.map(|characters| {
             let embedding = Embedding::new(builder, "characters", characters.vocabulary, characters.embedding);
@@ -426,6 +426,7 @@ impl Serve for Tag {
         let recurrent = Recurrent::new(builder, "rnn", config.recurrent.config(dropouts.layers))
             .with_dropout(builder, dropouts.output);
         let head = Tagger::new(builder, "head", recurrent.width(), config.tags, config.crf);
+        let words = words.with_token_dropout(builder, dropouts.token);
         words.then(recurrent).ending_in(head, std::mem::take(builder))
     }
 

@@ -2,21 +2,20 @@
 //! multiplied by 1 / (1 - rate), so that its expectation stays the same and evaluation needs no change.
 //!
 //! A mask is a function of (seed, update, place, sequence, time, unit) and is computed anew in backward instead of
-//! stored.
+//! stored. Rows of a table are dropped whole (Gal and Ghahramani, "A theoretically grounded application of dropout in
+//! recurrent neural networks", NIPS 2016, section 4.2): that mask is a function of (seed, update, place, token).
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
-use super::tasks::for_each_task;
+use super::reduce::Scale;
+use super::tasks::for_each_row;
 use super::vectors::{Map, map};
-use crate::disjoint::Disjoint;
 use crate::random::Philox;
 use crate::threads::Threads;
 
 /// Philox blocks computed side by side; each yields four numbers.
 const BLOCKS: usize = 16;
 const UNITS: usize = 4 * BLOCKS;
-/// Elements of a task.
-const TASK_ELEMENTS: usize = 1 << 12;
 
 /// The masks of one place of a network in one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,34 +44,59 @@ impl Dropout {
         width: usize,
         row_id: &(dyn Fn(usize) -> (u32, u32) + Sync),
     ) {
-        assert!((0.0..1.0).contains(&self.rate), "a dropout rate is at least 0 and below 1, not {}", self.rate);
-        assert!(width > 0 && rows.len().is_multiple_of(width), "the rows are [N, {width}], not [{}]", rows.len());
+        self.check();
         if self.rate == 0.0 {
             return;
         }
-        let count = rows.len() / width;
-        let chunk = (TASK_ELEMENTS / width).max(1);
-        let rows = Disjoint::new(rows);
-        for_each_task(threads, count.div_ceil(chunk), |task| {
-            for row in task * chunk..count.min((task + 1) * chunk) {
-                let (sequence, time) = row_id(row);
-                // SAFETY: every row belongs to one task.
-                let units = unsafe { rows.slice(row * width..(row + 1) * width) };
-                E::dispatch(isa, Row { dropout: self, sequence, time, units });
-            }
+        for_each_row(threads, rows, width, |row, units| {
+            let (sequence, time) = row_id(row);
+            E::dispatch(isa, Row { dropout: self, sequence, time, units });
         });
+    }
+
+    /// Multiplies row n of `rows` `[N, width]` by the factor of `tokens[n]`, which is 0 or 1 / (1 - rate) wherever the token
+    /// occurs; the same call on a gradient is the backward pass.
+    ///
+    /// # Panics
+    /// If `rate` is out of range or `rows` is not `[N, width]`.
+    pub fn apply_to_tokens<E: Element>(
+        &self,
+        isa: Isa,
+        threads: &Threads,
+        rows: &mut [E],
+        width: usize,
+        tokens: &[u32],
+    ) {
+        self.check();
+        assert_eq!(rows.len(), tokens.len() * width, "the rows are [N, {width}], N = {}", tokens.len());
+        if self.rate == 0.0 {
+            return;
+        }
+        for_each_row(threads, rows, width, |row, units| {
+            let [number, ..] = self.philox.block([self.place, tokens[row], 0, 0]);
+            E::dispatch(isa, WholeRow { factor: self.factor(number), units });
+        });
+    }
+
+    fn check(&self) {
+        assert!((0.0..1.0).contains(&self.rate), "a dropout rate is at least 0 and below 1, not {}", self.rate);
+    }
+
+    /// What is multiplied by where the random number is `number`.
+    #[inline(always)]
+    fn factor<E: Element>(&self, number: u32) -> E {
+        let dropped_below = (f64::from(self.rate) * (1u64 << 32) as f64) as u32;
+        if number < dropped_below { E::ZERO } else { E::from_f64(1.0 / (1.0 - f64::from(self.rate))) }
     }
 
     /// What the units from `4 · first_block` on are multiplied by.
     #[inline(always)]
     fn factors<E: Element>(&self, sequence: u32, time: u32, first_block: usize) -> [E; UNITS] {
-        let dropped_below = (f64::from(self.rate) * (1u64 << 32) as f64) as u32;
-        let kept = E::from_f64(1.0 / (1.0 - f64::from(self.rate)));
         let mut factors = [E::ZERO; UNITS];
         for (block, factors) in factors.chunks_exact_mut(4).enumerate() {
             let numbers = self.philox.block([self.place, sequence, time, (first_block + block) as u32]);
             for (factor, number) in factors.iter_mut().zip(numbers) {
-                *factor = if number < dropped_below { E::ZERO } else { kept };
+                *factor = self.factor(number);
             }
         }
         factors
@@ -95,6 +119,19 @@ impl<E: Element> Kernel<E> for Row<'_, E> {
             let factors = &factors[..units.len()];
             map(lane, &Multiply, [units], [factors]);
         }
+    }
+}
+
+struct WholeRow<'a, E> {
+    factor: E,
+    units: &'a mut [E],
+}
+
+impl<E: Element> Kernel<E> for WholeRow<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        map(lane, &Scale(self.factor), [self.units], []);
     }
 }
 
@@ -140,6 +177,25 @@ mod tests {
                 assert_same_bits("dropped", &got, &want);
             });
         }
+    }
+
+    #[test]
+    fn a_token_is_dropped_wherever_it_occurs() {
+        let (tokens, width) = (crate::ops::testing::tokens(2, 301, 7), 37);
+        let x: Vec<f32> = numbers(3, tokens.len() * width);
+        let dropout = dropout(0.4, 5);
+        let factor = |token: u32| {
+            let number = f64::from(dropout.philox.block([3, token, 0, 0])[0]) / 4_294_967_296.0;
+            if number >= f64::from(0.4f32) { (1.0 / (1.0 - f64::from(0.4f32))) as f32 } else { 0.0 }
+        };
+        let dropped = (0..7).filter(|&token| factor(token) == 0.0).count();
+        assert!((1..7).contains(&dropped), "some tokens are dropped, and some are not: {dropped}");
+        let want: Vec<f32> = (0..x.len()).map(|at| x[at] * factor(tokens[at / width])).collect();
+        for_every_setting(|isa, threads| {
+            let mut got = x.clone();
+            dropout.apply_to_tokens(isa, threads, &mut got, width, &tokens);
+            assert_same_bits("dropped", &got, &want);
+        });
     }
 
     #[test]

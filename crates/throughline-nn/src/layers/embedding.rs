@@ -22,6 +22,7 @@ pub struct Embedding {
     vocabulary: usize,
     width: usize,
     deviation: f64,
+    token_dropout: Dropout,
     dropout: Dropout,
 }
 
@@ -41,7 +42,8 @@ impl Embedding {
     pub fn new(builder: &mut Builder, name: &str, vocabulary: usize, width: usize) -> Self {
         assert!(vocabulary > 0 && width > 0, "V and F are at least 1, not {vocabulary} and {width}");
         let table = builder.add(format!("{name}.weight"), &[vocabulary, width]);
-        Self { table, vocabulary, width, deviation: 1.0, dropout: Dropout::default() }
+        let (token_dropout, dropout) = Default::default();
+        Self { table, vocabulary, width, deviation: 1.0, token_dropout, dropout }
     }
 
     /// Applies dropout to the output in training: each element is 0 with probability `rate`, and otherwise scaled by
@@ -51,6 +53,15 @@ impl Embedding {
     /// If `rate` is not in [0, 1).
     pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
         Self { dropout: Dropout::new(builder, rate), ..self }
+    }
+
+    /// Applies dropout to the rows of the table in training: in an update each row is 0 with probability `rate`, wherever its
+    /// token occurs, and otherwise scaled by 1 / (1 - rate) (Gal and Ghahramani 2016, section 4.2).
+    ///
+    /// # Panics
+    /// If `rate` is not in [0, 1).
+    pub fn with_token_dropout(self, builder: &mut Builder, rate: f32) -> Self {
+        Self { token_dropout: Dropout::new(builder, rate), ..self }
     }
 
     /// Sets the initial standard deviation to 1/sqrt(F), for a table that is also the weight of a head.
@@ -100,6 +111,7 @@ impl<E: Element> Module<E> for Embedding {
         let table = context.layout.view(context.parameters, self.table);
         let y = tape.y.at_least(x.len() * self.width);
         embedding::gather(&context.cpu.threads, table, self.width, x, y);
+        self.token_dropout.apply_to_tokens(context, x, self.width, y);
         self.dropout.apply(context, rows, 0, self.width, y);
         tape.last.remember(call);
     }
@@ -108,7 +120,7 @@ impl<E: Element> Module<E> for Embedding {
         (rows, &tape.y[..tape.last.row_count(rows) * self.width])
     }
 
-    /// `d_table[x[n]] += dy[n]`, in ascending n.
+    /// `d_table[x[n]] += dy[n]`, in ascending n, where dy is taken back through the masks.
     fn backward(&self, call: Call<'_, E, Self>, gradients: Gradients<'_, E>, tape: &mut Self::Tape) {
         tape.last.assert_was(call);
         let Call { context, rows, x, .. } = call;
@@ -117,6 +129,7 @@ impl<E: Element> Module<E> for Embedding {
         let Some(dy) = dy else { return };
         assert_eq!(dy.len(), x.len() * self.width, "dy is [N, F]");
         self.dropout.apply(context, rows, 0, self.width, dy);
+        self.token_dropout.apply_to_tokens(context, x, self.width, dy);
         let Cpu { isa, threads } = context.cpu;
         let d_table = context.layout.view_mut(parameters, self.table);
         embedding::add_gradient(*isa, threads, x, dy, self.width, d_table);

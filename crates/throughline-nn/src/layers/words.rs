@@ -119,6 +119,15 @@ impl Words {
         Self { dropout: Dropout::new(builder, rate), ..self }
     }
 
+    /// In training each word's own vector is dropped with probability `rate`, wherever the word occurs in an update; its
+    /// characters are still read. See [`Embedding::with_token_dropout`].
+    ///
+    /// # Panics
+    /// If the rate is not at least 0 and below 1.
+    pub fn with_token_dropout(self, builder: &mut Builder, rate: f32) -> Self {
+        Self { embedding: self.embedding.with_token_dropout(builder, rate), ..self }
+    }
+
     /// The vectors of the words.
     pub fn embedding(&self) -> &Embedding {
         &self.embedding

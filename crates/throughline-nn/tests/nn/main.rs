@@ -13,6 +13,7 @@ mod network_gradient;
 mod pooling;
 mod pytorch_vectors;
 mod series;
+mod regularisation;
 mod stack_oracle;
 mod standalone;
 mod torch_loads;

@@ -6,7 +6,7 @@ use crate::common::{Run, TestFolder, classify, columns, lm, table, tag, text};
 use throughline_data::Split;
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
-use throughline_train::recipe::{Checkpointing, InitialState, ScheduleKind};
+use throughline_train::recipe::{Checkpointing, DropoutMask, InitialState, ScheduleKind};
 use throughline_train::{End, Error, Event, Outcome, Recipe, Row, read_rows};
 
 /// With all that a checkpoint must hold: states, moments, masks, schedule; crosses epochs and stops inside one.
@@ -23,6 +23,7 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     lm(&mut recipe).model.initial_state = InitialState::Learned;
     let model = &mut lm(&mut recipe).model;
     (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
+    (model.dropout_mask, model.token_dropout) = (DropoutMask::Sequence, 0.2);
     // 300 units: 4 streams of 74, 13 updates an epoch.
     (lm(&mut recipe).windows.window, recipe.train.steps) = (10, 30);
     recipe.train.checkpoint_every = Checkpointing::every(4);

@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::initialise::{self, Initialisation, Initialise};
 use crate::memory::{Dropout, assert_is_rate};
 use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
-use crate::parameters::{Builder, Layout, TensorId};
+use crate::parameters::{Builder, DropoutMask, Layout, TensorId};
 use crate::state::{Start, StateArray, StateShape};
 
 /// The output of a stack.
@@ -66,6 +66,7 @@ pub struct Recurrent {
     ids: Vec<Vec<DirectionIds>>,
     /// The site of dropout above the first layer; those of the other layers follow.
     first_site: u32,
+    dropout_mask: DropoutMask,
     output_dropout: Dropout,
 }
 
@@ -117,8 +118,16 @@ impl Recurrent {
             directions.collect()
         });
         let ids = ids.collect();
-        let (readout, output_dropout) = (Readout::Rows, Dropout::default());
-        Self { name: name.into(), prefix, config, readout, ids, first_site, output_dropout }
+        Self {
+            name: name.into(),
+            prefix,
+            config,
+            readout: Readout::Rows,
+            ids,
+            first_site,
+            dropout_mask: builder.dropout_mask(),
+            output_dropout: Dropout::default(),
+        }
     }
 
     /// Applies dropout to the output of the stack in training, besides the dropout between its layers: each element is
@@ -150,7 +159,7 @@ impl Recurrent {
         if layer + 1 == self.config.layers {
             return if self.readout == Readout::Rows { self.output_dropout } else { Dropout::default() };
         }
-        Dropout { rate: self.config.dropout, site: self.first_site + layer as u32 }
+        Dropout { rate: self.config.dropout, site: self.first_site + layer as u32, mask: self.dropout_mask }
     }
 }
 

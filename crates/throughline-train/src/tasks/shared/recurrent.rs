@@ -4,6 +4,7 @@ use throughline_infer::{Dropouts, RecurrentSettings};
 use throughline_kernels::cells::{CellKind, Names, PyTorch};
 use throughline_nn::initialise::{Initialisation, Initialise};
 use throughline_nn::layers::recurrent::InitialState;
+use throughline_nn::parameters::DropoutMask;
 
 use super::cell;
 use super::text::TextFiles;
@@ -30,6 +31,13 @@ settings! {
         embedding_dropout: f64 = 0.0,
         /// Share of the activations dropped before the output layer, 0 to below 1.
         output_dropout: f64 = 0.0,
+        /// For what dropout draws a mask: each `"step"` (Srivastava et al. 2014), or each `"sequence"`, all of whose steps share
+        /// it (Gal and Ghahramani 2016; "locked" dropout of Merity et al. 2018). Of a running text, a sequence is what one
+        /// stream reads in an update.
+        dropout_mask: DropoutMask = DropoutMask::Step,
+        /// Share of the rows of the embedding that an update drops whole, each wherever its unit occurs, 0 to below 1 (Gal and
+        /// Ghahramani 2016; "embedding dropout" of Merity et al. 2018).
+        token_dropout: f64 = 0.0,
         /// Biases in the recurrent layers.
         bias: bool = true,
         /// State before the first unit: `"zero"` or `"learned"`.
@@ -59,9 +67,11 @@ impl RecurrentModel {
     /// What training drops.
     pub fn dropouts(&self) -> Dropouts {
         Dropouts {
+            token: self.token_dropout as f32,
             embedding: self.embedding_dropout as f32,
             layers: self.dropout as f32,
             output: self.output_dropout as f32,
+            mask: self.dropout_mask,
         }
     }
 
@@ -104,6 +114,7 @@ impl RecurrentModel {
         check.share_below_one("model.dropout", self.dropout)?;
         check.share_below_one("model.embedding_dropout", self.embedding_dropout)?;
         check.share_below_one("model.output_dropout", self.output_dropout)?;
+        check.share_below_one("model.token_dropout", self.token_dropout)?;
         check.within("model.forget_bias", self.forget_bias, -10.0..=10.0)?;
         let stack = self.settings(bidirectional).config(0.0);
         let weights = stack.layers as f64 * (4 * stack.output()) as f64 * (stack.output() + stack.hidden) as f64;
@@ -118,6 +129,10 @@ impl RecurrentModel {
     pub(crate) fn unused(&self, key: &str) -> Option<&'static str> {
         let (used, with) = match key {
             "model.dropout" => (self.layers > 1, "model.layers above 1"),
+            "model.dropout_mask" => {
+                let rates = [self.dropout, self.embedding_dropout, self.output_dropout];
+                (rates.iter().any(|&rate| rate > 0.0), "model.dropout, embedding_dropout or output_dropout above 0")
+            }
             "model.forget_bias" => {
                 (self.cell == CellKind::Lstm && self.bias, "model.cell = \"lstm\" and model.bias = true")
             }

@@ -21,11 +21,33 @@ pub enum Initialisation {
     Orthogonal,
 }
 
+/// The initial rows of embeddings.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum EmbeddingInitialisation {
+    /// Normal with the standard deviation of the embedding: 1, or 1/sqrt(F) for one that is
+    /// [`scaled`](crate::layers::Embedding::scaled).
+    #[default]
+    Own,
+    /// Normal with mean 0.
+    Normal {
+        /// The standard deviation.
+        deviation: f64,
+    },
+    /// Uniform in ±`limit`.
+    Uniform {
+        /// The limit; the standard deviation is limit/sqrt(3).
+        limit: f64,
+    },
+}
+
 /// How the parameters of a model are initialised.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Initialise {
     /// The seed of all random numbers.
     pub seed: u64,
+    /// The rows of embeddings.
+    pub embedding: EmbeddingInitialisation,
     /// The weights of recurrent stacks.
     pub recurrent: Initialisation,
     /// Added to the input bias of every gate named `forget` (Gers et al. 2000; Jozefowicz et al. 2015 advise 1).
@@ -33,7 +55,7 @@ pub struct Initialise {
 }
 
 impl Initialise {
-    /// Uniform recurrent weights, and nothing added to the forget biases.
+    /// Embeddings as they are made, uniform recurrent weights, and nothing added to the forget biases.
     pub fn new(seed: u64) -> Self {
         Self { seed, ..Self::default() }
     }
@@ -124,6 +146,45 @@ mod tests {
                     assert!((product - want).abs() < 1e-6, "rows {i} and {j}: {product}");
                 }
             }
+        }
+    }
+
+    /// Whatever it was made with, its table begins as asked; the rest of a model begins as it always does.
+    #[test]
+    fn embeddings_begin_as_asked() {
+        use crate::Layer;
+        use crate::layers::{Embedding, Linear};
+        use crate::parameters::Builder;
+
+        let mut builder = Builder::new();
+        let own = Embedding::new(&mut builder, "own", 200, 25);
+        let scaled = Embedding::new(&mut builder, "scaled", 200, 25).scaled();
+        let linear = Linear::new(&mut builder, "linear", 25, 4);
+        let (tables, layout) = ([own.table(), scaled.table()], builder.into_layout());
+        let begin = |embedding| {
+            let (how, mut parameters) = (Initialise { embedding, ..Initialise::new(7) }, layout.zeros::<f32>());
+            own.initialise(&how, &layout, &mut parameters);
+            scaled.initialise(&how, &layout, &mut parameters);
+            linear.initialise(&how, &layout, &mut parameters);
+            parameters
+        };
+        let (normal, uniform) =
+            (EmbeddingInitialisation::Normal { deviation: 0.3 }, EmbeddingInitialisation::Uniform { limit: 0.3 });
+        let uniform_deviation = 0.3 / 3_f32.sqrt();
+        for (how, deviations) in [
+            (EmbeddingInitialisation::Own, [1.0, 0.2]),
+            (normal, [0.3, 0.3]),
+            (uniform, [uniform_deviation, uniform_deviation]),
+        ] {
+            let parameters = begin(how);
+            for (table, want) in tables.into_iter().zip(deviations) {
+                let table = layout.view(&parameters, table);
+                let deviation = (table.iter().map(|x| x * x).sum::<f32>() / table.len() as f32).sqrt();
+                assert!((deviation / want - 1.0).abs() < 0.05, "{how:?}: {deviation}, not {want}");
+                assert!(how != uniform || table.iter().all(|x| x.abs() <= 0.3));
+            }
+            let rest = layout.tensor(tables[1]).range().end..;
+            assert_eq!(parameters[rest.clone()], begin(EmbeddingInitialisation::Own)[rest], "{how:?}");
         }
     }
 

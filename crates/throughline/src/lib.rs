@@ -52,7 +52,7 @@ pub mod nn {
     pub use throughline_nn::heads::softmax::SoftmaxTape;
     pub use throughline_nn::heads::tagger::{PackedTagger, TaggerTape, Tags};
     pub use throughline_nn::heads::{Crf, Head, HeadCall, Loss, Softmax, Tagger};
-    pub use throughline_nn::initialise::{self, Initialisation, Initialise};
+    pub use throughline_nn::initialise::{self, EmbeddingInitialisation, Initialisation, Initialise};
     pub use throughline_nn::layers::embedding::EmbeddingTape;
     pub use throughline_nn::layers::linear::LinearTape;
     pub use throughline_nn::layers::pool::PoolTape;

@@ -9,7 +9,7 @@ use throughline_kernels::sequence::Ragged;
 use throughline_kernels::{Element, Isa};
 
 use crate::error::Result;
-use crate::initialise::{self, Initialise};
+use crate::initialise::{self, EmbeddingInitialisation, Initialise};
 use crate::memory::{Dropout, LastCall};
 use crate::module::{Call, Cpu, Gradients, Layer, Module, Step};
 use crate::parameters::{Builder, Layout, TensorId};
@@ -35,7 +35,7 @@ pub struct EmbeddingTape<E> {
 
 impl Embedding {
     /// An embedding with the table `{name}.weight` `[vocabulary, width]`, initially normal with mean 0 and standard
-    /// deviation 1.
+    /// deviation 1 unless [`EmbeddingInitialisation`] says otherwise.
     ///
     /// # Panics
     /// If a size is 0.
@@ -90,7 +90,14 @@ impl Layer for Embedding {
     }
 
     fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
-        initialise::normal(how.seed, layout, self.table, self.deviation, parameters);
+        let (seed, table) = (how.seed, self.table);
+        match how.embedding {
+            EmbeddingInitialisation::Own => initialise::normal(seed, layout, table, self.deviation, parameters),
+            EmbeddingInitialisation::Normal { deviation } => {
+                initialise::normal(seed, layout, table, deviation, parameters);
+            }
+            EmbeddingInitialisation::Uniform { limit } => initialise::uniform(seed, layout, table, limit, parameters),
+        }
     }
 }
 

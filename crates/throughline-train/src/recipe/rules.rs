@@ -156,7 +156,8 @@ mod tests {
                   data.split=[0.9,0,0.1] data.split=[nan,0.1,0.1] data.split=[-0.1,0.5,0.1] data.encoding= \
                   data.max_vocabulary=1 data.min_count=0 data.limit=-1 model.embedding=0 model.embedding=65537 model.hidden=0 \
                   model.hidden=65537 model.layers=0 model.layers=65 model.dropout=1 model.dropout=-0.1 \
-                  model.embedding_dropout=1 model.output_dropout=nan model.token_dropout=1 model.forget_bias=11 train.epochs=0 train.epochs=1000001 \
+                  model.embedding_dropout=1 model.output_dropout=nan model.token_dropout=1 model.embedding_scale=0 \
+                  model.embedding_scale=101 model.forget_bias=11 train.epochs=0 train.epochs=1000001 \
                   train.batch=0 train.batch=65537 train.stride=0 train.stride=1048577 train.window=63 train.window=1048577 \
                   train.checkpoint_every=1048577 train.checkpoint_every=-1 train.checkpoint_every=sometimes \
                   train.clip_norm=-1 train.clip_norm=inf train.clip_value=nan train.evaluations=4 train.evaluations=100001 \
@@ -200,6 +201,7 @@ mod tests {
             ("lm", "optimiser.alpha=0.9", "optimiser.alpha"),
             ("lm", "schedule.gamma=0.1", "schedule.gamma"),
             ("lm", "model.cell=gru model.forget_bias=1", "model.forget_bias"),
+            ("lm", "model.embedding_scale=0.5", "model.embedding_scale"),
             ("lm", "model.dropout_mask=sequence model.token_dropout=0.5", "model.dropout_mask"),
             ("lm", "schedule.kind=step schedule.steps=8", "schedule.steps"),
             ("lm", "data.unit=byte data.unknown=0", "data.unknown"),

@@ -1,8 +1,9 @@
 //! `[model]` of tasks whose model is an embedding under a recurrent stack.
 
+use serde::{Deserialize, Serialize};
 use throughline_infer::{Dropouts, RecurrentSettings};
 use throughline_kernels::cells::{CellKind, Names, PyTorch};
-use throughline_nn::initialise::{Initialisation, Initialise};
+use throughline_nn::initialise::{EmbeddingInitialisation, Initialisation, Initialise};
 use throughline_nn::layers::recurrent::InitialState;
 use throughline_nn::parameters::DropoutMask;
 
@@ -45,9 +46,27 @@ settings! {
         /// Initial weights: `"uniform"` within ±1/sqrt(hidden) (PyTorch's), `"xavier"` (Glorot and Bengio 2010) or
         /// `"orthogonal"` (Saxe et al. 2014) for the recurrent ones.
         initialise: Initialisation = Initialisation::Uniform,
+        /// Initial embeddings: `"auto"` (normal with standard deviation 1, PyTorch's, or 1/sqrt(embedding) where the output layer
+        /// shares them), or `"normal"` or `"uniform"` with `embedding_scale`.
+        embedding_initialise: EmbeddingStart = EmbeddingStart::Auto,
+        /// Standard deviation of the initial embeddings (`normal`), or their largest absolute value (`uniform`), above 0, at most
+        /// 100.
+        embedding_scale: f64 = 0.1,
         /// Added to the input bias of the LSTM's forget gate at the start, -10 to 10 (Gers et al. 2000; often 1).
         forget_bias: f64 = 0.0,
     }
+}
+
+/// How embeddings begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbeddingStart {
+    /// `"auto"`: as wide as suits what stands on them.
+    Auto,
+    /// `"normal"`.
+    Normal,
+    /// `"uniform"`.
+    Uniform,
 }
 
 impl RecurrentModel {
@@ -77,7 +96,12 @@ impl RecurrentModel {
 
     /// How the parameters begin.
     pub fn initialise(&self, seed: u64) -> Initialise {
-        Initialise { seed, recurrent: self.initialise, forget_bias: self.forget_bias as f32 }
+        let embedding = match self.embedding_initialise {
+            EmbeddingStart::Auto => EmbeddingInitialisation::Own,
+            EmbeddingStart::Normal => EmbeddingInitialisation::Normal { deviation: self.embedding_scale },
+            EmbeddingStart::Uniform => EmbeddingInitialisation::Uniform { limit: self.embedding_scale },
+        };
+        Initialise { seed, embedding, recurrent: self.initialise, forget_bias: self.forget_bias as f32 }
     }
 
     /// What people are told of the network, of where the texts are and of their units.
@@ -115,6 +139,7 @@ impl RecurrentModel {
         check.share_below_one("model.embedding_dropout", self.embedding_dropout)?;
         check.share_below_one("model.output_dropout", self.output_dropout)?;
         check.share_below_one("model.token_dropout", self.token_dropout)?;
+        check.above_zero("model.embedding_scale", self.embedding_scale, 100.0)?;
         check.within("model.forget_bias", self.forget_bias, -10.0..=10.0)?;
         let stack = self.settings(bidirectional).config(0.0);
         let weights = stack.layers as f64 * (4 * stack.output()) as f64 * (stack.output() + stack.hidden) as f64;
@@ -133,6 +158,10 @@ impl RecurrentModel {
                 let rates = [self.dropout, self.embedding_dropout, self.output_dropout];
                 (rates.iter().any(|&rate| rate > 0.0), "model.dropout, embedding_dropout or output_dropout above 0")
             }
+            "model.embedding_scale" => (
+                self.embedding_initialise != EmbeddingStart::Auto,
+                "model.embedding_initialise = \"normal\" or \"uniform\"",
+            ),
             "model.forget_bias" => {
                 (self.cell == CellKind::Lstm && self.bias, "model.cell = \"lstm\" and model.bias = true")
             }

@@ -23,6 +23,7 @@ Examples:
   throughline train recipes/names.toml --data names/   follow a recipe
   throughline train recipe.toml --set model.hidden=512 follow it with one setting changed
   throughline recipe classify > recipe.toml            begin a recipe of your own
+  throughline train recipe.toml --minutes 10           stop in time, whatever the recipe says
   throughline train --resume runs/lm-1                 go on where a run stopped
   throughline generate lm-1 --prompt \"fn \" --length 300
   echo \"what a fine film\" | throughline predict classify-1
@@ -61,6 +62,12 @@ pub struct TrainArguments {
     /// Change a setting of the recipe, such as model.hidden=512; may be given many times. A word needs no quotes.
     #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
     pub set: Vec<String>,
+    /// Train for at most so many minutes, such as 1.5, over all sessions of the run: train.max_seconds.
+    #[arg(long, value_name = "M", value_parser = minutes)]
+    pub minutes: Option<f64>,
+    /// Pass so many times over the training split: train.epochs, also where the recipe counts updates.
+    #[arg(long, value_name = "E", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub epochs: Option<u64>,
     /// Go on with a run: its folder, or its name under runs/. With --set, train.epochs, train.steps and the like may change.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["paths", "data", "text"])]
     pub resume: Option<PathBuf>,
@@ -149,6 +156,10 @@ pub struct GenerateArguments {
 
 fn number<T: std::str::FromStr>(text: &str, valid: impl Fn(&T) -> bool, expected: &str) -> Result<T, String> {
     text.parse().ok().filter(|value| valid(value)).ok_or_else(|| format!("expected {expected}"))
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    number(text, |value| *value > 0.0 && *value <= 1e6, "a number above 0, at most 1000000")
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

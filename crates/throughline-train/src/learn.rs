@@ -16,16 +16,16 @@ use throughline_nn::state::{State, StateArray};
 use crate::recipe::TaskOptions;
 use crate::{Digest, Recipe, Result};
 
-/// Which update of a run.
+/// Which batch of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Epochs completed before it.
     pub epoch: u64,
-    /// Updates before it in its epoch.
+    /// Batches before it in its epoch.
     pub index: u64,
 }
 
-/// What one update was made of.
+/// What one batch was made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Learned {
     /// Its loss.
@@ -165,13 +165,18 @@ pub trait Learn: Sized + 'static {
         let _ = (network, parameters, after_update);
     }
 
-    /// Updates in an epoch.
-    fn updates_per_epoch(&self) -> u64;
+    /// Batches in an epoch; an update is of one, or of as many as `train.accumulate` says.
+    fn batches_per_epoch(&self) -> u64;
 
-    /// Adds the gradients of one update to `gradients`.
+    /// The weight of a batch, which its loss will have: of a text or of words its units, of examples their number.
+    fn weight(&mut self, place: Place) -> f64;
+
+    /// Adds the gradients of one batch, divided by `normaliser`, to `gradients`. The normaliser is the weight of all batches of
+    /// the update.
     fn learn(
         &mut self,
         place: Place,
+        normaliser: f64,
         pass: Pass,
         runner: &mut Runner<'_, Self::Serve>,
         gradients: &mut [f32],

@@ -59,7 +59,7 @@ fn resume(
     }
     let folder = RunFolder::open(Path::new(super::RUNS), run)?;
     let config = folder.config_toml();
-    let recipe = Recipe::resolve(Some(&config), &arguments.set, &[])?;
+    let recipe = Recipe::resolve(Some(&config), &changes(arguments)?, &[])?;
     let changed = recipe.deciding_keys_unlike(&folder.recipe()?)?;
     if !changed.is_empty() {
         bail!(
@@ -113,8 +113,28 @@ fn recipe(arguments: &TrainArguments) -> Result<Recipe> {
             }
         }
     }
-    settings.extend(arguments.set.iter().cloned());
+    settings.extend(changes(arguments)?);
     Ok(Recipe::resolve(recipes.first().map(|path| path.as_path()), &settings, &data)?)
+}
+
+/// What `--set` and the flags that stand for settings change.
+fn changes(arguments: &TrainArguments) -> Result<Vec<String>> {
+    let mut changes = arguments.set.clone();
+    let mut flag = |flag: &str, key: &str, value: String| {
+        if sets(arguments, key) {
+            bail!("{flag}: expected no --set {key} beside it, as it stands for the same setting, found one");
+        }
+        changes.push(format!("{key}={value}"));
+        Ok(())
+    };
+    if let Some(minutes) = arguments.minutes {
+        flag("--minutes", "train.max_seconds", (60.0 * minutes).ceil().to_string())?;
+    }
+    if let Some(epochs) = arguments.epochs {
+        flag("--epochs", "train.epochs", epochs.to_string())?;
+        flag("--epochs", "train.steps", 0.to_string())?;
+    }
+    Ok(changes)
 }
 
 /// Whether `--set` gives `key`.
@@ -147,18 +167,21 @@ fn summary(outcome: &Outcome) -> String {
         })
     };
     let mut text = [reached("validation", validation), reached("test", test)].into_iter().flatten().collect::<String>();
-    let kept_of = if *beat_the_start {
-        format!("the parameters of update {kept} of {step} were kept")
-    } else {
-        format!(
-            "no update was better on the validation split than the untrained model; those of update {kept} were kept"
-        )
+    text += &match end {
+        End::Patience { evaluations } => format!("stopped after {evaluations} evaluations without a better one; "),
+        End::Time => "stopped when train.max_seconds were over; ".to_owned(),
+        _ => String::new(),
     };
-    text += &format!("{kept_of}; {seconds:.0} s; everything is in {}", folder.path().display());
+    if !beat_the_start {
+        text += "no update was better on the validation split than the untrained model; ";
+    }
+    text += &format!("kept update {kept} of {step}; {seconds:.0} s; everything is in {}", folder.path().display());
     let why = match end {
-        End::Updates => "all its updates are done; give it more with --set train.epochs=... or train.steps=...",
-        End::Patience => "train.patience evaluations in a row were no better; raise it with --set train.patience=...",
-        End::Time => "its train.max_seconds are over; raise them with --set train.max_seconds=...",
+        End::Updates => "all its updates are done; give it more with --epochs ... or --set train.steps=...",
+        End::Patience { .. } => {
+            "train.patience evaluations in a row were no better; raise it with --set train.patience=..."
+        }
+        End::Time => "its train.max_seconds are over; raise them with --minutes ...",
         _ => "it is over",
     };
     if *new_updates == 0 {

@@ -366,7 +366,7 @@ fn the_summary_says_which_update_was_kept() {
     });
     let step = &best.unwrap()["step"];
     assert_ne!(Some(step), trained().next_back().map(|row| &row["step"]), "the run does not show which was kept");
-    assert!(said.contains(&format!("the parameters of update {step} of")), "{step}: {said}");
+    assert!(said.contains(&format!("kept update {step} of")), "{step}: {said}");
     assert!(folder.text("runs/classify-1/README.md").contains(&format!("after update {step}, ")), "{step}");
 }
 

@@ -1,6 +1,7 @@
 //! The `throughline` program, run as a user runs it: each test in a fresh folder, with tiny models.
 #![forbid(unsafe_code)]
 
+mod budgets;
 mod classifier;
 mod faults;
 mod folder;

@@ -15,6 +15,7 @@ pub const TINY_LANGUAGE_MODEL: &[&str] = &[
     "train.batch=4",
     "train.stride=16",
     "train.steps=40",
+    "train.patience=0",
     "schedule.warmup=0",
     "sample.length=20",
 ];
@@ -29,6 +30,7 @@ pub const TINY_CLASSIFIER: &[&str] = &[
     "model.layers=1",
     "train.batch=8",
     "train.epochs=8",
+    "train.patience=0",
     "optimiser.learning_rate=0.02",
 ];
 
@@ -124,6 +126,7 @@ pub const TINY_TAGGER: &[&str] = &[
     "model.crf=true",
     "train.batch=4",
     "train.epochs=4",
+    "train.patience=0",
     "optimiser.learning_rate=0.02",
 ];
 

@@ -45,6 +45,7 @@ impl Recipe {
         check.within("train.epochs", train.epochs, 1..=1_000_000)?;
         check.within("train.steps", train.steps, 0..=LARGEST_COUNT)?;
         check.within("train.batch", train.batch, 1..=LARGEST_SIZE)?;
+        check.within("train.accumulate", train.accumulate, 1..=LARGEST_SIZE as u64)?;
         if let Checkpointing::Every(steps) = train.checkpoint_every {
             let expected = format!("0 to {LONGEST_WINDOW}, or \"auto\"");
             check.require("train.checkpoint_every", steps.get() <= LONGEST_WINDOW, expected, steps)?;
@@ -75,7 +76,14 @@ impl Recipe {
         check.within("schedule.step_every", schedule.step_every, 1..=LARGEST_COUNT)?;
         let gamma = schedule.gamma > 0.0 && schedule.gamma < 1.0;
         check.require("schedule.gamma", gamma, "a number above 0 and below 1", schedule.gamma)?;
+        check.within("schedule.first_step", schedule.first_step, 0..=LARGEST_COUNT)?;
         check.within("schedule.floor", schedule.floor, 0.0..=1.0)?;
+        check.within("schedule.start", schedule.start, 0.0..=1.0)?;
+        if schedule.kind == ScheduleKind::OneCycle {
+            let expected = format_args!("at least schedule.floor, {}", schedule.floor);
+            check.require("schedule.start", schedule.start >= schedule.floor, expected, schedule.start)?;
+        }
+        check.above_zero("schedule.cycle", schedule.cycle, 1.0)?;
         check.within("schedule.patience", schedule.patience, 1..=LARGEST_COUNT)
     }
 
@@ -98,7 +106,7 @@ impl Recipe {
     /// With what `key` has an effect, if it has none in this recipe.
     pub(super) fn unused(&self, key: &str) -> Option<&'static str> {
         use OptimiserKind::{Adam, AdamW, RmsProp, Sgd};
-        use ScheduleKind::{Constant, Cosine, Plateau, Step};
+        use ScheduleKind::{Constant, Cosine, OneCycle, Plateau, Step};
         let (optimiser, schedule) = (self.optimiser.kind, self.schedule.kind);
         let (used, with) = match key {
             "optimiser.momentum" => (matches!(optimiser, Sgd | RmsProp), "optimiser.kind = \"sgd\" or \"rmsprop\""),
@@ -107,10 +115,14 @@ impl Recipe {
             }
             "optimiser.alpha" => (optimiser == RmsProp, "optimiser.kind = \"rmsprop\""),
             "optimiser.epsilon" => (optimiser != Sgd, "an optimiser.kind other than \"sgd\""),
-            "schedule.steps" => (schedule == Cosine, "schedule.kind = \"cosine\""),
-            "schedule.step_every" => (schedule == Step, "schedule.kind = \"step\""),
+            "schedule.warmup" => (schedule != OneCycle, "a schedule.kind other than \"one-cycle\""),
+            "schedule.steps" => (matches!(schedule, Cosine | OneCycle), "schedule.kind = \"cosine\" or \"one-cycle\""),
+            "schedule.step_every" | "schedule.first_step" | "schedule.step_unit" => {
+                (schedule == Step, "schedule.kind = \"step\"")
+            }
+            "schedule.start" | "schedule.cycle" => (schedule == OneCycle, "schedule.kind = \"one-cycle\""),
             "schedule.gamma" => (matches!(schedule, Step | Plateau), "schedule.kind = \"step\" or \"plateau\""),
-            "schedule.patience" => (schedule == Plateau, "schedule.kind = \"plateau\""),
+            "schedule.patience" | "schedule.restart" => (schedule == Plateau, "schedule.kind = \"plateau\""),
             "schedule.floor" => (schedule != Constant, "a schedule.kind other than \"constant\""),
             _ => return self.options.0.unused(key),
         };
@@ -158,13 +170,15 @@ mod tests {
                   model.hidden=65537 model.layers=0 model.layers=65 model.dropout=1 model.dropout=-0.1 \
                   model.embedding_dropout=1 model.output_dropout=nan model.token_dropout=1 model.embedding_scale=0 \
                   model.embedding_scale=101 model.forget_bias=11 train.epochs=0 train.epochs=1000001 \
-                  train.batch=0 train.batch=65537 train.stride=0 train.stride=1048577 train.window=63 train.window=1048577 \
+                  train.batch=0 train.batch=65537 train.accumulate=0 train.accumulate=65537 \
+                  train.stride=0 train.stride=1048577 train.window=63 train.window=1048577 \
                   train.checkpoint_every=1048577 train.checkpoint_every=-1 train.checkpoint_every=sometimes \
                   train.clip_norm=-1 train.clip_norm=inf train.clip_value=nan train.evaluations=4 train.evaluations=100001 \
                   train.checkpoint_seconds=0 optimiser.learning_rate=0 optimiser.learning_rate=inf \
                   optimiser.learning_rate=-1 optimiser.weight_decay=-1 optimiser.beta1=1 optimiser.beta2=1.0 \
                   optimiser.epsilon=0 optimiser.epsilon=2 schedule.step_every=0 schedule.gamma=0 schedule.gamma=1 \
-                  schedule.floor=1.1 schedule.patience=0 sample.length=0 sample.length=1000001 sample.temperature=-1 \
+                  schedule.floor=1.1 schedule.patience=0 schedule.start=1.1 schedule.cycle=0 schedule.cycle=1.1 \
+                  schedule.first_step=1000000000001 sample.length=0 sample.length=1000001 sample.temperature=-1 \
                   sample.temperature=nan train.steps=1000000000001 schedule.steps=1000000000001 data.unknown=1 \
                   data.unknown=-0.1 data.unknown=0.99999999999";
         for set in lm.split_whitespace() {
@@ -189,6 +203,8 @@ mod tests {
         resolve("lm", "model.tied=true model.embedding=256").unwrap();
         assert_eq!(error("lm", "train.stride=100 train.window=99").key, "train.window");
         resolve("lm", "data.split=[1,0,0] data.validation=[\"v\"]").unwrap();
+        let start = error("lm", "schedule.kind=one-cycle schedule.floor=0.1 schedule.start=0.05");
+        assert_eq!((start.key.as_str(), start.expected.as_str()), ("schedule.start", "at least schedule.floor, 0.1"));
     }
 
     #[test]
@@ -204,6 +220,9 @@ mod tests {
             ("lm", "model.embedding_scale=0.5", "model.embedding_scale"),
             ("lm", "model.dropout_mask=sequence model.token_dropout=0.5", "model.dropout_mask"),
             ("lm", "schedule.kind=step schedule.steps=8", "schedule.steps"),
+            ("lm", "schedule.kind=cosine schedule.restart=true", "schedule.restart"),
+            ("lm", "schedule.kind=plateau schedule.step_unit=epochs", "schedule.step_unit"),
+            ("lm", "schedule.kind=one-cycle schedule.warmup=9", "schedule.warmup"),
             ("lm", "data.unit=byte data.unknown=0", "data.unknown"),
             ("lm", "model.pooling=mean", "model.pooling"),
             ("classify", "train.stride=8", "train.stride"),

@@ -30,8 +30,12 @@ settings! {
         epochs: u64 = 10,
         /// Updates, 0 to 10^12; if not 0, it decides the length of the run in place of `epochs`.
         steps: u64 = 0,
-        /// Sequences per update, 1 to 65536.
+        /// Sequences per batch, 1 to 65536; an update is of one batch.
         batch: usize = 32,
+        /// Batches whose gradients make one update, 1 to 65536: as one batch of so many times the size, in the memory of one. The
+        /// last update of an epoch is of those that are left. Batches drop activations of their own, and the windows of a text
+        /// follow each other.
+        accumulate: u64 = 1,
         /// Checkpointing in time, to train on long sequences in little memory: keep the states after every so many steps and
         /// recompute the rest where the gradient needs it, 0 to 1048576. 0: keep everything; `"auto"`: about the square root
         /// of the length of each batch. With k steps of T, the recurrent layers need memory for k steps and T/k states beside
@@ -49,8 +53,9 @@ settings! {
         checkpoint_seconds: u64 = 60,
         /// Stop and finish cleanly after so many seconds of training; 0: no limit.
         max_seconds: u64 = 0,
-        /// Stop and finish after so many evaluations in a row without a better model; 0: never.
-        patience: u64 = 0,
+        /// Stop and finish after so many evaluations in a row without a better model, 0 to 10^12; 0: never. With more
+        /// `evaluations` than the default give it more patience.
+        patience: u64 = 5,
     }
 }
 
@@ -80,21 +85,33 @@ settings! {
 settings! {
     /// Table `[schedule]`: how the learning rate changes. The formulas are at [`Schedule::factor`].
     pub struct Schedule {
-        /// `"constant"`, `"step"`, `"cosine"` (Loshchilov and Hutter 2017) or `"plateau"`.
+        /// `"constant"`, `"step"`, `"cosine"` (Loshchilov and Hutter 2017), `"plateau"` or `"one-cycle"` (Smith and Topin 2018;
+        /// the momentum stays as it is).
         kind: ScheduleKind = ScheduleKind::Constant,
-        /// Updates in which the rate rises linearly to its peak.
+        /// Updates in which the rate rises linearly to its peak (not with `one-cycle`, which has a rise of its own).
         warmup: u64 = 0,
-        /// Updates after which `cosine` has reached its floor, 0 to 10^12; 0: those of the run. A run that is resumed with more
-        /// or fewer updates keeps its learning rate if the length that it began with is given here.
+        /// Updates after which `cosine` or `one-cycle` has reached its floor, 0 to 10^12; 0: those of the run. A run that is
+        /// resumed with more or fewer updates keeps its learning rate if the length that it began with is given here.
         steps: u64 = 0,
-        /// Updates between two steps (`step`), at least 1.
+        /// Units between two steps (`step`), at least 1.
         step_every: u64 = 1000,
+        /// Units before the first step (`step`), 0 to 10^12; 0: as many as between two.
+        first_step: u64 = 0,
+        /// What these units are (`step`): `"updates"` since the warm-up, or `"epochs"` since the beginning.
+        step_unit: StepUnit = StepUnit::Updates,
         /// Factor of a step (`step`, `plateau`), above 0, below 1.
         gamma: f64 = 0.5,
         /// Smallest rate as a share of the peak (not with `constant`), 0 to 1.
         floor: f64 = 0.01,
         /// Evaluations in a row without a new lowest validation loss before a step (`plateau`), at least 1.
         patience: u64 = 2,
+        /// Go back to the parameters of the kept update, and to the optimiser's moments there, at every step (`plateau`).
+        restart: bool = false,
+        /// Rate at both ends of the cycle as a share of the peak (`one-cycle`), `floor` to 1.
+        start: f64 = 0.1,
+        /// Share of the updates that the cycle takes, half of them up and half of them down; the others go down to the floor
+        /// (`one-cycle`), above 0, at most 1.
+        cycle: f64 = 0.9,
     }
 }
 
@@ -122,7 +139,7 @@ impl OptimiserKind {
 
 /// The shape of a [`Schedule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ScheduleKind {
     /// `"constant"`.
@@ -133,6 +150,18 @@ pub enum ScheduleKind {
     Cosine,
     /// `"plateau"`.
     Plateau,
+    /// `"one-cycle"`.
+    OneCycle,
+}
+
+/// What [`Schedule::step_every`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepUnit {
+    /// `"updates"`.
+    Updates,
+    /// `"epochs"`.
+    Epochs,
 }
 
 /// [`Train::checkpoint_every`] in TOML: `Off` is 0, `Auto` is `"auto"`.

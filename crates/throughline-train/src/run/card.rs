@@ -88,7 +88,7 @@ impl Card<'_> {
                 "optimiser",
                 format!("{}, peak learning rate {}", optimiser_name(optimiser.kind), optimiser.learning_rate),
             ),
-            ("sequences per update", train.batch.to_string()),
+            ("sequences per update", (train.batch as u64 * train.accumulate).to_string()),
             ("updates", grouped(self.updates)),
             ("training time", format!("{:.0} s", self.seconds)),
             ("seed", seed.to_string()),

@@ -18,7 +18,7 @@ use crate::learn::DataRecord;
 use crate::{Error, Plateau, Result, read_at_most, replace};
 
 /// Version of the format; a reader takes no other.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 /// The key in the metadata.
 const METADATA_KEY: &str = "throughline_checkpoint";
 /// Bytes of the file's header beside the tensors' entries, at most.
@@ -52,6 +52,10 @@ pub struct Progress {
     pub evaluated_at: Option<u64>,
     /// State of the learning rate schedule.
     pub plateau: Plateau,
+    /// Updates that the optimiser's moments come of: fewer than `step` once the schedule went back to the kept update.
+    pub optimiser_updates: u64,
+    /// The same of the moments that are kept for that.
+    pub kept_updates: u64,
     /// Sums for the next row about the training split.
     pub recent: Recent,
     /// Updates after which the schedule was to end when the checkpoint was written.
@@ -114,6 +118,8 @@ impl Progress {
             best: None,
             evaluated_at: None,
             plateau: Plateau::default(),
+            optimiser_updates: 0,
+            kept_updates: 0,
             recent: Recent::default(),
             planned,
             data,
@@ -152,7 +158,8 @@ impl Progress {
     pub fn check_place(&self, path: &Path, updates_per_epoch: u64) -> Result<()> {
         let place = self.epoch.checked_mul(updates_per_epoch).and_then(|updates| updates.checked_add(self.position));
         let counters = [self.tokens, self.evaluations, self.evaluations_since_best, self.recent.updates];
-        let sane = counters.iter().all(|&counter| counter <= 1 << 53);
+        let sane = counters.iter().all(|&counter| counter <= 1 << 53)
+            && self.optimiser_updates.max(self.kept_updates) <= self.step;
         if sane && self.position < updates_per_epoch && place == Some(self.step) {
             return Ok(());
         }
@@ -352,6 +359,8 @@ mod tests {
             best: Some(Reached { step: 90, score: 0.1 + 0.2, loss: 1.0 / 3.0 }),
             evaluated_at: None,
             plateau: Plateau::default(),
+            optimiser_updates: 0,
+            kept_updates: 0,
             recent: Recent::default(),
             planned: 200,
             data: data("d"),
@@ -457,9 +466,9 @@ mod tests {
             load(&path, &[]).unwrap_err().to_string()
         };
         assert!(write(&[("format", "pt")]).contains(METADATA_KEY));
-        assert!(write(&[(METADATA_KEY, r#"{"format_version":3,"new":1}"#)]).contains("version 3"));
-        assert!(write(&[(METADATA_KEY, r#"{"format_version":1}"#)]).contains("version 1"));
-        assert!(write(&[(METADATA_KEY, r#"{"format_version":2}"#)]).contains("progress"));
+        assert!(write(&[(METADATA_KEY, r#"{"format_version":4,"new":1}"#)]).contains("version 4"));
+        assert!(write(&[(METADATA_KEY, r#"{"format_version":2}"#)]).contains("version 2"));
+        assert!(write(&[(METADATA_KEY, r#"{"format_version":3}"#)]).contains("progress"));
         assert!(write(&[(METADATA_KEY, &"[".repeat(100_000))]).contains("metadata"));
     }
 

@@ -12,6 +12,7 @@ use throughline_nn::heads::Loss;
 use throughline_nn::module::{Cpu, Pass};
 use throughline_nn::network::Weights;
 
+use super::kept::Kept;
 use super::{End, Event, Session, Trainer};
 use crate::learn::{Learn, Learned, Place};
 use crate::run::checkpoint::{Progress, Reached, Recent};
@@ -74,14 +75,14 @@ impl<L: Learn> Trainer<L> {
         } else if train.max_seconds > 0 && progress.step > 0 && progress.seconds >= train.max_seconds as f64 {
             Some(End::Time)
         } else if train.patience > 0 && progress.evaluations_since_best >= train.patience {
-            Some(End::Patience)
+            Some(End::Patience { evaluations: progress.evaluations_since_best })
         } else {
             None
         }
     }
 
     fn learning_rate(&self) -> f64 {
-        let factor = self.recipe.schedule.factor(self.progress.step, self.steps, &self.progress.plateau);
+        let factor = self.recipe.schedule.factor(self.progress.step, self.span(), &self.progress.plateau);
         self.recipe.optimiser.learning_rate * factor
     }
 
@@ -95,10 +96,21 @@ impl<L: Learn> Trainer<L> {
     fn update(&mut self, session: &Session<'_>) -> Result<()> {
         let Progress { step, epoch, position, .. } = self.progress;
         let (learning_rate, seed) = (self.learning_rate(), self.recipe.seed);
-        let pass = Pass::Training(Philox::new(seed, Purpose::Dropout, step));
+        let accumulate = self.recipe.train.accumulate;
         reduce::clear(&self.cpu.threads, &mut self.gradients);
         let (data, mut runner, gradients) = self.runner();
-        let learned = data.learn(Place { epoch, index: position }, pass, &mut runner, gradients);
+        let first = position * accumulate;
+        let batches = first..data.batches_per_epoch().min(first + accumulate);
+        let weights: Vec<f64> = batches.clone().map(|index| data.weight(Place { epoch, index })).collect();
+        let normaliser = weights.iter().sum();
+        let mut learned = Learned { loss: Loss::default(), units: 0 };
+        for (index, weight) in batches.zip(weights) {
+            let random = Philox::new(seed, Purpose::Dropout, step * accumulate + index - first);
+            let place = Place { epoch, index };
+            let batch = data.learn(place, normaliser, Pass::Training(random), &mut runner, gradients);
+            assert_eq!(batch.loss.weight, weight, "a batch has the weight that its task has announced");
+            learned.add(batch);
+        }
         let Self { cpu, data, network, parameters, gradients, packed, optimiser, .. } = self;
         let (Cpu { isa, threads }, train) = (&*cpu, &self.recipe.train);
         let grad_norm = reduce::sum_of_squares(*isa, threads, gradients).sqrt();
@@ -117,6 +129,7 @@ impl<L: Learn> Trainer<L> {
             _ => 1.0,
         };
         optimiser.step(*isa, threads, learning_rate, factor, parameters, gradients);
+        self.progress.optimiser_updates = optimiser.updates();
         data.set_parameters(network, parameters, true);
         network.pack(cpu, parameters, packed);
         self.count(learned, grad_norm, learning_rate);
@@ -125,12 +138,13 @@ impl<L: Learn> Trainer<L> {
     }
 
     fn count(&mut self, learned: Learned, grad_norm: f64, learning_rate: f64) {
+        let updates_per_epoch = self.updates_per_epoch();
         let progress = &mut self.progress;
         progress.recent.add(learned.loss, grad_norm, learning_rate);
         progress.step += 1;
         progress.position += 1;
         progress.tokens += learned.units as u64;
-        if progress.position == self.data.updates_per_epoch() {
+        if progress.position == updates_per_epoch {
             progress.position = 0;
             progress.epoch += 1;
         }
@@ -148,7 +162,7 @@ impl<L: Learn> Trainer<L> {
     }
 
     /// Measures the validation split, and keeps the model if it is the best so far. An evaluation that is not `due`, because
-    /// time ran out, is not shown to the schedule and does not count against the patience.
+    /// time ran out, is not shown to the schedule, and the patience goes on as if it had not been.
     fn evaluate(&mut self, due: bool, session: &mut Session<'_>) -> Result<()> {
         let step = self.progress.step;
         let reached = self.reach(Split::Validation).expect("a run has a validation split");
@@ -160,14 +174,14 @@ impl<L: Learn> Trainer<L> {
         let since_best = self.progress.evaluations_since_best;
         let score = <L::Serve as Serve>::score(&reached);
         let best = self.progress.observe(Reached { step, score, loss: reached.loss });
-        if due {
-            self.progress.plateau.observe(&self.recipe.schedule, reached.loss);
-        } else if !best {
+        let lowered = due && self.progress.plateau.observe(&self.recipe.schedule, reached.loss);
+        if !due {
             self.progress.evaluations_since_best = since_best;
         }
         self.progress.evaluated_at = Some(step);
         if best {
             self.save_model(session.folder)?;
+            self.keep();
         }
         self.progress.seconds = session.begun.seconds();
         let row = self.row(Split::Validation, session, &reached);
@@ -176,6 +190,11 @@ impl<L: Learn> Trainer<L> {
         if let Some(sample) = sample {
             (session.watch)(Event::Sample(&sample));
         }
+        if let (true, Some(kept)) = (lowered, self.progress.best)
+            && self.go_back()
+        {
+            (session.watch)(Event::Restart { kept: kept.step });
+        }
         if best {
             // A crash between two checkpoints would leave a model later than the update that the checkpoint names as the best.
             self.save_checkpoint(session.folder)?;
@@ -183,10 +202,27 @@ impl<L: Learn> Trainer<L> {
         Ok(())
     }
 
+    /// Remembers the parameters and moments at hand, where the schedule may go back to them.
+    fn keep(&mut self) {
+        if let Some(kept) = &mut self.kept {
+            *kept = Kept::new(&self.parameters, &self.optimiser);
+            self.progress.kept_updates = kept.updates();
+        }
+    }
+
+    /// Goes back to what was kept; `false` where the schedule does not.
+    fn go_back(&mut self) -> bool {
+        let Some(kept) = &self.kept else { return false };
+        kept.restore(&mut self.parameters, &mut self.optimiser);
+        self.progress.optimiser_updates = self.optimiser.updates();
+        self.network.pack(&self.cpu, &self.parameters, &mut self.packed);
+        true
+    }
+
     pub(super) fn row(&self, split: Split, session: &Session<'_>, reached: &Evaluation) -> Row {
         Row {
             step: self.progress.step,
-            epoch: self.progress.step.div_ceil(self.data.updates_per_epoch()),
+            epoch: self.progress.step.div_ceil(self.updates_per_epoch()),
             split,
             loss: reached.loss,
             lr: self.progress.recent.learning_rate,
@@ -202,7 +238,7 @@ impl<L: Learn> Trainer<L> {
         let Recent { loss: sum, weight, correct, .. } = *recent;
         Row {
             step: self.progress.step,
-            epoch: self.progress.step.div_ceil(self.data.updates_per_epoch()),
+            epoch: self.progress.step.div_ceil(self.updates_per_epoch()),
             split: Split::Train,
             loss: recent.mean_loss(),
             lr: recent.learning_rate,
@@ -219,6 +255,15 @@ impl<L: Learn> Trainer<L> {
 fn falls_due(step: u64, steps: u64, times: u64) -> bool {
     let due = |step: u64| u128::from(step) * u128::from(times) / u128::from(steps);
     due(step) != due(step - 1)
+}
+
+impl Learned {
+    fn add(&mut self, batch: Self) {
+        self.loss.sum += batch.loss.sum;
+        self.loss.weight += batch.loss.weight;
+        self.loss.correct += batch.loss.correct;
+        self.units += batch.units;
+    }
 }
 
 impl Recent {

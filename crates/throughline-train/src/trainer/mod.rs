@@ -1,6 +1,7 @@
 //! A run of any task from beginning to end: started or resumed, trained, measured and described.
 
 mod course;
+mod kept;
 mod saved;
 
 use std::path::Path;
@@ -20,7 +21,9 @@ use crate::run::card::Card;
 use crate::run::checkpoint::Progress;
 use crate::run::folder::{RunLock, StagedRun, taken};
 use crate::run::metrics::{MetricsLog, Row};
+use crate::schedule::Span;
 use crate::{Error, Recipe, Result, RunFolder, write_atomically};
+use kept::Kept;
 
 /// What happens in a run, for whoever watches. The library itself never prints.
 #[derive(Debug)]
@@ -64,6 +67,11 @@ pub enum Event<'a> {
     },
     /// The model has written a text.
     Sample(&'a str),
+    /// The learning rate went down a step, and the parameters went back to those of the kept update.
+    Restart {
+        /// The kept update.
+        kept: u64,
+    },
 }
 
 /// Why a run ended.
@@ -73,7 +81,10 @@ pub enum End {
     /// All updates are done.
     Updates,
     /// `train.patience` evaluations in a row were no better.
-    Patience,
+    Patience {
+        /// So many.
+        evaluations: u64,
+    },
     /// `train.max_seconds` are over.
     Time,
 }
@@ -153,6 +164,8 @@ struct Trainer<L: Learn> {
     packed: PackedNetwork<f32, <L::Serve as Serve>::Body, <L::Serve as Serve>::Head>,
     workspace: RunnerWorkspace<L::Serve>,
     optimiser: Optimiser<f32>,
+    /// The kept update, where the schedule goes back to it.
+    kept: Option<Kept>,
     progress: Progress,
     steps: u64,
 }
@@ -170,18 +183,20 @@ impl<L: Learn> Trainer<L> {
         let mut parameters = network.initialise(&L::initialise(&recipe));
         data.set_parameters(&network, &mut parameters, false);
         let steps = match recipe.train.steps {
-            0 => recipe.train.epochs.saturating_mul(data.updates_per_epoch()),
+            0 => recipe.train.epochs.saturating_mul(data.batches_per_epoch().div_ceil(recipe.train.accumulate)),
             steps => steps,
         };
         let planned = recipe.schedule.length(steps);
         let progress = Progress::start(planned, data.record(), recipe.identity()?);
+        let optimiser = Optimiser::new(recipe.method(), network.layout().length());
         let mut workspace = Workspace::default();
         network.set(&mut workspace, TapeSetting::Checkpointing(recipe.train.checkpoint_every));
         Ok(Self {
             gradients: network.layout().zeros(),
             packed: network.packed(&cpu, &parameters, true),
             workspace,
-            optimiser: Optimiser::new(recipe.method(), network.layout().length()),
+            kept: recipe.schedule.restart.then(|| Kept::new(&parameters, &optimiser)),
+            optimiser,
             cpu,
             data,
             network,
@@ -219,13 +234,24 @@ impl<L: Learn> Trainer<L> {
         Err(taken(&self.recipe.runs_dir, &self.recipe.name))
     }
 
+    /// Updates in an epoch; the last one is of the batches that are left.
+    fn updates_per_epoch(&self) -> u64 {
+        self.data.batches_per_epoch().div_ceil(self.recipe.train.accumulate)
+    }
+
+    /// How long the run and its epochs are.
+    fn span(&self) -> Span {
+        Span { updates: self.steps, epoch: self.updates_per_epoch() }
+    }
+
     /// What the learning rate does where the run is resumed with a schedule of another length, if it jumps there.
     fn jump_of_the_rate(&self) -> Option<String> {
         let Progress { step, planned, plateau, .. } = &self.progress;
         let length = self.recipe.schedule.length(self.steps);
-        let rate = |steps| {
-            let schedule = Schedule { steps, ..self.recipe.schedule.clone() };
-            schedule.factor(*step, steps, plateau) * self.recipe.optimiser.learning_rate
+        let rate = |updates| {
+            let schedule = Schedule { steps: updates, ..self.recipe.schedule.clone() };
+            let run = Span { updates, ..self.span() };
+            schedule.factor(*step, run, plateau) * self.recipe.optimiser.learning_rate
         };
         let (then, now) = (rate(*planned), rate(length));
         (then != now).then(|| {

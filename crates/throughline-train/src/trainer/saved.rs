@@ -4,6 +4,7 @@ use throughline_infer::kind_json;
 use throughline_nn::weights;
 
 use super::Trainer;
+use super::kept::Kept;
 use crate::learn::{Learn, state_tensors};
 use crate::run::checkpoint;
 use crate::{Error, Result, RunFolder, read_at_most, write_atomically};
@@ -29,8 +30,11 @@ impl<L: Learn> Trainer<L> {
     fn tensors(&self) -> Vec<(String, Vec<usize>, &[f32])> {
         let shape = vec![self.network.layout().length()];
         let mut tensors = vec![("parameters".to_owned(), shape.clone(), &self.parameters[..])];
-        for (name, moment) in self.optimiser.state() {
-            tensors.push((format!("optimiser.{name}"), shape.clone(), moment));
+        let moments = self.optimiser.state();
+        tensors.extend(moments.iter().map(|(name, moment)| (format!("optimiser.{name}"), shape.clone(), *moment)));
+        if let Some(kept) = &self.kept {
+            let names: Vec<String> = tensors.iter().map(|(name, ..)| format!("kept.{name}")).collect();
+            tensors.extend(names.into_iter().zip(kept.arrays()).map(|(name, kept)| (name, shape.clone(), kept)));
         }
         tensors.extend(self.data.state().into_iter().flat_map(state_tensors));
         tensors
@@ -47,11 +51,14 @@ impl<L: Learn> Trainer<L> {
         // Other data may make another model, so the data are compared first.
         checkpoint::peek(&path)?.check_origin(&path, &self.progress.data, &self.progress.recipe_digest)?;
         let (progress, tensors) = checkpoint::load(&path, &expected)?;
-        progress.check_place(&path, self.data.updates_per_epoch())?;
+        progress.check_place(&path, self.updates_per_epoch())?;
         let mut tensors = tensors.into_iter();
         self.parameters.copy_from_slice(&tensors.next().expect("the parameters"));
         for (_, moment) in self.optimiser.state_mut() {
             moment.copy_from_slice(&tensors.next().expect("every moment"));
+        }
+        for array in self.kept.iter_mut().flat_map(Kept::arrays_mut) {
+            array.copy_from_slice(&tensors.next().expect("what was kept"));
         }
         if let Some(state) = self.data.state_mut() {
             for (array, values) in state.arrays_mut().iter_mut().zip(tensors) {
@@ -59,7 +66,8 @@ impl<L: Learn> Trainer<L> {
             }
             state.begin();
         }
-        self.optimiser.set_updates(progress.step);
+        self.optimiser.set_updates(progress.optimiser_updates);
+        self.kept.iter_mut().for_each(|kept| kept.set_updates(progress.kept_updates));
         self.progress = progress;
         self.network.pack(&self.cpu, &self.parameters, &mut self.packed);
         Ok(())

@@ -1,5 +1,6 @@
 //! The trainer against a plain account of it, interruption and divergence. One binary: the generic driver is compiled once.
 
+mod accumulation;
 mod checkpointing;
 mod common;
 mod data;

@@ -28,6 +28,8 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     (lm(&mut recipe).windows.window, recipe.train.steps) = (10, 30);
     recipe.train.checkpoint_every = Checkpointing::every(4);
     (recipe.schedule.kind, recipe.schedule.warmup, recipe.schedule.patience) = (ScheduleKind::Plateau, 3, 1);
+    // Large enough for the loss to rise, so that the schedule goes back to the kept update.
+    (recipe.schedule.restart, recipe.optimiser.learning_rate) = (true, 0.3);
     (lm(&mut recipe).sample.every_evaluation, lm(&mut recipe).sample.length) = (true, 5);
     recipe
 }
@@ -92,6 +94,9 @@ fn check_interruptions(make: fn(&TestFolder, usize) -> Recipe, updates_per_epoch
     let whole = folder.run("whole");
     let outcome = whole.train(&make(&folder, 1)).unwrap();
     assert_eq!(outcome.step, make(&folder, 1).train.steps);
+    let progress = throughline_train::checkpoint::peek(&whole.opened().checkpoint()).unwrap();
+    let goes_back = make(&folder, 1).schedule.restart;
+    assert_eq!(goes_back, progress.optimiser_updates < outcome.step, "the run went back if it was to");
     let rows = read_rows(&whole.opened().metrics()).unwrap();
     assert!(rows.len() as u64 > outcome.step, "every update has its row");
     assert!(rows.iter().all(|row| row.epoch == row.step.div_ceil(updates_per_epoch)));
@@ -117,6 +122,17 @@ fn check_interruptions(make: fn(&TestFolder, usize) -> Recipe, updates_per_epoch
 #[test]
 fn an_interrupted_language_model() {
     check_interruptions(language_model, 13, &[0, 1, 6, 12, 13, 14, 29]);
+}
+
+/// Two batches an update; the last update of an epoch has one.
+#[test]
+fn an_interrupted_language_model_that_accumulates() {
+    let make = |folder: &TestFolder, threads| {
+        let mut recipe = language_model(folder, threads);
+        (recipe.train.accumulate, recipe.train.steps, recipe.schedule.restart) = (2, 15, false);
+        recipe
+    };
+    check_interruptions(make, 7, &[0, 1, 6, 7, 14]);
 }
 
 #[test]
@@ -161,7 +177,8 @@ fn a_finished_run_is_left_as_it_is() {
         assert_eq!(want.step < recipe.train.steps, recipe.train.patience > 0);
         again.train(recipe).unwrap();
         let got = again.resume(recipe).unwrap();
-        let end = if recipe.train.patience > 0 { End::Patience } else { End::Updates };
+        let end =
+            if recipe.train.patience > 0 { End::Patience { evaluations: recipe.train.patience } } else { End::Updates };
         assert_eq!((want.new_updates, want.end, got.new_updates, got.end), (want.step, end, 0, end));
         assert_eq!((got.kept, got.beat_the_start), (want.kept, want.beat_the_start));
         assert_eq!((got.step, got.validation, got.test), (want.step, want.validation, want.test));

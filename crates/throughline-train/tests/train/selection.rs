@@ -2,7 +2,8 @@
 
 use crate::common::{Run, TestFolder, classifier, classify, table};
 use throughline_data::Split;
-use throughline_train::{End, Recipe, Row, read_rows};
+use throughline_train::recipe::ScheduleKind;
+use throughline_train::{End, Event, Recipe, Row, read_rows};
 
 fn recipe(folder: &TestFolder, seed: u64) -> Recipe {
     let mut recipe = classifier(&folder.file("examples.csv", &table(2, 60)));
@@ -53,7 +54,10 @@ fn the_best_model_is_kept_and_the_loss_decides_between_equal_errors() {
         assert_eq!(rows[0].step, 0, "the untrained model is measured too");
         let (kept, stopped) = expected(&rows, recipe.train.patience);
         assert_eq!((outcome.kept, outcome.step), (kept, stopped.unwrap_or(60)), "seed {seed}");
-        assert_eq!(outcome.end, if stopped.is_some() { End::Patience } else { End::Updates });
+        assert_eq!(
+            outcome.end,
+            if stopped.is_some() { End::Patience { evaluations: recipe.train.patience } } else { End::Updates }
+        );
 
         let best = rows.iter().find(|row| row.step == kept).unwrap();
         let validation = outcome.validation.as_ref().unwrap();
@@ -120,4 +124,34 @@ fn a_run_out_of_time_keeps_a_trained_model() {
     let outcome = run.train_watched(&recipe, &mut { late }).unwrap();
     assert_eq!((outcome.end, outcome.step, outcome.kept), (End::Time, 1, 1));
     run.model();
+}
+
+/// With a rate that makes every model worse than the first, each step of the plateau goes back to that one and its moments.
+#[test]
+fn a_plateau_may_go_back_to_the_kept_update() {
+    let folder = TestFolder::new();
+    let mut recipe = recipe(&folder, 1);
+    (recipe.train.steps, recipe.train.evaluations, recipe.optimiser.learning_rate) = (12, 6, 10.0);
+    (recipe.schedule.kind, recipe.schedule.patience, recipe.schedule.gamma) = (ScheduleKind::Plateau, 1, 0.9);
+    let run = |restart: bool| {
+        let mut recipe = recipe.clone();
+        recipe.schedule.restart = restart;
+        let (run, mut restarts) = (folder.run(&format!("restart-{restart}")), Vec::new());
+        let watch = &mut |event: Event<'_>| {
+            if let Event::Restart { kept } = event {
+                restarts.push(kept);
+            }
+        };
+        let outcome = run.train_watched(&recipe, watch).unwrap();
+        (run.checkpoint(), restarts, outcome.kept)
+    };
+    let (checkpoint, restarts, kept) = run(true);
+    assert!(restarts.len() > 1 && restarts.last() == Some(&kept), "{restarts:?} {kept}");
+    // The last evaluation was a step of the plateau.
+    let of_kept = checkpoint.iter().filter_map(|(name, bits)| Some((name.strip_prefix("kept.")?, bits)));
+    let compared = of_kept.map(|(name, kept)| assert_eq!(checkpoint[name], *kept, "{name}")).count();
+    assert_eq!(compared, 3, "the parameters and two moments of AdamW");
+    let (without, restarts, _) = run(false);
+    assert!(restarts.is_empty() && !without.keys().any(|name| name.starts_with("kept.")));
+    assert_ne!(without["parameters"], checkpoint["parameters"]);
 }

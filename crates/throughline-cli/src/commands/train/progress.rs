@@ -45,6 +45,9 @@ impl Progress {
             }
             Event::Evaluation { row, best } => self.line(&evaluation(row, *best)),
             Event::Sample(text) => self.line(&indented(text)),
+            Event::Restart { kept } => {
+                self.line(&format!("the learning rate goes down a step, from the parameters of update {kept} on"));
+            }
             _ => {}
         }
     }

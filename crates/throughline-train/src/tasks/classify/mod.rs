@@ -66,6 +66,17 @@ fn check_lengths(config: &classify::Config, set: &LabelledSet, texts: &classify:
     Err(Error::file(set.place(index).as_ref(), "text", expected, found))
 }
 
+impl Texts {
+    /// The examples of a batch.
+    fn indices(&mut self, place: Place) -> &[usize] {
+        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != place.epoch) {
+            self.epoch = Some((place.epoch, self.buckets.epoch(place.epoch)));
+        }
+        let (_, batches) = self.epoch.as_ref().expect("the epoch was just made");
+        &batches[place.index as usize]
+    }
+}
+
 impl Learn for Texts {
     type Serve = Classify;
     type Options = Options;
@@ -123,26 +134,34 @@ impl Learn for Texts {
         recipe.options::<Options>().model.initialise(recipe.seed)
     }
 
-    fn updates_per_epoch(&self) -> u64 {
+    fn batches_per_epoch(&self) -> u64 {
         self.buckets.batches() as u64
     }
 
-    fn learn(&mut self, place: Place, pass: Pass, runner: &mut Runner<'_, Classify>, gradients: &mut [f32]) -> Learned {
-        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != place.epoch) {
-            self.epoch = Some((place.epoch, self.buckets.epoch(place.epoch)));
-        }
-        let (_, batches) = self.epoch.as_ref().expect("the epoch was just made");
-        let indices = &batches[place.index as usize];
+    fn weight(&mut self, place: Place) -> f64 {
+        self.indices(place).len() as f64
+    }
+
+    fn learn(
+        &mut self,
+        place: Place,
+        normaliser: f64,
+        pass: Pass,
+        runner: &mut Runner<'_, Classify>,
+        gradients: &mut [f32],
+    ) -> Learned {
+        let indices = self.indices(place).to_vec();
         let (set, unknown) = (&self.splits.train, self.unknown.epoch(place.epoch));
         let mut texts: Vec<Vec<u32>> = indices.iter().map(|&index| set.tokens[index].clone()).collect();
-        for (tokens, &index) in texts.iter_mut().zip(indices) {
+        for (tokens, &index) in texts.iter_mut().zip(&indices) {
             unknown.replace(index as u64, tokens);
         }
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let targets: Vec<u32> = indices.iter().map(|&index| set.classes[index]).collect();
         self.batch.set(&texts);
         let Runner { network, weights, workspace } = runner;
-        let loss = network.learn(*weights, self.batch.input(), Wanted::new(&targets), pass, gradients, workspace);
+        let wanted = Wanted { normaliser: Some(normaliser), ..Wanted::new(&targets[..]) };
+        let loss = network.learn(*weights, self.batch.input(), wanted, pass, gradients, workspace);
         Learned { loss, units: self.batch.rows() }
     }
 

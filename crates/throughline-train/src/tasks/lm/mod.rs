@@ -47,14 +47,14 @@ fn digest(text: &str, into: &mut Digest) {
 }
 
 impl Text {
-    /// The steps of each stream that update `index` of an epoch learns from.
+    /// The steps of each stream that batch `index` of an epoch learns from.
     fn scored(&self, index: usize) -> std::ops::Range<usize> {
         let stride = self.options.windows.stride;
         let start = index * stride;
         start..self.streams.length().min(start + stride)
     }
 
-    /// Where the window of update `index` starts: so that it ends with the scored steps and is no longer than the window.
+    /// Where the window of batch `index` starts: so that it ends with the scored steps and is no longer than the window.
     fn window_start(&self, index: usize) -> usize {
         let scored = self.scored(index);
         scored.start.min(scored.end.saturating_sub(self.options.windows.gradient_window()))
@@ -106,8 +106,12 @@ impl Learn for Text {
         recipe.options::<Options>().model.initialise(recipe.seed)
     }
 
-    fn updates_per_epoch(&self) -> u64 {
+    fn batches_per_epoch(&self) -> u64 {
         self.streams.steps() as u64
+    }
+
+    fn weight(&mut self, place: Place) -> f64 {
+        (self.scored(place.index as usize).len() * self.streams.batch()) as f64
     }
 
     /// Reads a window from the state saved at its start, takes the loss of its newest `stride` steps, and saves the state
@@ -115,6 +119,7 @@ impl Learn for Text {
     fn learn(
         &mut self,
         place: Place,
+        normaliser: f64,
         pass: Pass,
         runner: &mut Runner<'_, LanguageModel>,
         gradients: &mut [f32],
@@ -125,7 +130,8 @@ impl Learn for Text {
         let (streams, first) = (self.streams.batch(), scored.start - start);
         let rows = Ragged::even(window.time, streams);
         let input = Input { rows: &rows, x: &window.inputs[..], start: (start > 0).then_some(&self.state) };
-        let wanted = Wanted { scored: Some(first * streams..rows.rows()), ..Wanted::new(&window.targets[..]) };
+        let scored_rows = Some(first * streams..rows.rows());
+        let wanted = Wanted { target: &window.targets[..], scored: scored_rows, normaliser: Some(normaliser) };
         let next = (index + 1 < self.streams.steps()).then(|| self.window_start(index + 1) - start);
         let Runner { network, weights, workspace } = runner;
         if let Some(next) = next {

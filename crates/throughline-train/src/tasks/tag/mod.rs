@@ -63,6 +63,17 @@ fn encoder(options: &Options, training: &TaggedSet) -> Result<tag::Encoder> {
     })
 }
 
+impl Words {
+    /// The sentences of a batch.
+    fn indices(&mut self, place: Place) -> &[usize] {
+        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != place.epoch) {
+            self.epoch = Some((place.epoch, self.buckets.epoch(place.epoch)));
+        }
+        let (_, batches) = self.epoch.as_ref().expect("the epoch was just made");
+        &batches[place.index as usize]
+    }
+}
+
 impl Learn for Words {
     type Serve = Tag;
     type Options = Options;
@@ -161,16 +172,25 @@ impl Learn for Words {
         }
     }
 
-    fn updates_per_epoch(&self) -> u64 {
+    fn batches_per_epoch(&self) -> u64 {
         self.buckets.batches() as u64
     }
 
-    fn learn(&mut self, place: Place, pass: Pass, runner: &mut Runner<'_, Tag>, gradients: &mut [f32]) -> Learned {
-        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != place.epoch) {
-            self.epoch = Some((place.epoch, self.buckets.epoch(place.epoch)));
-        }
-        let (_, batches) = self.epoch.as_ref().expect("the epoch was just made");
-        let (set, indices) = (&self.splits.train, &batches[place.index as usize]);
+    fn weight(&mut self, place: Place) -> f64 {
+        let indices = self.indices(place).to_vec();
+        indices.into_iter().map(|index| self.splits.train.tags[index].len()).sum::<usize>() as f64
+    }
+
+    fn learn(
+        &mut self,
+        place: Place,
+        normaliser: f64,
+        pass: Pass,
+        runner: &mut Runner<'_, Tag>,
+        gradients: &mut [f32],
+    ) -> Learned {
+        let indices = self.indices(place).to_vec();
+        let set = &self.splits.train;
         let words: Vec<&[u32]> = indices.iter().map(|&index| &set.words[index][..]).collect();
         let tags: Vec<&[u32]> = indices.iter().map(|&index| &set.tags[index][..]).collect();
         let unknown_words = self.unknown_words.epoch(place.epoch);
@@ -183,7 +203,7 @@ impl Learn for Words {
         );
         let targets = self.batch.targets(&tags);
         let Runner { network, weights, workspace } = runner;
-        let wanted = Wanted::new(&targets[..]);
+        let wanted = Wanted { normaliser: Some(normaliser), ..Wanted::new(&targets[..]) };
         let loss = network.learn(*weights, self.batch.input(), wanted, pass, gradients, workspace);
         if let Some(pretrained) = &self.pretrained {
             let table = network.body().first().embedding().table();

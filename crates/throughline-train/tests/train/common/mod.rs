@@ -147,6 +147,8 @@ fn small(task: &str) -> Recipe {
     recipe.threads = 1;
     recipe.train.batch = 4;
     recipe.train.evaluations = 5;
+    // Tests count on all updates.
+    recipe.train.patience = 0;
     recipe
 }
 

@@ -5,6 +5,7 @@
 //! - [`mod@cross_entropy`]: softmax and its losses;
 //! - [`crf`]: the loss of whole sequences of tags;
 //! - [`softmax_head`]: linear and cross-entropy over a vocabulary in bounded memory;
+//! - [`bernoulli`]: binary cross-entropy of independent keys; [`bernoulli_head`]: with the linear map before it;
 //! - [`residual`]: squared, absolute and Huber errors;
 //! - [`dropout`]: masks that are recomputed instead of stored;
 //! - [`elementwise`]: functions of single numbers;
@@ -13,6 +14,8 @@
 //! Threads divide outputs, never the chain of one; a sum over an array has fixed blocks, whose totals are added in f64.
 //! Scalars (a scale, a rate, a temperature) are f64 and rounded once to the element type.
 
+pub mod bernoulli;
+pub mod bernoulli_head;
 pub mod crf;
 pub mod cross_entropy;
 pub mod dropout;
@@ -25,10 +28,12 @@ pub mod softmax_head;
 pub(crate) mod tasks;
 pub(crate) mod vectors;
 
+pub use bernoulli::{bernoulli_cross_entropy, bernoulli_loss};
+pub use bernoulli_head::{BernoulliHead, BernoulliInputs};
 pub use crf::{Crf, CrfGradients, CrfInputs, TagScores, Transitions};
 pub use cross_entropy::{Classified, IGNORED, RowLoss, cross_entropy, log_softmax, softmax, softmax_cross_entropy};
 pub use dropout::Dropout;
-pub use elementwise::tanh;
+pub use elementwise::{sigmoid, tanh};
 pub use linear::{Linear, LinearGradients};
 pub use reduce::{add, all_finite, clip_value, scale, sum_of_squares};
 pub use residual::{Residual, residual_loss};

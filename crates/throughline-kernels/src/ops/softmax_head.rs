@@ -132,7 +132,7 @@ impl<E: Element> SoftmaxHead<E> {
 
 /// Rows of a block when `rows` are divided into blocks as evenly as possible: each reads all weights and adds to all
 /// gradients.
-fn block_rows<E: Element>(linear: &Linear<E>, rows: usize) -> usize {
+pub(super) fn block_rows<E: Element>(linear: &Linear<E>, rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(most_rows(linear)).max(1)).max(1)
 }
 

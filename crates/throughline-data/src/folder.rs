@@ -44,6 +44,8 @@ pub enum SkipReason {
     Extension,
     /// A file whose name ends neither in `.csv` nor in `.tsv`, where each such file is a series.
     NotTable,
+    /// A file whose name does not end in `.mid`, `.midi` or `.json`, where pieces of music are read.
+    NotMusic,
     /// A folder, where each file is a class.
     Folder,
     /// A link to nothing.
@@ -66,6 +68,7 @@ impl fmt::Display for SkipReason {
             Self::OutsideClasses => f.write_str("a file next to the class folders"),
             Self::Extension => f.write_str("not a `.txt` file"),
             Self::NotTable => f.write_str("neither a `.csv` nor a `.tsv` file"),
+            Self::NotMusic => f.write_str("neither MIDI nor JSON"),
             Self::Folder => f.write_str("a folder next to the class files"),
             Self::DanglingLink => f.write_str("a broken link"),
             Self::AlreadyRead => f.write_str("a link to something read already"),

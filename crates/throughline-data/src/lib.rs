@@ -18,6 +18,9 @@
 //! For series of numbers: a [`SeriesSet`] from `.ts` files or tables ([`SeriesReader`]), with a class or numbers to predict for
 //! each, and a [`Scale`] for each channel, fitted on the training split.
 //!
+//! For music: [`Pieces`] from MIDI files and from piano rolls in JSON ([`PieceReader`]), as the [`Pitches`] that sound at
+//! each step. What a model finds is scored by [`FrameScores`].
+//!
 //! Files are checked strictly: anything wrong is an [`Error`] that says where, and what is not read of a folder is
 //! listed ([`Skipped`]). Everything random depends only on a seed.
 //!
@@ -56,6 +59,7 @@ mod metrics;
 mod naive_bayes;
 mod ngram;
 mod printable;
+mod roll;
 mod series;
 mod split;
 mod table;
@@ -80,10 +84,15 @@ pub use labelled::reader::LabelledReader;
 pub use labelled::{Example, LabelledSet};
 pub use lines::{BoundedLines, Chunk, Line};
 pub use metrics::entities::EntityScores;
+pub use metrics::frames::FrameScores;
 pub use metrics::{ClassScores, ConfusionMatrix, majority_class};
 pub use naive_bayes::{NaiveBayes, NaiveBayesOptions};
 pub use ngram::{NgramModel, interpolated_entropy};
 pub use printable::{PRINTABLE_WIDTH, printable, printable_text};
+pub use roll::json::{Wrong, piano_roll_from_json, piano_roll_to_json};
+pub use roll::midi::piano_roll_to_midi;
+pub use roll::reader::{PieceReader, Pieces};
+pub use roll::{PianoRoll, Pitches};
 pub use series::reader::{SeriesReader, WantedAnswers};
 pub use series::scaling::{MissingNumbers, Scale, Scaling};
 pub use series::{Answers, SeriesFormat, SeriesSet};

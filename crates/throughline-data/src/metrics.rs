@@ -5,6 +5,7 @@ use std::fmt;
 use crate::printable::printable;
 
 pub(crate) mod entities;
+pub(crate) mod frames;
 
 /// How often examples of each class were predicted as each class.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -53,8 +53,7 @@ pub fn bernoulli_cross_entropy<E: Element>(
         let of_keys = range.start * keys..range.end * keys;
         // SAFETY: chunks of rows do not overlap, and each belongs to one task.
         let (logits, rows) = unsafe { (logits.slice(of_keys.clone()), rows.slice(range)) };
-        for ((logits, targets), row) in
-            logits.chunks_exact_mut(keys).zip(targets[of_keys].chunks_exact(keys)).zip(rows)
+        for ((logits, targets), row) in logits.chunks_exact_mut(keys).zip(targets[of_keys].chunks_exact(keys)).zip(rows)
         {
             *row = E::dispatch(isa, RowGradient { logits, targets, scale });
         }

@@ -123,8 +123,7 @@ mod tests {
         let (rows, input, keys) = shape;
         let (x, parameters) = all.split_at(rows * input);
         let (weight, bias) = parameters.split_at(keys * input);
-        let targets: Vec<E> =
-            tokens(4, rows * keys, 2).into_iter().map(|bit| E::from_f64(f64::from(bit))).collect();
+        let targets: Vec<E> = tokens(4, rows * keys, 2).into_iter().map(|bit| E::from_f64(f64::from(bit))).collect();
         let mut linear = Linear::new(isa, input, keys, true);
         linear.pack(threads, weight, bias);
         let (mut head, mut scratch) = (BernoulliHead::new(), Scratch::for_threads(threads));

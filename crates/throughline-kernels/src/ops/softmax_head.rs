@@ -231,7 +231,8 @@ mod tests {
             linear.pack(Threads::ONE, weight, bias);
             let (mut dx, mut d_weight, mut d_bias) =
                 (vec![0.0; x.len()], vec![0.0; weight.len()], vec![0.0; bias.len()]);
-            let inputs = HeadInputs { threads: Threads::ONE, linear: &linear, x, targets: &targets, class_weights: None };
+            let inputs =
+                HeadInputs { threads: Threads::ONE, linear: &linear, x, targets: &targets, class_weights: None };
             let gradients = LinearGradients { weight: &mut d_weight, bias: &mut d_bias };
             let gradients = HeadGradients { dx: &mut dx, linear: gradients };
             let (mut head, mut scratch) = (SoftmaxHead::new(), Scratch::for_threads(Threads::ONE));

@@ -1,10 +1,12 @@
 //! Heads: the end of a network. A head has both the projection and the loss, so that they can be computed together.
 
+pub mod bernoulli;
 pub mod crf;
 pub mod regression;
 pub mod softmax;
 pub mod tagger;
 
+pub use bernoulli::Bernoulli;
 pub use crf::Crf;
 pub use regression::Regression;
 pub use softmax::Softmax;

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use throughline_kernels::buffer::Buffer;
-use throughline_kernels::ops::{Classified, IGNORED, RowLoss};
 use throughline_kernels::ops::linear::Linear;
 use throughline_kernels::ops::softmax_head::{HeadGradients, HeadInputs, SoftmaxHead};
+use throughline_kernels::ops::{Classified, IGNORED, RowLoss};
 use throughline_kernels::sequence::Scratch;
 use throughline_kernels::{Element, Isa};
 

@@ -278,8 +278,8 @@ mod tests {
             let error = message(read(&reader(classes()), "x.csv", &content));
             assert!(error.contains(expected), "{error}\n{expected}");
         }
-        let error = message(read(&reader(numbers(&["y"])), "x.csv", &LONG.replace(",label", ",l")));
-        assert!(error.contains("expected \"2\" in column \"y\" in series \"one\", as before, found \"4\""), "{error}");
+        let error = message(read(&reader(numbers(&["y"])), "x.csv", "id,x,y\n1,1,2\n1,2,4\n"));
+        assert!(error.contains("expected \"2\" in column \"y\" in series \"1\", as before, found \"4\""), "{error}");
         let channel = SeriesReader { channels: vec!["id".into()], ..reader(WantedAnswers::Nothing) };
         assert!(message(read(&channel, "x.csv", LONG)).contains("channels that are not the identifier"));
         assert!(message(read(&reader(classes()), "x.txt", LONG)).contains("a file whose name ends in .ts, .csv"));

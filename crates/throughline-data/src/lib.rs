@@ -85,6 +85,7 @@ pub use labelled::{Example, LabelledSet};
 pub use lines::{BoundedLines, Chunk, Line};
 pub use metrics::entities::EntityScores;
 pub use metrics::frames::FrameScores;
+pub use metrics::residuals::Regressed;
 pub use metrics::{ClassScores, ConfusionMatrix, majority_class};
 pub use naive_bayes::{NaiveBayes, NaiveBayesOptions};
 pub use ngram::{NgramModel, interpolated_entropy};

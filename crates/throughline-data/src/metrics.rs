@@ -1,4 +1,4 @@
-//! Metrics of a classifier.
+//! Metrics: those of a classifier here, of others below.
 
 use std::fmt;
 
@@ -6,6 +6,7 @@ use crate::printable::printable;
 
 pub(crate) mod entities;
 pub(crate) mod frames;
+pub(crate) mod residuals;
 
 /// How often examples of each class were predicted as each class.
 #[derive(Clone, Debug, PartialEq, Eq)]

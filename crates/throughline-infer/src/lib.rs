@@ -25,11 +25,13 @@
 #![forbid(unsafe_code)]
 
 mod batches;
+mod classes;
 mod config;
 mod encoder;
 mod error;
 mod files;
 mod model;
+mod series;
 mod serve;
 pub mod tasks;
 
@@ -39,4 +41,5 @@ pub use encoder::TextEncoder;
 pub use error::{Error, Result};
 pub use files::{Files, read_at_most};
 pub use model::{Model, Served, config_json, kind_json};
+pub use series::{Channel, SeriesBatch, SeriesEncoder, SeriesFacts, SeriesReader};
 pub use serve::{Evaluation, Info, Runner, RunnerWorkspace, Serve};

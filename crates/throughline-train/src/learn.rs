@@ -159,6 +159,11 @@ pub trait Learn: Sized + 'static {
     /// How the parameters begin.
     fn initialise(recipe: &Recipe) -> Initialise;
 
+    /// The network that is trained.
+    fn network(&self, recipe: &Recipe) -> NetworkOf<Self> {
+        Self::Serve::network(self.config(), Self::dropouts(recipe))
+    }
+
     /// Sets parameters that come from the data and not from chance, such as word vectors: once before the first update, and
     /// `after_update` those that are to stay as they are.
     fn set_parameters(&self, network: &NetworkOf<Self>, parameters: &mut [f32], after_update: bool) {

@@ -1,19 +1,18 @@
 //! Classification of texts: embedding, recurrent stack, pooling, softmax over the classes.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
-use throughline_data::{ConfusionMatrix, TextRules, Vocabulary};
-use throughline_kernels::ops::{RowLoss, cross_entropy};
+use throughline_data::{TextRules, Vocabulary};
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::chain::Chain;
 use throughline_nn::heads::Softmax;
 use throughline_nn::layers::{Embedding, Pool, Pooling, Recurrent};
-use throughline_nn::module::{Cpu, Layer};
+use throughline_nn::module::Layer;
 use throughline_nn::network::{Input, Network};
 use throughline_nn::parameters::Builder;
 
 use crate::batches::like_length;
+pub use crate::classes::{ClassProbability, confusion, metrics};
+use crate::classes::{Judged, probabilities};
 use crate::config::{ConfigError, Dropouts, RecurrentSettings};
 use crate::encoder::{TextEncoder, names_json, read_names};
 use crate::error::{Error, Result};
@@ -75,15 +74,6 @@ pub struct Classification {
     pub unknown_share: f64,
 }
 
-/// A class and its probability.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ClassProbability {
-    /// The name of the class.
-    pub label: String,
-    /// From 0 to 1.
-    pub probability: f64,
-}
-
 /// Texts packed into a ragged batch. The memory is reused.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -123,47 +113,6 @@ impl Config {
     pub fn longest(&self) -> usize {
         MOST_NUMBERS / self.recurrent.numbers_per_row()
     }
-}
-
-/// Accuracy and macro F1, by the names `accuracy` and `macro_f1`.
-pub fn metrics(confusion: &ConfusionMatrix) -> BTreeMap<String, f64> {
-    BTreeMap::from([("accuracy".to_owned(), confusion.accuracy()), ("macro_f1".to_owned(), confusion.macro_f1())])
-}
-
-/// Counts `predictions` against the true `classes`.
-pub fn confusion(labels: &[String], classes: &[u32], predictions: &[u32]) -> ConfusionMatrix {
-    let mut matrix = ConfusionMatrix::new(labels.to_vec());
-    for (&truth, &prediction) in classes.iter().zip(predictions) {
-        matrix.add(truth, prediction);
-    }
-    matrix
-}
-
-/// The sum of `losses`, in an order that does not depend on the batches: by ascending length of the texts, 256 at a
-/// time.
-fn sum_of(lengths: &[usize], losses: &[RowLoss]) -> f64 {
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    order.sort_by_key(|&index| lengths[index]);
-    let of_some = |indices: &[usize]| indices.iter().map(|&index| losses[index].loss).sum::<f64>();
-    order.chunks(256).map(of_some).sum()
-}
-
-/// The index of the largest logit, the first if several are equal.
-fn most_probable(logits: &[f32]) -> usize {
-    (0..logits.len()).reduce(|best, i| if logits[i] > logits[best] { i } else { best }).unwrap_or(0)
-}
-
-/// The probabilities of all classes, the most probable first.
-fn probabilities(labels: &[String], logits: &[f32]) -> Vec<ClassProbability> {
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let weights: Vec<f64> = logits.iter().map(|&logit| f64::from(logit - largest).exp()).collect();
-    let total: f64 = weights.iter().sum();
-    // By logits, with -0 as 0: two that differ may have the same probability, and the first class is the one that is measured.
-    let mut order: Vec<usize> = (0..labels.len()).collect();
-    order.sort_by(|&a, &b| (logits[b] + 0.0).total_cmp(&(logits[a] + 0.0)));
-    let of_class =
-        |class: usize| ClassProbability { label: labels[class].clone(), probability: weights[class] / total };
-    order.into_iter().map(of_class).collect()
 }
 
 impl Serve for Classify {
@@ -216,29 +165,16 @@ impl Serve for Classify {
         if lengths.is_empty() {
             return None;
         }
-        let mut predictions = vec![0; lengths.len()];
-        let mut losses = vec![RowLoss::default(); lengths.len()];
+        let mut judged = Judged::new(&data.classes);
         let mut batch = Batch::default();
         for indices in like_length(&lengths) {
             let texts: Vec<&[u32]> = indices.iter().map(|&index| &data.tokens[index][..]).collect();
-            let targets: Vec<u32> = indices.iter().map(|&index| data.classes[index]).collect();
             batch.set(&texts);
             let Runner { network, weights, workspace } = runner;
-            let Cpu { isa, threads } = weights.cpu;
             let logits = network.predict(*weights, batch.input(), workspace);
-            let mut of_batch = vec![RowLoss::default(); indices.len()];
-            cross_entropy(*isa, threads, logits, config.classes, &targets, &mut of_batch);
-            for ((&index, logits), loss) in indices.iter().zip(logits.chunks(config.classes)).zip(of_batch) {
-                (predictions[index], losses[index]) = (most_probable(logits) as u32, loss);
-            }
+            judged.take(weights.cpu, &indices, config.classes, logits);
         }
-        let loss = sum_of(&lengths, &losses) / lengths.len() as f64;
-        let matrix = confusion(&encoder.labels, &data.classes, &predictions);
-        let mut metrics = metrics(&matrix);
-        // A model whose loss is not finite must not have a good score.
-        if !loss.is_finite() {
-            metrics.values_mut().for_each(|value| *value = f64::NAN);
-        }
+        let (loss, metrics, matrix) = judged.finish(&encoder.labels, &lengths);
         let all: Vec<u32> = data.tokens.iter().flatten().copied().collect();
         let unknown_share = Vocabulary::unknown_share(&all);
         Some(Evaluation { count: lengths.len(), loss, metrics, unknown_share, confusion: Some(matrix) })
@@ -281,20 +217,5 @@ impl Serve for Classify {
             found: tokens.len().to_string(),
         };
         answers.into_iter().zip(&tokens).map(|(answer, tokens)| answer.ok_or_else(|| too_long(tokens))).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_class_is_the_one_that_is_measured() {
-        let labels = ["a", "b", "c"].map(str::to_owned);
-        for logits in [[0.0, 1e-45, -1.0], [-0.0, 0.0, -3.0], [2.0, 2.0, 1.0], [-1.0, 0.5, 0.25], [1e30, -1e30, 1e30]] {
-            let classes = probabilities(&labels, &logits);
-            assert_eq!(classes[0].label, labels[most_probable(&logits)], "{logits:?}");
-            assert!(classes.is_sorted_by(|a, b| a.probability >= b.probability), "{classes:?}");
-        }
     }
 }

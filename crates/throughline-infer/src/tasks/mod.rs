@@ -1,11 +1,15 @@
 //! The tasks: each has a file, and a line in [`ALL`].
 
 pub mod classify;
+pub mod classify_series;
 pub mod lm;
+pub mod regress;
 pub mod tag;
 
 pub use classify::Classify;
+pub use classify_series::ClassifySeries;
 pub use lm::LanguageModel;
+pub use regress::Regress;
 pub use tag::Tag;
 
 use crate::error::Result;
@@ -29,4 +33,10 @@ impl Entry {
 }
 
 /// Every task.
-pub const ALL: &[Entry] = &[Entry::of::<LanguageModel>(), Entry::of::<Classify>(), Entry::of::<Tag>()];
+pub const ALL: &[Entry] = &[
+    Entry::of::<LanguageModel>(),
+    Entry::of::<Classify>(),
+    Entry::of::<Tag>(),
+    Entry::of::<ClassifySeries>(),
+    Entry::of::<Regress>(),
+];

@@ -2,7 +2,9 @@
 //! its models is in [`throughline_infer::tasks`].
 
 pub mod classify;
+pub mod classify_series;
 pub mod lm;
+pub mod regress;
 pub mod shared;
 pub mod tag;
 
@@ -20,8 +22,13 @@ use crate::trainer::{self, Event, Outcome};
 use crate::{Error, Recipe, Result, RunFolder};
 
 /// Every task, in the order in which people read of them.
-pub static TASKS: &[&dyn Task] =
-    &[&TaskOf::<lm::Text>::TASK, &TaskOf::<classify::Texts>::TASK, &TaskOf::<tag::Words>::TASK];
+pub static TASKS: &[&dyn Task] = &[
+    &TaskOf::<lm::Text>::TASK,
+    &TaskOf::<classify::Texts>::TASK,
+    &TaskOf::<tag::Words>::TASK,
+    &TaskOf::<classify_series::Series>::TASK,
+    &TaskOf::<regress::Series>::TASK,
+];
 
 /// The task called `name`.
 pub fn find(name: &str) -> Option<&'static dyn Task> {

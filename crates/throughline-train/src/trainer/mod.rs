@@ -179,7 +179,7 @@ impl<L: Learn> Trainer<L> {
             let key = format!("model ({})", wrong.key);
             Error::recipe(&crate::Origin::Default, &key, wrong.expected, wrong.found)
         })?;
-        let network = <L::Serve as Serve>::network(data.config(), L::dropouts(&recipe));
+        let network = data.network(&recipe);
         let mut parameters = network.initialise(&L::initialise(&recipe));
         data.set_parameters(&network, &mut parameters, false);
         let steps = match recipe.train.steps {

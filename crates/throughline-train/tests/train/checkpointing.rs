@@ -30,8 +30,9 @@ fn language_models() {
     check(|folder| {
         let mut recipe = language_model(&folder.file("text.txt", &text(1, 600)));
         lm(&mut recipe).files.split = [0.5, 0.5, 0.0];
+        lm(&mut recipe).embedded.embedding_dropout = 0.1;
         let model = &mut lm(&mut recipe).model;
-        (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
+        (model.dropout, model.output_dropout) = (0.2, 0.3);
         (lm(&mut recipe).windows.window, recipe.train.steps) = (11, 15);
         recipe
     });
@@ -43,8 +44,9 @@ fn classifiers() {
         let mut recipe = classifier(&folder.file("examples.csv", &table(2, 60)));
         classify(&mut recipe).files.split = [0.8, 0.2, 0.0];
         classify(&mut recipe).reading.bidirectional = false;
+        classify(&mut recipe).embedded.embedding_dropout = 0.1;
         let model = &mut classify(&mut recipe).model;
-        (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
+        (model.dropout, model.output_dropout) = (0.2, 0.3);
         recipe.train.steps = 15;
         recipe
     });

@@ -119,7 +119,7 @@ fn normalisation_is_a_property_of_the_model() {
     let path = folder.file("data.csv", &csv(&accents(40), "\n"));
     for (normalise, nfc) in [(Normalise::Nfc, true), (Normalise::None, false)] {
         let mut recipe = short_classifier(&path);
-        classify(&mut recipe).files.normalise = normalise;
+        classify(&mut recipe).cleaning.normalise = normalise;
         let run = folder.run(&format!("{normalise:?}"));
         run.train(&recipe).unwrap();
         let config = std::fs::read_to_string(run.opened().config_json()).unwrap();
@@ -140,7 +140,7 @@ fn training_texts_are_normalised_by_the_rules_of_the_model() {
     let path = folder.file("data.csv", &decomposed(&csv(&accents(40), "\n")));
     for (normalise, nfc) in [(Normalise::Nfc, true), (Normalise::None, false)] {
         let mut recipe = short_classifier(&path);
-        classify(&mut recipe).files.normalise = normalise;
+        classify(&mut recipe).cleaning.normalise = normalise;
         let run = folder.run(&format!("{normalise:?}"));
         run.train(&recipe).unwrap();
         let answers = run.model().predict_lines(&["café 1", "cafe\u{301} 1"]);

@@ -44,7 +44,7 @@ fn data_that_cannot_be_used_leave_no_run() {
         |recipe: &mut Recipe| lm(recipe).files.paths = vec!["missing".into()],
         |recipe: &mut Recipe| recipe.train.batch = 1000,
         |recipe: &mut Recipe| lm(recipe).files.split = [0.99, 0.001, 0.0],
-        |recipe: &mut Recipe| lm(recipe).files.encoding = "morse".to_owned(),
+        |recipe: &mut Recipe| lm(recipe).cleaning.encoding = "morse".to_owned(),
     ] {
         let mut recipe = usable.clone();
         change(&mut recipe);

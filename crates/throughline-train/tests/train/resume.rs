@@ -21,9 +21,10 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     recipe.threads = threads;
     lm(&mut recipe).files.split = [0.5, 0.3, 0.2];
     lm(&mut recipe).model.initial_state = InitialState::Learned;
+    let embedded = &mut lm(&mut recipe).embedded;
+    (embedded.embedding_dropout, embedded.token_dropout) = (0.1, 0.2);
     let model = &mut lm(&mut recipe).model;
-    (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
-    (model.dropout_mask, model.token_dropout) = (DropoutMask::Sequence, 0.2);
+    (model.dropout, model.output_dropout, model.dropout_mask) = (0.2, 0.3, DropoutMask::Sequence);
     // 300 units: 4 streams of 74, 13 updates an epoch.
     (lm(&mut recipe).windows.window, recipe.train.steps) = (10, 30);
     recipe.train.checkpoint_every = Checkpointing::every(4);
@@ -41,8 +42,9 @@ fn classifier(folder: &TestFolder, threads: usize) -> Recipe {
     recipe.threads = threads;
     classify(&mut recipe).files.split = [0.6, 0.2, 0.2];
     classify(&mut recipe).model.cell = CellKind::GruBefore;
+    classify(&mut recipe).embedded.embedding_dropout = 0.1;
     let model = &mut classify(&mut recipe).model;
-    (model.dropout, model.embedding_dropout, model.output_dropout) = (0.2, 0.1, 0.3);
+    (model.dropout, model.output_dropout) = (0.2, 0.3);
     // 36 examples: 9 updates an epoch.
     recipe.train.steps = 20;
     recipe.schedule.kind = ScheduleKind::Cosine;
@@ -55,8 +57,8 @@ fn tagger(folder: &TestFolder, threads: usize) -> Recipe {
     tag(&mut recipe).tagger.crf = true;
     tag(&mut recipe).files.split = [0.6, 0.2, 0.2];
     recipe.threads = threads;
-    let model = &mut tag(&mut recipe).model;
-    (model.embedding_dropout, model.output_dropout) = (0.1, 0.3);
+    tag(&mut recipe).embedded.embedding_dropout = 0.1;
+    tag(&mut recipe).model.output_dropout = 0.3;
     // 36 sentences: 9 updates an epoch.
     recipe.train.steps = 20;
     recipe

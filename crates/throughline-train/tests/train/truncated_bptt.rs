@@ -164,7 +164,7 @@ fn compare(change: impl Fn(&mut Recipe), cell: OracleCell, updates: usize) -> Co
     let options = lm(&mut recipe);
     options.files.validation = vec![paths.1];
     options.files.split = [1.0, 0.0, 0.0];
-    (options.model.embedding, options.model.hidden) = (3, 4);
+    (options.embedded.embedding, options.model.hidden) = (3, 4);
     (recipe.train.batch, recipe.train.clip_norm, recipe.train.steps) = (STREAMS, 0.0, updates as u64);
     (recipe.optimiser.kind, recipe.optimiser.learning_rate) = (OptimiserKind::Sgd, LEARNING_RATE);
     recipe.optimiser.weight_decay = 0.0;

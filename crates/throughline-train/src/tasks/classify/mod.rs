@@ -3,25 +3,25 @@
 mod options;
 mod read;
 
-pub use options::{Examples, Options, Reading};
+pub use options::{Examples, Options};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use throughline_data::{
-    LabelledSet, LengthBuckets, NaiveBayes, NaiveBayesOptions, Split, Splits, UnknownReplacement, Vocabulary,
-    majority_class, shared_examples,
+    LabelledSet, NaiveBayes, NaiveBayesOptions, Split, Splits, UnknownReplacement, Vocabulary, majority_class,
+    shared_examples,
 };
 use throughline_infer::tasks::{Classify, classify};
-use throughline_infer::{Dropouts, Runner, TextEncoder};
+use throughline_infer::{Dropouts, Runner, Serve, TextEncoder};
 use throughline_nn::heads::Loss;
 use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score, SplitRecord};
+use crate::learn::{DataRecord, Description, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord};
 use crate::run::card::grouped;
-use crate::tasks::shared::{check_names, text_counts};
+use crate::tasks::shared::{Batches, check_names, text_counts, weight_of, weighted};
 use crate::{Digest, Error, Recipe, Result};
 use read::Labelled;
 
@@ -34,9 +34,8 @@ pub struct Texts {
     record: DataRecord,
     data: Labelled,
     unknown: UnknownReplacement,
-    buckets: LengthBuckets,
-    /// The batches of the epoch that runs, and which it is.
-    epoch: Option<(u64, Vec<Vec<usize>>)>,
+    class_weights: Option<Vec<f64>>,
+    batches: Batches,
     batch: classify::Batch,
 }
 
@@ -66,17 +65,6 @@ fn check_lengths(config: &classify::Config, set: &LabelledSet, texts: &classify:
     Err(Error::file(set.place(index).as_ref(), "text", expected, found))
 }
 
-impl Texts {
-    /// The examples of a batch.
-    fn indices(&mut self, place: Place) -> &[usize] {
-        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != place.epoch) {
-            self.epoch = Some((place.epoch, self.buckets.epoch(place.epoch)));
-        }
-        let (_, batches) = self.epoch.as_ref().expect("the epoch was just made");
-        &batches[place.index as usize]
-    }
-}
-
 impl Learn for Texts {
     type Serve = Classify;
     type Options = Options;
@@ -84,19 +72,19 @@ impl Learn for Texts {
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();
         let data = Labelled::read(&options, recipe.seed)?;
-        let Options { files, units, known, model, examples, reading } = &options;
+        let Options { cleaning, units, known, embedded, model, examples, reading, weighting, .. } = &options;
         let training = data.splits.train.examples.iter().map(|example| example.text.as_str());
         let vocabulary = Vocabulary::build(units.unit, training, known.vocabulary(units.unit))?;
         let config = classify::Config {
-            recurrent: model.settings(reading.bidirectional),
+            recurrent: model.settings(embedded.embedding, reading.bidirectional),
             vocabulary: vocabulary.len(),
             classes: data.splits.train.labels.len(),
             pooling: reading.pooling,
             max_length: examples.max_length,
-            text: files.rules(),
+            text: cleaning.rules(),
         };
         let labels = data.splits.train.labels.clone();
-        let encoder = classify::Encoder { text: TextEncoder { rules: files.rules(), vocabulary }, labels };
+        let encoder = classify::Encoder { text: TextEncoder { rules: cleaning.rules(), vocabulary }, labels };
         let encoded = |set: &LabelledSet| -> Result<classify::Texts> {
             let texts = encode(&encoder.text, examples.max_length, set);
             check_lengths(&config, set, &texts)?;
@@ -108,9 +96,10 @@ impl Learn for Texts {
         let training = splits.train.tokens.iter().map(Vec::as_slice);
         let unknown = UnknownReplacement::new(training, known.unknown_probability(units.unit), recipe.seed);
         let lengths = splits.train.tokens.iter().map(Vec::len).collect();
-        let buckets = LengthBuckets::new(lengths, recipe.train.batch, recipe.seed);
-        let (epoch, batch) = (None, classify::Batch::default());
-        Ok(Self { options, config, encoder, splits, record, data, unknown, buckets, epoch, batch })
+        let batches = Batches::new(lengths, recipe.train.batch, recipe.seed);
+        let class_weights = weighting.of(&splits.train.classes, config.classes);
+        let batch = classify::Batch::default();
+        Ok(Self { options, config, encoder, splits, record, data, unknown, class_weights, batches, batch })
     }
 
     /// The format of the files.
@@ -127,19 +116,27 @@ impl Learn for Texts {
     }
 
     fn dropouts(recipe: &Recipe) -> Dropouts {
-        recipe.options::<Options>().model.dropouts()
+        let Options { embedded, model, .. } = recipe.options();
+        embedded.dropouts(model)
     }
 
     fn initialise(recipe: &Recipe) -> Initialise {
-        recipe.options::<Options>().model.initialise(recipe.seed)
+        let Options { embedded, model, .. } = recipe.options();
+        embedded.initialise(model, recipe.seed)
+    }
+
+    fn network(&self, recipe: &Recipe) -> NetworkOf<Self> {
+        weighted(Classify::network(&self.config, Self::dropouts(recipe)), self.class_weights.as_deref())
     }
 
     fn batches_per_epoch(&self) -> u64 {
-        self.buckets.batches() as u64
+        self.batches.per_epoch()
     }
 
     fn weight(&mut self, place: Place) -> f64 {
-        self.indices(place).len() as f64
+        let classes = &self.splits.train.classes;
+        let targets = self.batches.at(place).iter().map(|&index| classes[index]);
+        weight_of(self.class_weights.as_deref(), targets)
     }
 
     fn learn(
@@ -150,10 +147,10 @@ impl Learn for Texts {
         runner: &mut Runner<'_, Classify>,
         gradients: &mut [f32],
     ) -> Learned {
-        let indices = self.indices(place).to_vec();
-        let (set, unknown) = (&self.splits.train, self.unknown.epoch(place.epoch));
+        let (set, indices) = (&self.splits.train, self.batches.at(place));
+        let unknown = self.unknown.epoch(place.epoch);
         let mut texts: Vec<Vec<u32>> = indices.iter().map(|&index| set.tokens[index].clone()).collect();
-        for (tokens, &index) in texts.iter_mut().zip(&indices) {
+        for (tokens, &index) in texts.iter_mut().zip(indices) {
             unknown.replace(index as u64, tokens);
         }
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
@@ -220,7 +217,8 @@ impl Learn for Texts {
         Description {
             data,
             warnings: warnings.into_iter().collect(),
-            ..self.options.model.describe(
+            ..self.options.embedded.describe(
+                &self.options.model,
                 &self.options.files,
                 vocabulary.unit().plural(),
                 self.options.reading.bidirectional,
@@ -238,7 +236,7 @@ impl Learn for Texts {
         let mut notes = Vec::new();
         let (set, what, left_out) = if paths.is_empty() {
             let data = Labelled::read(options, recipe.seed)?;
-            check_names(read::place(options), "classes", &data.splits.test.labels, &encoder.labels)?;
+            check_names(options.files.place(), "classes", &data.splits.test.labels, &encoder.labels)?;
             notes.extend(read::warning_of_shared(&data.splits, &shared_examples(&data.splits)));
             (data.splits.test, "test split".to_owned(), read::left_out(data.blank, &data.skipped))
         } else {

@@ -3,27 +3,34 @@
 use throughline_data::Format;
 use throughline_infer::Serve;
 use throughline_infer::tasks::Classify;
-use throughline_nn::layers::Pooling;
 
 use crate::Result;
 use crate::recipe::{Check, LARGEST_COUNT, TaskOptions, Train, options, settings};
-use crate::tasks::shared::{KnownUnits, RecurrentModel, TextFiles, TextUnits};
+use crate::tasks::shared::{
+    ClassWeighting, DataFiles, EmbeddingModel, KnownUnits, Reading, RecurrentModel, TextCleaning, TextUnits,
+};
 
 options! {
     /// The settings that a classifier has beside those of every task.
     pub struct Options {
-        /// The texts.
-        [data] files: TextFiles,
+        /// Where the texts are.
+        [data] files: DataFiles,
+        /// How they are cleaned.
+        [data] cleaning: TextCleaning,
         /// What they are cut into.
         [data] units: TextUnits,
         /// The units that the model knows.
         [data] known: KnownUnits,
         /// How examples lie in the files.
         [data] examples: Examples,
-        /// The embedding and the recurrent layers.
+        /// The embedding.
+        [model] embedded: EmbeddingModel,
+        /// The recurrent layers.
         [model] model: RecurrentModel,
         /// How the recurrent layers read a text.
         [model] reading: Reading,
+        /// How much the classes count.
+        [train] weighting: ClassWeighting,
     }
 }
 
@@ -45,33 +52,22 @@ settings! {
     }
 }
 
-settings! {
-    /// In table `[model]`: how the recurrent layers read a text.
-    pub struct Reading {
-        /// Read in both directions.
-        bidirectional: bool = true,
-        /// What of the last layer the class is predicted from: `"last-states"` (the state in which each direction ends),
-        /// `"last"` (the output of each direction at the unit that it reads last), `"mean"` or `"max"` (of the outputs at all
-        /// units) or `"attention"` (their mean with learned weights).
-        pooling: Pooling = Pooling::LastStates,
-    }
-}
-
 impl TaskOptions for Options {
     const NAME: &'static str = Classify::INFO.name;
 
     fn check(&self, train: &Train, check: &Check<'_>) -> Result<()> {
         self.files.check(check)?;
+        self.cleaning.check(check)?;
         self.known.check(check)?;
         check.within("data.max_length", self.examples.max_length, 0..=LARGEST_COUNT as usize)?;
-        self.model.check(train, self.reading.bidirectional, check)
+        self.embedded.check(&self.model, train, self.reading.bidirectional, check)
     }
 
     fn unused(&self, key: &str) -> Option<&'static str> {
         if key == "train.checkpoint_every" {
             return self.reading.bidirectional.then_some("model.bidirectional = false");
         }
-        self.known.unused(self.units.unit, key).or_else(|| self.model.unused(key))
+        self.known.unused(self.units.unit, key).or_else(|| self.embedded.unused(&self.model, key))
     }
 }
 

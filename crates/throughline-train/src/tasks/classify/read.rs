@@ -1,6 +1,6 @@
 //! Labelled texts from files into splits.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use throughline_data::{LabelledReader, LabelledSet, SharedExample, Skipped, Split, Splits, remove_duplicates};
 
@@ -24,17 +24,12 @@ pub(super) struct Labelled {
 pub(super) fn reader(options: &Options, labels: Option<Vec<String>>) -> Result<LabelledReader> {
     let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     Ok(LabelledReader {
-        text: options.files.reader()?,
+        text: options.cleaning.reader()?,
         format: options.examples.format,
         text_column: column(&options.examples.text_column),
         label_column: column(&options.examples.label_column),
         labels,
     })
-}
-
-/// Where the data are, for messages about all of them.
-pub(super) fn place(options: &Options) -> &Path {
-    options.files.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path)
 }
 
 impl Labelled {
@@ -90,14 +85,14 @@ fn check_classes(options: &Options, set: &LabelledSet) -> Result<()> {
     let classes = set.classes();
     let Some(lost) = (0..set.labels.len()).find(|&label| !classes.contains(&(label as u32))) else { return Ok(()) };
     let expected = format!("a data.limit that leaves an example of class {:?}", set.labels[lost]);
-    Err(Error::file(place(options), "data.limit", expected, options.files.limit))
+    Err(Error::file(options.files.place(), "data.limit", expected, options.files.limit))
 }
 
 fn check_splits(options: &Options, splits: &Splits<LabelledSet>) -> Result<()> {
     for split in [Split::Train, Split::Validation] {
         if splits.of(split).examples.is_empty() {
             let expected = "at least one example; give more examples or a larger share in data.split";
-            return Err(Error::file(place(options), &format!("{} split", split.name()), expected, "none"));
+            return Err(Error::file(options.files.place(), &format!("{} split", split.name()), expected, "none"));
         }
     }
     Ok(())

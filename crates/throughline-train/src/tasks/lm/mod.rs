@@ -68,20 +68,20 @@ impl Learn for Text {
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();
         let read::Texts { splits: texts, skipped } = read::Texts::read(&options)?;
-        let Options { files, units, known, model, output, windows, .. } = &options;
+        let Options { cleaning, units, known, embedded, model, output, windows, .. } = &options;
         let vocabulary = Vocabulary::build(units.unit, [texts.train.as_str()], known.vocabulary(units.unit))?;
         let record = DataRecord::of(units.unit.plural(), texts.clone(), |text, into| {
             digest(text, into);
             units.unit.count(text)
         });
-        let encoder = TextEncoder { rules: files.rules(), vocabulary };
+        let encoder = TextEncoder { rules: cleaning.rules(), vocabulary };
         let splits = texts.map(|text| encoder.encode(&text));
         read::check_length(&options, recipe.train.batch, &splits)?;
         let config = lm::Config {
-            recurrent: model.settings(false),
+            recurrent: model.settings(embedded.embedding, false),
             vocabulary: encoder.vocabulary.len(),
             tied: output.tied,
-            text: files.rules(),
+            text: cleaning.rules(),
         };
         let streams = Streams::new(splits.train.clone(), recipe.train.batch, windows.stride)?;
         let unknown = UnknownReplacement::new([&splits.train[..]], known.unknown_probability(units.unit), recipe.seed);
@@ -99,11 +99,13 @@ impl Learn for Text {
     }
 
     fn dropouts(recipe: &Recipe) -> Dropouts {
-        recipe.options::<Options>().model.dropouts()
+        let Options { embedded, model, .. } = recipe.options();
+        embedded.dropouts(model)
     }
 
     fn initialise(recipe: &Recipe) -> Initialise {
-        recipe.options::<Options>().model.initialise(recipe.seed)
+        let Options { embedded, model, .. } = recipe.options();
+        embedded.initialise(model, recipe.seed)
     }
 
     fn batches_per_epoch(&self) -> u64 {
@@ -209,7 +211,12 @@ impl Learn for Text {
         Description {
             data,
             warnings,
-            ..self.options.model.describe(&self.options.files, vocabulary.unit().plural(), false)
+            ..self.options.embedded.describe(
+                &self.options.model,
+                &self.options.files,
+                vocabulary.unit().plural(),
+                false,
+            )
         }
     }
 
@@ -225,7 +232,7 @@ impl Learn for Text {
             (texts.splits.test, "test split".to_owned(), texts.skipped)
         } else {
             let mut skipped = Vec::new();
-            let text = read::join(&options.files.reader()?, paths, &mut skipped)?;
+            let text = read::join(&options.cleaning.reader()?, paths, &mut skipped)?;
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             (text, names.join(", "), skipped)
         };

@@ -5,18 +5,22 @@ use throughline_infer::tasks::LanguageModel;
 
 use crate::Result;
 use crate::recipe::{Check, LONGEST_WINDOW, TaskOptions, Train, options, settings};
-use crate::tasks::shared::{KnownUnits, RecurrentModel, TextFiles, TextUnits};
+use crate::tasks::shared::{DataFiles, EmbeddingModel, KnownUnits, RecurrentModel, TextCleaning, TextUnits};
 
 options! {
     /// The settings that a language model has beside those of every task.
     pub struct Options {
-        /// The texts.
-        [data] files: TextFiles,
+        /// Where the texts are.
+        [data] files: DataFiles,
+        /// How they are cleaned.
+        [data] cleaning: TextCleaning,
         /// What they are cut into.
         [data] units: TextUnits,
         /// The units that the model knows.
         [data] known: KnownUnits,
-        /// The embedding and the recurrent layers.
+        /// The embedding.
+        [model] embedded: EmbeddingModel,
+        /// The recurrent layers.
         [model] model: RecurrentModel,
         /// The output layer.
         [model] output: OutputLayer,
@@ -71,12 +75,13 @@ impl TaskOptions for Options {
     const MAY_CHANGE: &'static [&'static str] = &["sample"];
 
     fn check(&self, train: &Train, check: &Check<'_>) -> Result<()> {
-        let Self { files, known, model, output, windows, sample, .. } = self;
+        let Self { files, cleaning, known, embedded, model, output, windows, sample, .. } = self;
         files.check(check)?;
+        cleaning.check(check)?;
         known.check(check)?;
-        model.check(train, false, check)?;
-        let sizes = format!("model.embedding == model.hidden ({} and {} are given)", model.embedding, model.hidden);
-        check.require("model.tied", !output.tied || model.embedding == model.hidden, sizes, true)?;
+        embedded.check(model, train, false, check)?;
+        let sizes = format!("model.embedding == model.hidden ({} and {} are given)", embedded.embedding, model.hidden);
+        check.require("model.tied", !output.tied || embedded.embedding == model.hidden, sizes, true)?;
         check.within("train.stride", windows.stride, 1..=LONGEST_WINDOW)?;
         check.within("train.window", windows.window, 0..=LONGEST_WINDOW)?;
         let wide_enough = windows.gradient_window() >= windows.stride;
@@ -87,6 +92,6 @@ impl TaskOptions for Options {
     }
 
     fn unused(&self, key: &str) -> Option<&'static str> {
-        self.known.unused(self.units.unit, key).or_else(|| self.model.unused(key))
+        self.known.unused(self.units.unit, key).or_else(|| self.embedded.unused(&self.model, key))
     }
 }

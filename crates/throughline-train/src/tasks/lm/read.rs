@@ -25,7 +25,7 @@ impl Texts {
     pub fn read(options: &Options) -> Result<Self> {
         let (files, unit) = (&options.files, options.units.unit);
         files.check_twice()?;
-        let reader = files.reader()?;
+        let reader = options.cleaning.reader()?;
         let mut skipped = Vec::new();
         let mut text = join(&reader, &files.paths, &mut skipped)?;
         if files.limit > 0 {
@@ -61,7 +61,7 @@ pub(super) fn join(reader: &TextReader, paths: &[PathBuf], skipped: &mut Vec<Ski
 
 /// Every stream must be at least one window long, and there must be something to evaluate on.
 pub(super) fn check_length(options: &Options, batch: usize, splits: &Splits<Vec<u32>>) -> Result<()> {
-    let path = options.files.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path);
+    let path = options.files.place();
     let window = options.windows.gradient_window();
     let needed = batch * window + 1;
     if splits.train.len() < needed {

@@ -1,44 +1,36 @@
-//! `[model]` of tasks whose model is an embedding under a recurrent stack.
+//! `[model]` of every task: the recurrent layers.
 
-use serde::{Deserialize, Serialize};
 use throughline_infer::{Dropouts, RecurrentSettings};
 use throughline_kernels::cells::{CellKind, Names, PyTorch};
-use throughline_nn::initialise::{EmbeddingInitialisation, Initialisation, Initialise};
+use throughline_nn::initialise::{Initialisation, Initialise};
 use throughline_nn::layers::recurrent::InitialState;
 use throughline_nn::parameters::DropoutMask;
 
 use super::cell;
-use super::text::TextFiles;
+use super::files::DataFiles;
 use crate::Result;
 use crate::learn::Description;
 use crate::recipe::{Check, LARGEST_SIZE, Train, settings};
 
 settings! {
-    /// Table `[model]`: an embedding and recurrent layers.
+    /// In table `[model]`: the recurrent layers.
     pub struct RecurrentModel {
         /// `"lstm"`, `"gru"` (reset after the product, PyTorch's), `"gru-before"` (reset before it, Cho et al. 2014), `"rnn"`
         /// (tanh) or `"rnn-relu"`.
         #[serde(with = "cell")]
         cell: CellKind = CellKind::Lstm,
-        /// Numbers per embedded unit, 1 to 65536.
-        embedding: usize = 64,
         /// Hidden units per layer and direction, 1 to 65536.
         hidden: usize = 256,
         /// Layers, 1 to 64.
         layers: usize = 2,
         /// Share of the activations dropped between layers, 0 to below 1.
         dropout: f64 = 0.0,
-        /// Share of the embedding's activations dropped, 0 to below 1.
-        embedding_dropout: f64 = 0.0,
         /// Share of the activations dropped before the output layer, 0 to below 1.
         output_dropout: f64 = 0.0,
         /// For what dropout draws a mask: each `"step"` (Srivastava et al. 2014), or each `"sequence"`, all of whose steps share
         /// it (Gal and Ghahramani 2016; "locked" dropout of Merity et al. 2018). Of a running text, a sequence is what one
         /// stream reads in an update.
         dropout_mask: DropoutMask = DropoutMask::Step,
-        /// Share of the rows of the embedding that an update drops whole, each wherever its unit occurs, 0 to below 1 (Gal and
-        /// Ghahramani 2016; "embedding dropout" of Merity et al. 2018).
-        token_dropout: f64 = 0.0,
         /// Biases in the recurrent layers.
         bias: bool = true,
         /// State before the first unit: `"zero"` or `"learned"`.
@@ -46,35 +38,17 @@ settings! {
         /// Initial weights: `"uniform"` within ±1/sqrt(hidden) (PyTorch's), `"xavier"` (Glorot and Bengio 2010) or
         /// `"orthogonal"` (Saxe et al. 2014) for the recurrent ones.
         initialise: Initialisation = Initialisation::Uniform,
-        /// Initial embeddings: `"auto"` (normal with standard deviation 1, PyTorch's, or 1/sqrt(embedding) where the output layer
-        /// shares them), or `"normal"` or `"uniform"` with `embedding_scale`.
-        embedding_initialise: EmbeddingStart = EmbeddingStart::Auto,
-        /// Standard deviation of the initial embeddings (`normal`), or their largest absolute value (`uniform`), above 0, at most
-        /// 100.
-        embedding_scale: f64 = 0.1,
         /// Added to the input bias of the LSTM's forget gate at the start, -10 to 10 (Gers et al. 2000; often 1).
         forget_bias: f64 = 0.0,
     }
 }
 
-/// How embeddings begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum EmbeddingStart {
-    /// `"auto"`: as wide as suits what stands on them.
-    Auto,
-    /// `"normal"`.
-    Normal,
-    /// `"uniform"`.
-    Uniform,
-}
-
 impl RecurrentModel {
-    /// The recurrent stack, in one direction or both.
-    pub fn settings(&self, bidirectional: bool) -> RecurrentSettings {
+    /// The recurrent stack over `input` features, in one direction or both.
+    pub fn settings(&self, input: usize, bidirectional: bool) -> RecurrentSettings {
         RecurrentSettings {
             cell: self.cell,
-            input: self.embedding,
+            input,
             hidden: self.hidden,
             layers: self.layers,
             bidirectional,
@@ -86,39 +60,29 @@ impl RecurrentModel {
     /// What training drops.
     pub fn dropouts(&self) -> Dropouts {
         Dropouts {
-            token: self.token_dropout as f32,
-            embedding: self.embedding_dropout as f32,
             layers: self.dropout as f32,
             output: self.output_dropout as f32,
             mask: self.dropout_mask,
+            ..Dropouts::default()
         }
     }
 
     /// How the parameters begin.
     pub fn initialise(&self, seed: u64) -> Initialise {
-        let embedding = match self.embedding_initialise {
-            EmbeddingStart::Auto => EmbeddingInitialisation::Own,
-            EmbeddingStart::Normal => EmbeddingInitialisation::Normal { deviation: self.embedding_scale },
-            EmbeddingStart::Uniform => EmbeddingInitialisation::Uniform { limit: self.embedding_scale },
-        };
-        Initialise { seed, embedding, recurrent: self.initialise, forget_bias: self.forget_bias as f32 }
+        Initialise { recurrent: self.initialise, forget_bias: self.forget_bias as f32, ..Initialise::new(seed) }
     }
 
-    /// What people are told of the network, of where the texts are and of their units.
-    pub(crate) fn describe(&self, files: &TextFiles, units: &str, bidirectional: bool) -> Description {
+    /// What people are told of the network, of where the data are and of their units.
+    pub(crate) fn describe(&self, files: &DataFiles, units: &str, bidirectional: bool) -> Description {
         let Names { title, pytorch, .. } = self.cell.names();
         let direction = if bidirectional { "bidirectional " } else { "" };
         let layers = if self.layers == 1 { "layer" } else { "layers" };
         let sizes = [
             ("cell", title.to_owned()),
-            ("embedding", self.embedding.to_string()),
             ("hidden units", self.hidden.to_string()),
             ("layers", self.layers.to_string()),
             ("directions", if bidirectional { "2" } else { "1" }.to_owned()),
-            (
-                "dropout (embedding, between layers, output)",
-                format!("{}, {}, {}", self.embedding_dropout, self.dropout, self.output_dropout),
-            ),
+            ("dropout (between layers, output)", format!("{}, {}", self.dropout, self.output_dropout)),
         ];
         Description {
             network: format!("{direction}{title}, {} {layers} of {} hidden units", self.layers, self.hidden),
@@ -132,16 +96,12 @@ impl RecurrentModel {
 
     /// Checks the ranges, and the products of sizes before anything of such a size is made.
     pub(crate) fn check(&self, train: &Train, bidirectional: bool, check: &Check<'_>) -> Result<()> {
-        check.within("model.embedding", self.embedding, 1..=LARGEST_SIZE)?;
         check.within("model.hidden", self.hidden, 1..=LARGEST_SIZE)?;
         check.within("model.layers", self.layers, 1..=64)?;
         check.share_below_one("model.dropout", self.dropout)?;
-        check.share_below_one("model.embedding_dropout", self.embedding_dropout)?;
         check.share_below_one("model.output_dropout", self.output_dropout)?;
-        check.share_below_one("model.token_dropout", self.token_dropout)?;
-        check.above_zero("model.embedding_scale", self.embedding_scale, 100.0)?;
         check.within("model.forget_bias", self.forget_bias, -10.0..=10.0)?;
-        let stack = self.settings(bidirectional).config(0.0);
+        let stack = self.settings(1, bidirectional).config(0.0);
         let weights = stack.layers as f64 * (4 * stack.output()) as f64 * (stack.output() + stack.hidden) as f64;
         let largest = "sizes of at most 2^32 recurrent weights (model.layers, model.hidden)";
         check.require("model.hidden", weights <= 4_294_967_296.0, largest, self.hidden)?;
@@ -155,13 +115,8 @@ impl RecurrentModel {
         let (used, with) = match key {
             "model.dropout" => (self.layers > 1, "model.layers above 1"),
             "model.dropout_mask" => {
-                let rates = [self.dropout, self.embedding_dropout, self.output_dropout];
-                (rates.iter().any(|&rate| rate > 0.0), "model.dropout, embedding_dropout or output_dropout above 0")
+                (self.dropout > 0.0 || self.output_dropout > 0.0, "model.dropout or model.output_dropout above 0")
             }
-            "model.embedding_scale" => (
-                self.embedding_initialise != EmbeddingStart::Auto,
-                "model.embedding_initialise = \"normal\" or \"uniform\"",
-            ),
             "model.forget_bias" => {
                 (self.cell == CellKind::Lstm && self.bias, "model.cell = \"lstm\" and model.bias = true")
             }

@@ -10,9 +10,7 @@ pub use options::{Options, Scheme, Sentences, Tagger, Vectors};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use throughline_data::{
-    EntityTags, LengthBuckets, Split, Splits, TaggedFormat, TaggedSet, Unit, UnknownReplacement, Vocabulary,
-};
+use throughline_data::{EntityTags, Split, Splits, TaggedFormat, TaggedSet, Unit, UnknownReplacement, Vocabulary};
 use throughline_infer::tasks::{Tag, tag};
 use throughline_infer::{Dropouts, Runner};
 use throughline_nn::heads::Loss;
@@ -22,7 +20,7 @@ use throughline_nn::network::Wanted;
 
 use crate::learn::{DataRecord, Description, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord};
 use crate::run::card::grouped;
-use crate::tasks::shared::check_names;
+use crate::tasks::shared::{Batches, check_names};
 use crate::{Digest, Recipe, Result};
 use vectors::Pretrained;
 
@@ -37,9 +35,7 @@ pub struct Words {
     pretrained: Option<Pretrained>,
     unknown_words: UnknownReplacement,
     unknown_characters: UnknownReplacement,
-    buckets: LengthBuckets,
-    /// The batches of the epoch that runs, and which it is.
-    epoch: Option<(u64, Vec<Vec<usize>>)>,
+    batches: Batches,
     batch: tag::Batch,
 }
 
@@ -54,24 +50,13 @@ fn encoder(options: &Options, training: &TaggedSet) -> Result<tag::Encoder> {
     let read = options.tagger.character_hidden > 0;
     let characters = read.then(|| Vocabulary::build(Unit::Char, words(), Default::default())).transpose()?;
     Ok(tag::Encoder {
-        rules: options.files.rules(),
+        rules: options.cleaning.rules(),
         lowercase,
         words: vocabulary,
         characters,
         tags: training.tags.clone(),
         entities: EntityTags::new(&training.tags),
     })
-}
-
-impl Words {
-    /// The sentences of a batch.
-    fn indices(&mut self, place: Place) -> &[usize] {
-        if self.epoch.as_ref().is_none_or(|(epoch, _)| *epoch != place.epoch) {
-            self.epoch = Some((place.epoch, self.buckets.epoch(place.epoch)));
-        }
-        let (_, batches) = self.epoch.as_ref().expect("the epoch was just made");
-        &batches[place.index as usize]
-    }
 }
 
 impl Learn for Words {
@@ -82,7 +67,7 @@ impl Learn for Words {
         let options = recipe.options::<Options>().clone();
         let data = read::read(&options)?;
         let encoder = encoder(&options, &data.train)?;
-        let Options { files, known, model, tagger, .. } = &options;
+        let Options { cleaning, known, embedded, model, tagger, .. } = &options;
         let sentences = (0..data.train.sentences.len()).map(|sentence| data.train.tags_of(sentence));
         let scheme = match (tagger.scheme, &encoder.entities) {
             (Scheme::Of(scheme), Some(_)) => Some(scheme),
@@ -92,16 +77,16 @@ impl Learn for Words {
         let config = tag::Config {
             recurrent: throughline_infer::RecurrentSettings {
                 input: options.word_width(),
-                ..model.settings(tagger.bidirectional)
+                ..model.settings(embedded.embedding, tagger.bidirectional)
             },
             vocabulary: encoder.words.len(),
-            embedding: model.embedding,
+            embedding: embedded.embedding,
             characters: encoder.characters.as_ref().and_then(|known| options.characters(known.len())),
             tags: encoder.tags.len(),
             crf: tagger.crf,
             scheme: scheme.filter(|_| tagger.crf),
             lowercase: encoder.lowercase,
-            text: files.rules(),
+            text: cleaning.rules(),
         };
         let pretrained = Pretrained::read(&options, &encoder.words)?;
         let encoded = |set: &TaggedSet| read::encode(&config, &encoder, set);
@@ -126,8 +111,8 @@ impl Learn for Words {
         let spellings = train.forms.iter().map(|form| &form.characters[..]).collect();
         let unknown_characters = replacement(spellings, Unit::Char, 1);
         let lengths = train.words.iter().map(Vec::len).collect();
-        let buckets = LengthBuckets::new(lengths, recipe.train.batch, recipe.seed);
-        let (epoch, batch) = (None, tag::Batch::default());
+        let batches = Batches::new(lengths, recipe.train.batch, recipe.seed);
+        let batch = tag::Batch::default();
         Ok(Self {
             options,
             config,
@@ -138,8 +123,7 @@ impl Learn for Words {
             pretrained,
             unknown_words,
             unknown_characters,
-            buckets,
-            epoch,
+            batches,
             batch,
         })
     }
@@ -158,11 +142,13 @@ impl Learn for Words {
     }
 
     fn dropouts(recipe: &Recipe) -> Dropouts {
-        recipe.options::<Options>().model.dropouts()
+        let Options { embedded, model, .. } = recipe.options();
+        embedded.dropouts(model)
     }
 
     fn initialise(recipe: &Recipe) -> Initialise {
-        recipe.options::<Options>().model.initialise(recipe.seed)
+        let Options { embedded, model, .. } = recipe.options();
+        embedded.initialise(model, recipe.seed)
     }
 
     fn set_parameters(&self, network: &NetworkOf<Self>, parameters: &mut [f32], after_update: bool) {
@@ -173,12 +159,12 @@ impl Learn for Words {
     }
 
     fn batches_per_epoch(&self) -> u64 {
-        self.buckets.batches() as u64
+        self.batches.per_epoch()
     }
 
     fn weight(&mut self, place: Place) -> f64 {
-        let indices = self.indices(place).to_vec();
-        indices.into_iter().map(|index| self.splits.train.tags[index].len()).sum::<usize>() as f64
+        let tags = &self.splits.train.tags;
+        self.batches.at(place).iter().map(|&index| tags[index].len()).sum::<usize>() as f64
     }
 
     fn learn(
@@ -189,8 +175,7 @@ impl Learn for Words {
         runner: &mut Runner<'_, Tag>,
         gradients: &mut [f32],
     ) -> Learned {
-        let indices = self.indices(place).to_vec();
-        let set = &self.splits.train;
+        let (set, indices) = (&self.splits.train, self.batches.at(place));
         let words: Vec<&[u32]> = indices.iter().map(|&index| &set.words[index][..]).collect();
         let tags: Vec<&[u32]> = indices.iter().map(|&index| &set.tags[index][..]).collect();
         let unknown_words = self.unknown_words.epoch(place.epoch);
@@ -251,7 +236,8 @@ impl Learn for Words {
         data.push(("tags".to_owned(), grouped(self.encoder.tags.len())));
         data.extend(read::entities(&self.data).map(|entities| ("entities".to_owned(), entities)));
         let Tagger { bidirectional, character_embedding, character_hidden, crf, .. } = self.options.tagger;
-        let mut described = self.options.model.describe(&self.options.files, "words", bidirectional);
+        let mut described =
+            self.options.embedded.describe(&self.options.model, &self.options.files, "words", bidirectional);
         if character_hidden > 0 {
             let read = format!("{character_embedding} numbers each, {character_hidden} hidden units in each direction");
             described.sizes.push(("characters".to_owned(), read));
@@ -281,7 +267,7 @@ impl Learn for Words {
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             (set, names.join(", "))
         };
-        check_names(read::place(options), "tags", &set.tags, &encoder.tags)?;
+        check_names(options.files.place(), "tags", &set.tags, &encoder.tags)?;
         let data = read::encode(config, encoder, &set)?;
         let record = paths.is_empty().then(|| {
             let mut sum = Digest::default();

@@ -9,20 +9,24 @@ use throughline_infer::tasks::tag::Characters;
 
 use crate::Result;
 use crate::recipe::{Check, LARGEST_SIZE, TaskOptions, Train, options, settings};
-use crate::tasks::shared::{KnownUnits, RecurrentModel, TextFiles};
+use crate::tasks::shared::{DataFiles, EmbeddingModel, KnownUnits, RecurrentModel, TextCleaning};
 
 options! {
     /// The settings that a tagger has beside those of every task.
     pub struct Options {
-        /// The files.
-        [data] files: TextFiles,
+        /// Where the sentences are.
+        [data] files: DataFiles,
+        /// How their words are cleaned.
+        [data] cleaning: TextCleaning,
         /// The words that the model knows.
         [data] known: KnownUnits,
         /// How sentences lie in the files.
         [data] sentences: Sentences,
         /// The word vectors to begin with.
         [data] vectors: Vectors,
-        /// The embedding and the recurrent layers.
+        /// The embedding of words.
+        [model] embedded: EmbeddingModel,
+        /// The recurrent layers.
         [model] model: RecurrentModel,
         /// How words are read and tags are chosen.
         [model] tagger: Tagger,
@@ -99,7 +103,7 @@ impl Options {
 
     /// Columns of a word and what is read from its characters.
     pub(super) fn word_width(&self) -> usize {
-        self.model.embedding + 2 * self.tagger.character_hidden
+        self.embedded.embedding + 2 * self.tagger.character_hidden
     }
 }
 
@@ -108,6 +112,7 @@ impl TaskOptions for Options {
 
     fn check(&self, train: &Train, check: &Check<'_>) -> Result<()> {
         self.files.check(check)?;
+        self.cleaning.check(check)?;
         self.known.check(check)?;
         let readable = self.sentences.format != Some(TaggedFormat::Lines);
         let path = self.vectors.vectors.to_str().is_some();
@@ -115,7 +120,7 @@ impl TaskOptions for Options {
         check.require("data.format", readable, "a format that has tags, `conllu` or `columns`", "lines")?;
         check.within("model.character_embedding", self.tagger.character_embedding, 1..=LARGEST_SIZE)?;
         check.within("model.character_hidden", self.tagger.character_hidden, 0..=LARGEST_SIZE)?;
-        self.model.check(train, self.tagger.bidirectional, check)
+        self.embedded.check(&self.model, train, self.tagger.bidirectional, check)
     }
 
     fn unused(&self, key: &str) -> Option<&'static str> {
@@ -125,7 +130,7 @@ impl TaskOptions for Options {
             "model.character_embedding" => (character_hidden > 0, "model.character_hidden above 0"),
             "data.freeze_vectors" => (!self.vectors.vectors.as_os_str().is_empty(), "data.vectors"),
             "model.scheme" => (crf, "model.crf = true"),
-            _ => return self.known.unused(Unit::Word, key).or_else(|| self.model.unused(key)),
+            _ => return self.known.unused(Unit::Word, key).or_else(|| self.embedded.unused(&self.model, key)),
         };
         (!used).then_some(with)
     }

@@ -1,6 +1,6 @@
 //! Tagged sentences from files into splits.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use throughline_data::{EntityTags, Split, Splits, TaggedReader, TaggedSet};
 use throughline_infer::tasks::tag;
@@ -13,7 +13,7 @@ use crate::{Digest, Error, Result};
 pub(super) fn reader(options: &Options, tags: Option<Vec<String>>) -> Result<TaggedReader> {
     let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     Ok(TaggedReader {
-        text: options.files.reader()?,
+        text: options.cleaning.reader()?,
         format: options.sentences.format,
         word_column: column(&options.sentences.word_column),
         tag_column: column(&options.sentences.tag_column),
@@ -50,15 +50,10 @@ pub(super) fn read(options: &Options) -> Result<Splits<TaggedSet>> {
     for split in [Split::Train, Split::Validation] {
         if splits.of(split).sentences.is_empty() {
             let expected = "at least one sentence; give more sentences, with a blank line after each, or a larger share in data.split";
-            return Err(Error::file(place(options), &format!("{} split", split.name()), expected, "none"));
+            return Err(Error::file(options.files.place(), &format!("{} split", split.name()), expected, "none"));
         }
     }
     Ok(splits)
-}
-
-/// Where the data are, for messages about all of them.
-pub(super) fn place(options: &Options) -> &Path {
-    options.files.paths.first().map_or(Path::new("data.paths"), PathBuf::as_path)
 }
 
 /// The sentences as forms and tags. One that does not fit the memory must not end the program later.

@@ -21,8 +21,8 @@ impl Pretrained {
         }
         let reader = WordVectorReader { lowercase: true };
         let vectors = reader.read(&settings.vectors, words.tokens())?;
-        if vectors.dim() != options.model.embedding {
-            let expected = format!("vectors of model.embedding = {} numbers", options.model.embedding);
+        if vectors.dim() != options.embedded.embedding {
+            let expected = format!("vectors of model.embedding = {} numbers", options.embedded.embedding);
             return Err(Error::file(&settings.vectors, "data.vectors", expected, vectors.dim()));
         }
         if vectors.found() == 0 {

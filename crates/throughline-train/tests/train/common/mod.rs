@@ -118,7 +118,7 @@ pub fn language_model(path: &Path) -> Recipe {
     let options = lm(&mut recipe);
     options.windows.stride = 6;
     options.files.paths = vec![path.to_path_buf()];
-    (options.model.embedding, options.model.hidden) = (8, 12);
+    (options.embedded.embedding, options.model.hidden) = (8, 12);
     options.sample.every_evaluation = false;
     recipe
 }
@@ -128,7 +128,7 @@ pub fn classifier(path: &Path) -> Recipe {
     let mut recipe = small("classify");
     let options = classify(&mut recipe);
     options.files.paths = vec![path.to_path_buf()];
-    (options.model.embedding, options.model.hidden) = (8, 12);
+    (options.embedded.embedding, options.model.hidden) = (8, 12);
     recipe
 }
 
@@ -137,7 +137,7 @@ pub fn tagger(path: &Path) -> Recipe {
     let mut recipe = small("tag");
     let options = tag(&mut recipe);
     options.files.paths = vec![path.to_path_buf()];
-    (options.model.embedding, options.model.hidden, options.model.layers) = (6, 8, 1);
+    (options.embedded.embedding, options.model.hidden, options.model.layers) = (6, 8, 1);
     (options.tagger.character_embedding, options.tagger.character_hidden) = (4, 5);
     recipe
 }

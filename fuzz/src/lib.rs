@@ -15,7 +15,7 @@ use throughline_data::{
 };
 use throughline_infer::tasks::lm::Continuation;
 use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
-use throughline_infer::{Dropouts, Model, RecurrentSettings, Serve, Served, TextEncoder, config_json, kind_json};
+use throughline_infer::{Model, RecurrentSettings, Regularisation, Serve, Served, TextEncoder, config_json, kind_json};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::decode::Sampling;
 use throughline_nn::layers::Pooling;
@@ -194,7 +194,7 @@ fn join_files(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
 /// The files of a model that was read from `files`.
 fn written_anew<T: Serve>(served: &Served<T>, files: &Files) -> Files {
     let (config, encoder) = (served.config(), served.encoder());
-    let network = T::network(config, Dropouts::default());
+    let network = T::network(config, Regularisation::default());
     let mut parameters = vec![0.0; network.layout().length()];
     let (kind, (_, bytes)) = (kind_json::<T>(&network), files.last().expect("the weights come last"));
     weights::load(&kind, network.layout(), bytes, &mut parameters).expect("the model was read from them");
@@ -203,7 +203,7 @@ fn written_anew<T: Serve>(served: &Served<T>, files: &Files) -> Files {
 }
 
 fn write<T: Serve>(config: &T::Config, encoder: &T::Encoder, parameters: &[f32]) -> Files {
-    let network = T::network(config, Dropouts::default());
+    let network = T::network(config, Regularisation::default());
     let weights = weights::save(&kind_json::<T>(&network), network.layout(), parameters);
     let mut files = T::encoder_files(encoder);
     files.extend([(FILES[0], config_json::<T>(config).into_bytes()), (FILES[3], weights)]);
@@ -247,7 +247,7 @@ fn model_file_seeds() -> Vec<Vec<u8>> {
 }
 
 fn seed<T: Serve>(config: &T::Config, encoder: &T::Encoder) -> Vec<u8> {
-    let length = T::network(config, Dropouts::default()).layout().length();
+    let length = T::network(config, Regularisation::default()).layout().length();
     let parameters: Vec<f32> = (0..length).map(|index| index as f32 / 64.0).collect();
     join_files(&write::<T>(config, encoder, &parameters))
 }

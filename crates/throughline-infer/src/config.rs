@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::RecurrentConfig;
-use throughline_nn::layers::recurrent::InitialState;
+use throughline_nn::layers::recurrent::{ActivationPenalty, InitialState};
 use throughline_nn::parameters::DropoutMask;
 
 /// The largest size allowed: enough for every model, and small enough that the product of two sizes does not overflow.
@@ -120,17 +120,19 @@ impl ConfigError {
     }
 }
 
-/// Rates of dropout in training (Srivastava et al. 2014), each in [0, 1); 0 by default.
+/// What regularises a network in training. A model in use has none of it, which is the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Dropouts {
-    /// Of the rows of the embedding, each of which is dropped whole.
-    pub token: f32,
-    /// After the embedding.
-    pub embedding: f32,
-    /// Between the layers of the stack.
-    pub layers: f32,
-    /// Before the head.
-    pub output: f32,
-    /// For what a mask is drawn. It does not concern `token`.
-    pub mask: DropoutMask,
+pub struct Regularisation {
+    /// The rate, in [0, 1), at which whole rows of the embedding are dropped (Gal and Ghahramani 2016).
+    pub token_dropout: f32,
+    /// The rate of dropout after the embedding (Srivastava et al. 2014), in [0, 1).
+    pub embedding_dropout: f32,
+    /// The rate of dropout between the layers of the stack, in [0, 1).
+    pub layer_dropout: f32,
+    /// The rate of dropout before the head, in [0, 1).
+    pub output_dropout: f32,
+    /// For what each of these three draws a mask.
+    pub dropout_mask: DropoutMask,
+    /// Penalties on the output of the stack.
+    pub penalty: ActivationPenalty,
 }

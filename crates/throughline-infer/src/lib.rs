@@ -36,7 +36,7 @@ mod serve;
 pub mod tasks;
 
 pub use batches::like_length;
-pub use config::{ConfigError, Dropouts, RecurrentSettings};
+pub use config::{ConfigError, RecurrentSettings, Regularisation};
 pub use encoder::TextEncoder;
 pub use error::{Error, Result};
 pub use files::{Files, read_at_most};

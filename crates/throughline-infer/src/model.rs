@@ -14,7 +14,7 @@ use throughline_nn::module::{Cpu, Layer};
 use throughline_nn::network::{Network, PackedNetwork, Weights, Workspace};
 use throughline_nn::weights;
 
-use crate::config::Dropouts;
+use crate::config::Regularisation;
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::serve::{Evaluation, Info, Runner, RunnerWorkspace, Serve};
@@ -133,7 +133,7 @@ impl<T: Serve> Served<T> {
         }
         let config = read_config::<T>(&text, &place)?;
         let encoder = T::open_encoder(&config, files)?;
-        let network = T::network(&config, Dropouts::default());
+        let network = T::network(&config, Regularisation::default());
         let layout = network.layout();
         let bytes = files.read(WEIGHTS, weights::size_limit(layout))?;
         let place = files.place(WEIGHTS);

@@ -9,7 +9,7 @@ use throughline_nn::network::Input;
 use throughline_nn::parameters::Builder;
 
 use crate::batches::like_length;
-use crate::config::{ConfigError, Dropouts, RecurrentSettings};
+use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::error::{Error, Result};
 use crate::serve::{Runner, Serve};
 
@@ -198,10 +198,11 @@ pub(crate) fn body(
     builder: &mut Builder,
     recurrent: &RecurrentSettings,
     pooling: Pooling,
-    dropouts: Dropouts,
+    regularisation: Regularisation,
 ) -> SeriesReader {
-    let recurrent = Recurrent::new(builder, "rnn", recurrent.config(dropouts.layers));
-    Pool::of(builder, "pool", recurrent, pooling).with_dropout(builder, dropouts.output)
+    let recurrent = Recurrent::new(builder, "rnn", recurrent.config(regularisation.layer_dropout))
+        .with_penalty(regularisation.penalty);
+    Pool::of(builder, "pool", recurrent, pooling).with_dropout(builder, regularisation.output_dropout)
 }
 
 /// Runs `series`, each `[T, I]`, in batches of like length. `take` gets for each batch the indices of its series, the head's

@@ -10,7 +10,7 @@ use throughline_nn::heads::Head;
 use throughline_nn::module::Module;
 use throughline_nn::network::{Network, Weights, Workspace};
 
-use crate::config::{ConfigError, Dropouts};
+use crate::config::{ConfigError, Regularisation};
 use crate::error::Result;
 use crate::files::Files;
 
@@ -85,8 +85,8 @@ pub trait Serve: Sized + Send + Sync + 'static {
     /// Names the key, its range and its value.
     fn check(config: &Self::Config) -> std::result::Result<(), ConfigError>;
 
-    /// The network. A model in use has no dropout, which is the default.
-    fn network(config: &Self::Config, dropouts: Dropouts) -> Network<Self::Body, Self::Head>;
+    /// The network, with what regularises it in training.
+    fn network(config: &Self::Config, regularisation: Regularisation) -> Network<Self::Body, Self::Head>;
 
     /// Reads the files of the encoder.
     ///

@@ -145,13 +145,16 @@ impl<E: Element, M: Module<E> + ?Sized> Clone for Step<'_, E, M> {
 impl<E: Element, M: Module<E> + ?Sized> Copy for Step<'_, E, M> {}
 
 /// A setting of a tape. It takes effect at the next forward pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum TapeSetting {
     /// Checkpointing in time, off by default. It excludes the two settings that keep a trace.
     Checkpointing(Checkpointing),
     /// With checkpointing: also keep the state after this many steps, for [`Module::state_after`]. It holds for one
     /// pass with a tape. Without checkpointing every state is kept.
     KeepStateAfter(usize),
+    /// The batch's share of an update, 1 by default: what penalties of the module's own are multiplied by, such as an
+    /// [`ActivationPenalty`](crate::layers::recurrent::ActivationPenalty). A [`Network`] sets it for each batch.
+    Share(f64),
     /// Keep the pre-activations of every gate, for inspection. Off by default.
     PreActivations(bool),
     /// Keep the gradients of every gate's pre-activation and of the hidden and cell state at every row, for inspection.

@@ -233,7 +233,7 @@ impl<B: Layer, H> Network<B, H> {
     }
 
     /// Computes the loss of a batch and adds its gradient, divided by the [normaliser](Wanted::normaliser), to
-    /// `gradients`.
+    /// `gradients`, with that of penalties that modules of the body have in training.
     ///
     /// # Panics
     /// If the length of an array does not match the batch, a token or target is out of range, `pass` keeps no tape, or
@@ -256,10 +256,13 @@ impl<B: Layer, H> Network<B, H> {
         let Workspace { body: tape, head, dy, .. } = workspace;
         let call = self.call(weights, input, pass);
         self.body.forward(call, tape);
+        let (rows, _) = self.body.output(input.rows, tape);
+        let scored = wanted.scored.unwrap_or(0..rows.rows());
+        let weight = self.head.weight(scored.clone(), wanted.target);
+        let normaliser = wanted.normaliser.unwrap_or(weight);
+        self.body.set(tape, TapeSetting::Share(if normaliser == 0.0 { 1.0 } else { weight / normaliser }));
         let (rows, y) = self.body.output(input.rows, tape);
         let dy = dy.at_least(y.len());
-        let scored = wanted.scored.unwrap_or(0..rows.rows());
-        let normaliser = wanted.normaliser.unwrap_or_else(|| self.head.weight(scored.clone(), wanted.target));
         let head_call = HeadCall { context: call.context, packed: &weights.packed.head, rows, x: y, scored };
         let loss = self.head.learn(head_call, wanted.target, normaliser, dy, gradients, head);
         let gradients = Gradients { dy: Some(dy), d_end: None, dx: None, d_start: None, parameters: gradients };

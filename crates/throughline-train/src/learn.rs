@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use throughline_data::{Split, Splits};
-use throughline_infer::{Dropouts, Runner, Serve};
+use throughline_infer::{Regularisation, Runner, Serve};
 use throughline_nn::heads::Loss;
 use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
@@ -153,15 +153,15 @@ pub trait Learn: Sized + 'static {
     /// From inputs to what the network reads.
     fn encoder(&self) -> &<Self::Serve as Serve>::Encoder;
 
-    /// What training drops.
-    fn dropouts(recipe: &Recipe) -> Dropouts;
+    /// What regularises training.
+    fn regularisation(recipe: &Recipe) -> Regularisation;
 
     /// How the parameters begin.
     fn initialise(recipe: &Recipe) -> Initialise;
 
     /// The network that is trained.
     fn network(&self, recipe: &Recipe) -> NetworkOf<Self> {
-        Self::Serve::network(self.config(), Self::dropouts(recipe))
+        Self::Serve::network(self.config(), Self::regularisation(recipe))
     }
 
     /// Sets parameters that come from the data and not from chance, such as word vectors: once before the first update, and

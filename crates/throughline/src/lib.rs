@@ -56,7 +56,7 @@ pub mod nn {
     pub use throughline_nn::layers::embedding::EmbeddingTape;
     pub use throughline_nn::layers::linear::LinearTape;
     pub use throughline_nn::layers::pool::PoolTape;
-    pub use throughline_nn::layers::recurrent::{InitialState, Readout, RecurrentTape};
+    pub use throughline_nn::layers::recurrent::{ActivationPenalty, InitialState, Readout, RecurrentTape};
     pub use throughline_nn::layers::words::WordsTape;
     pub use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig, WordRows, Words};
     pub use throughline_nn::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
@@ -117,7 +117,7 @@ pub mod train {
 pub mod infer {
     pub use throughline_infer::tasks::{Classify, LanguageModel, Tag, classify, lm, tag};
     pub use throughline_infer::{
-        ConfigError, Dropouts, Error, Evaluation, Files, Info, Model, RecurrentSettings, Result, Runner,
+        ConfigError, Error, Evaluation, Files, Info, Model, RecurrentSettings, Regularisation, Result, Runner,
         RunnerWorkspace, Serve, Served, TextEncoder, tasks,
     };
 }

@@ -13,7 +13,7 @@ use throughline_nn::parameters::Builder;
 use crate::batches::like_length;
 pub use crate::classes::{ClassProbability, confusion, metrics};
 use crate::classes::{Judged, probabilities};
-use crate::config::{ConfigError, Dropouts, RecurrentSettings};
+use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::encoder::{TextEncoder, names_json, read_names};
 use crate::error::{Error, Result};
 use crate::files::Files;
@@ -136,15 +136,17 @@ impl Serve for Classify {
         config.recurrent.check(config.vocabulary, config.classes)
     }
 
-    fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Softmax> {
-        let builder = &mut Builder::new().with_dropout_mask(dropouts.mask);
+    fn network(config: &Config, regularisation: Regularisation) -> Network<Self::Body, Softmax> {
+        let builder = &mut Builder::new().with_dropout_mask(regularisation.dropout_mask);
         let (settings, output) = (&config.recurrent, config.recurrent.output());
         let embedding = Embedding::new(builder, "embedding", config.vocabulary, settings.input)
-            .with_dropout(builder, dropouts.embedding);
-        let recurrent = Recurrent::new(builder, "rnn", settings.config(dropouts.layers));
-        let pooled = Pool::of(builder, "pool", recurrent, config.pooling).with_dropout(builder, dropouts.output);
+            .with_dropout(builder, regularisation.embedding_dropout);
+        let recurrent = Recurrent::new(builder, "rnn", settings.config(regularisation.layer_dropout))
+            .with_penalty(regularisation.penalty);
+        let pooled =
+            Pool::of(builder, "pool", recurrent, config.pooling).with_dropout(builder, regularisation.output_dropout);
         let head = Softmax::new(builder, "head", output, config.classes);
-        let embedding = embedding.with_token_dropout(builder, dropouts.token);
+        let embedding = embedding.with_token_dropout(builder, regularisation.token_dropout);
         embedding.then(pooled).ending_in(head, std::mem::take(builder))
     }
 

@@ -9,7 +9,7 @@ use throughline_nn::parameters::Builder;
 
 pub use crate::classes::{ClassProbability, confusion, metrics};
 use crate::classes::{Judged, probabilities};
-use crate::config::{ConfigError, Dropouts, RecurrentSettings};
+use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::encoder::{names_json, read_names};
 use crate::error::Result;
 use crate::files::Files;
@@ -83,9 +83,9 @@ impl Serve for ClassifySeries {
         config.input.check(config.recurrent.input)
     }
 
-    fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Softmax> {
-        let builder = &mut Builder::new().with_dropout_mask(dropouts.mask);
-        let body = body(builder, &config.recurrent, config.pooling, dropouts);
+    fn network(config: &Config, regularisation: Regularisation) -> Network<Self::Body, Softmax> {
+        let builder = &mut Builder::new().with_dropout_mask(regularisation.dropout_mask);
+        let body = body(builder, &config.recurrent, config.pooling, regularisation);
         let head = Softmax::new(builder, "head", body.width(), config.classes);
         body.ending_in(head, std::mem::take(builder))
     }

@@ -17,7 +17,7 @@ use throughline_nn::parameters::Builder;
 use throughline_nn::state::State;
 
 use crate::batches::like_length;
-use crate::config::{ConfigError, Dropouts, RecurrentSettings};
+use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::encoder::TextEncoder;
 use crate::error::Result;
 use crate::files::Files;
@@ -160,20 +160,21 @@ impl Serve for LanguageModel {
         Ok(())
     }
 
-    fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Softmax> {
-        let builder = &mut Builder::new().with_dropout_mask(dropouts.mask);
+    fn network(config: &Config, regularisation: Regularisation) -> Network<Self::Body, Softmax> {
+        let builder = &mut Builder::new().with_dropout_mask(regularisation.dropout_mask);
         let settings = &config.recurrent;
         let mut embedding = Embedding::new(builder, "embedding", config.vocabulary, settings.input)
-            .with_dropout(builder, dropouts.embedding);
-        let recurrent = Recurrent::new(builder, "rnn", settings.config(dropouts.layers));
+            .with_dropout(builder, regularisation.embedding_dropout);
+        let recurrent = Recurrent::new(builder, "rnn", settings.config(regularisation.layer_dropout));
         let head = if config.tied {
             embedding = embedding.scaled();
             Softmax::tied(builder, "head", &embedding)
         } else {
             Softmax::new(builder, "head", settings.output(), config.vocabulary)
         };
-        let recurrent = recurrent.with_dropout(builder, dropouts.output);
-        let embedding = embedding.with_token_dropout(builder, dropouts.token);
+        let recurrent =
+            recurrent.with_dropout(builder, regularisation.output_dropout).with_penalty(regularisation.penalty);
+        let embedding = embedding.with_token_dropout(builder, regularisation.token_dropout);
         embedding.then(recurrent).ending_in(head, std::mem::take(builder))
     }
 

@@ -11,7 +11,7 @@ use throughline_nn::module::{Cpu, Layer};
 use throughline_nn::network::Network;
 use throughline_nn::parameters::Builder;
 
-use crate::config::{ConfigError, Dropouts, RecurrentSettings};
+use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::error::Result;
 use crate::files::Files;
 use crate::model::Served;
@@ -160,9 +160,9 @@ impl Serve for Regress {
         }
     }
 
-    fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Regression> {
-        let builder = &mut Builder::new().with_dropout_mask(dropouts.mask);
-        let body = body(builder, &config.recurrent, config.pooling, dropouts);
+    fn network(config: &Config, regularisation: Regularisation) -> Network<Self::Body, Regression> {
+        let builder = &mut Builder::new().with_dropout_mask(regularisation.dropout_mask);
+        let body = body(builder, &config.recurrent, config.pooling, regularisation);
         let head = Regression::new(builder, "head", body.width(), config.targets.len(), config.loss.residual());
         body.ending_in(head, std::mem::take(builder))
     }

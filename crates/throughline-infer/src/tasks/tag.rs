@@ -17,7 +17,7 @@ use throughline_nn::network::{Input, Network};
 use throughline_nn::parameters::Builder;
 
 use crate::batches::like_length;
-use crate::config::{ConfigError, Dropouts, RecurrentSettings};
+use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::encoder::{names_json, read_names};
 use crate::error::{Error, Result};
 use crate::files::Files;
@@ -414,19 +414,20 @@ impl Serve for Tag {
         Ok(())
     }
 
-    fn network(config: &Config, dropouts: Dropouts) -> Network<Self::Body, Tagger> {
-        let builder = &mut Builder::new().with_dropout_mask(dropouts.mask);
+    fn network(config: &Config, regularisation: Regularisation) -> Network<Self::Body, Tagger> {
+        let builder = &mut Builder::new().with_dropout_mask(regularisation.dropout_mask);
         let embedding = Embedding::new(builder, "embedding", config.vocabulary, config.embedding);
         let encoder = config.characters.map(|characters| {
             let embedding = Embedding::new(builder, "characters", characters.vocabulary, characters.embedding);
             let recurrent = Recurrent::new(builder, "character_rnn", characters.recurrent(&config.recurrent));
             embedding.then(Pool::of(builder, "character_pool", recurrent, Pooling::LastStates))
         });
-        let words = Words::new(embedding, encoder).with_dropout(builder, dropouts.embedding);
-        let recurrent = Recurrent::new(builder, "rnn", config.recurrent.config(dropouts.layers))
-            .with_dropout(builder, dropouts.output);
+        let words = Words::new(embedding, encoder).with_dropout(builder, regularisation.embedding_dropout);
+        let recurrent = Recurrent::new(builder, "rnn", config.recurrent.config(regularisation.layer_dropout))
+            .with_dropout(builder, regularisation.output_dropout)
+            .with_penalty(regularisation.penalty);
         let head = Tagger::new(builder, "head", recurrent.width(), config.tags, config.crf);
-        let words = words.with_token_dropout(builder, dropouts.token);
+        let words = words.with_token_dropout(builder, regularisation.token_dropout);
         words.then(recurrent).ending_in(head, std::mem::take(builder))
     }
 

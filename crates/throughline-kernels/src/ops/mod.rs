@@ -7,6 +7,7 @@
 //! - [`softmax_head`]: linear and cross-entropy over a vocabulary in bounded memory;
 //! - [`bernoulli`]: binary cross-entropy of independent keys; [`bernoulli_head`]: with the linear map before it;
 //! - [`residual`]: squared, absolute and Huber errors;
+//! - [`activation_penalty`]: penalties on the output of recurrent layers;
 //! - [`dropout`]: masks that are recomputed instead of stored;
 //! - [`elementwise`]: functions of single numbers;
 //! - [`reduce`]: norms, checks, and arithmetic on whole arrays.
@@ -14,6 +15,7 @@
 //! Threads divide outputs, never the chain of one; a sum over an array has fixed blocks, whose totals are added in f64.
 //! Scalars (a scale, a rate, a temperature) are f64 and rounded once to the element type.
 
+pub mod activation_penalty;
 pub mod bernoulli;
 pub mod bernoulli_head;
 pub mod crf;

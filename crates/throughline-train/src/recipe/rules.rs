@@ -169,7 +169,8 @@ mod tests {
                   data.max_vocabulary=1 data.min_count=0 data.limit=-1 model.embedding=0 model.embedding=65537 model.hidden=0 \
                   model.hidden=65537 model.layers=0 model.layers=65 model.dropout=1 model.dropout=-0.1 \
                   model.embedding_dropout=1 model.output_dropout=nan model.token_dropout=1 model.embedding_scale=0 \
-                  model.embedding_scale=101 model.forget_bias=11 train.epochs=0 train.epochs=1000001 \
+                  model.embedding_scale=101 model.activation_penalty=-1 model.temporal_penalty=inf \
+                  model.forget_bias=11 train.epochs=0 train.epochs=1000001 \
                   train.batch=0 train.batch=65537 train.accumulate=0 train.accumulate=65537 \
                   train.stride=0 train.stride=1048577 train.window=63 train.window=1048577 \
                   train.checkpoint_every=1048577 train.checkpoint_every=-1 train.checkpoint_every=sometimes \

@@ -25,6 +25,7 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     (embedded.embedding_dropout, embedded.token_dropout) = (0.1, 0.2);
     let model = &mut lm(&mut recipe).model;
     (model.dropout, model.output_dropout, model.dropout_mask) = (0.2, 0.3, DropoutMask::Sequence);
+    (model.activation_penalty, model.temporal_penalty) = (2.0, 1.0);
     // 300 units: 4 streams of 74, 13 updates an epoch.
     (lm(&mut recipe).windows.window, recipe.train.steps) = (10, 30);
     recipe.train.checkpoint_every = Checkpointing::every(4);

@@ -7,7 +7,7 @@ use crate::common::{TestFolder, language_model, lm, text};
 use throughline_data::{Split, Vocabulary};
 use throughline_infer::tasks::LanguageModel;
 use throughline_infer::tasks::lm::Config;
-use throughline_infer::{Dropouts, Serve};
+use throughline_infer::{Regularisation, Serve};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::parameters::{Layout, Tensor};
 use throughline_testkit::{Number, OracleCell, OracleConfig, State, assert_close, exact_gradient};
@@ -176,7 +176,7 @@ fn compare(change: impl Fn(&mut Recipe), cell: OracleCell, updates: usize) -> Co
     let files = run.opened();
     let file: serde_json::Value = serde_json::from_str(&read_to_string(files.config_json()).unwrap()).unwrap();
     let config: Config = serde_json::from_value(file["model"].clone()).unwrap();
-    let layout = LanguageModel::network(&config, Dropouts::default()).layout().clone();
+    let layout = LanguageModel::network(&config, Regularisation::default()).layout().clone();
     let leaves = || -> Vec<f64> {
         let parameters = run.parameters();
         let of_tensor = |tensor: &Tensor| parameters[tensor.range()].to_vec();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use throughline_data::{EntityTags, TagScheme, TextRules, Unit, Vocabulary, VocabularyOptions};
 use throughline_infer::tasks::{Classify, LanguageModel, Tag, classify, lm, tag};
-use throughline_infer::{Dropouts, Files, RecurrentSettings, Serve, Served, TextEncoder, config_json, kind_json};
+use throughline_infer::{Files, RecurrentSettings, Regularisation, Serve, Served, TextEncoder, config_json, kind_json};
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::random::{Philox, Purpose, Stream};
@@ -59,7 +59,7 @@ pub struct TestModel<T: Serve> {
 
 impl<T: Serve> TestModel<T> {
     pub fn new(config: T::Config, encoder: T::Encoder) -> Self {
-        let network = T::network(&config, Dropouts::default());
+        let network = T::network(&config, Regularisation::default());
         let (mut parameters, mut random) = (network.layout().zeros::<f32>(), random(3));
         for tensor in network.layout().tensors() {
             parameters[tensor.range()].iter_mut().for_each(|x| *x = random.uniform() as f32 - 0.5);

@@ -30,12 +30,7 @@ impl Recurrent {
         assert!(dx.as_ref().is_none_or(|dx| dx.len() == rows * self.config.input), "dx is [N, I]");
         self.leave(batch, d_end, &mut tape.layers);
         match self.readout {
-            Readout::Rows => {
-                assert!(dy.as_ref().is_none_or(|dy| dy.len() == rows * output), "dy is [N, D·H]");
-                if let Some(dy) = &mut dy {
-                    self.dropout(self.config.layers - 1).apply(call.context, batch, 0, output, dy);
-                }
-            }
+            Readout::Rows => assert!(dy.as_ref().is_none_or(|dy| dy.len() == rows * output), "dy is [N, D·H]"),
             Readout::LastStates => {
                 if let Some(d_features) = dy.take() {
                     assert_eq!(d_features.len(), batch.batch() * output, "dy is [B, D·H]");
@@ -43,6 +38,11 @@ impl Recurrent {
                     self.receive_last_states_gradient(batch, d_features, d_end.is_some(), &mut tape.layers);
                 }
             }
+        }
+        let mut d_rows = core::mem::take(&mut tape.d_rows);
+        let mut dy = self.row_gradient(call, dy, &mut d_rows);
+        if let Some(dy) = &mut dy {
+            self.leave_dropout_and_penalties(call, tape, dy);
         }
         for segment in (0..tape.segments.count()).rev() {
             if tape.taped != Some(segment) {
@@ -53,6 +53,7 @@ impl Recurrent {
             let gradients = SegmentGradients { dy: dy.as_deref(), dx: dx.as_deref_mut(), parameters: &mut *parameters };
             self.backpropagate_segment(call, segment, gradients, tape);
         }
+        tape.d_rows = d_rows;
         if let Some(d_start) = d_start {
             self.start_gradients(batch, call.start, tape, d_start);
         }

@@ -4,6 +4,7 @@
 //! - [`Recurrent`]: its parameters, and the stack as a module (in this file);
 //! - [`RecurrentTape`]: what a pass keeps;
 //! - `forward`, `backward`: the passes over all layers, one time segment after another;
+//! - `penalty`: penalties on the output in training;
 //! - `states`: conversion between the caller's order and the columns of a batch;
 //! - [`checkpointing`]: training memory that grows with the square root of T.
 
@@ -11,11 +12,13 @@ mod backward;
 pub mod checkpointing;
 mod config;
 mod forward;
+mod penalty;
 mod states;
 mod tape;
 
 pub use checkpointing::Checkpointing;
 pub use config::{InitialState, RecurrentConfig};
+pub use penalty::ActivationPenalty;
 pub use tape::RecurrentTape;
 
 use alloc::format;
@@ -68,6 +71,7 @@ pub struct Recurrent {
     first_site: u32,
     dropout_mask: DropoutMask,
     output_dropout: Dropout,
+    penalty: ActivationPenalty,
 }
 
 /// The packed weights of a stack.
@@ -127,6 +131,7 @@ impl Recurrent {
             first_site,
             dropout_mask: builder.dropout_mask(),
             output_dropout: Dropout::default(),
+            penalty: ActivationPenalty::default(),
         }
     }
 
@@ -137,6 +142,15 @@ impl Recurrent {
     /// If `rate` is not in [0, 1).
     pub fn with_dropout(self, builder: &mut Builder, rate: f32) -> Self {
         Self { output_dropout: Dropout::new(builder, rate), ..self }
+    }
+
+    /// Adds penalties on the rows of the top layer to the loss in training, whatever the output of the stack is.
+    ///
+    /// # Panics
+    /// If the weight of a penalty is negative or not finite.
+    pub fn with_penalty(self, penalty: ActivationPenalty) -> Self {
+        penalty.assert_is_one();
+        Self { penalty, ..self }
     }
 
     /// Sets the output of the stack; [`Readout::Rows`] by default.

@@ -28,6 +28,10 @@ pub struct RecurrentTape<E> {
     /// With [`Readout::LastStates`](super::Readout): the output.
     pub(super) features: Buffer<E>,
     pub(super) step_rows: OneRowEach,
+    /// The gradient of the top layer's rows, where it is of penalties alone.
+    pub(super) d_rows: Buffer<E>,
+    /// The batch's share of an update, by which penalties are multiplied.
+    pub(super) share: f64,
     /// The gradients of the outputs of two adjacent layers.
     pub(super) d_outputs: [Buffer<E>; 2],
     /// The gradients of a chunk of rows, shared by all layers unless each keeps its own.
@@ -48,6 +52,8 @@ impl<E: Element> Default for RecurrentTape<E> {
             pooled_rows: OneRowEach::default(),
             features: Buffer::default(),
             step_rows: OneRowEach::default(),
+            d_rows: Buffer::default(),
+            share: 1.0,
             d_outputs: Default::default(),
             row_gradients: RowGradients::default(),
             keep_row_gradients: false,
@@ -114,6 +120,7 @@ impl<E: Element> RecurrentTape<E> {
                 self.segments.checkpointing = checkpointing;
             }
             TapeSetting::KeepStateAfter(steps) => self.segments.extra_cut = steps,
+            TapeSetting::Share(share) => self.share = share,
             TapeSetting::PreActivations(keep) => {
                 assert!(!keep || self.segments.checkpointing == Checkpointing::Off, "{TOGETHER}");
                 self.keep_pre_activations = keep;

@@ -13,7 +13,7 @@ use throughline_data::{
     shared_examples,
 };
 use throughline_infer::tasks::{Classify, classify};
-use throughline_infer::{Dropouts, Runner, Serve, TextEncoder};
+use throughline_infer::{Regularisation, Runner, Serve, TextEncoder};
 use throughline_nn::heads::Loss;
 use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
@@ -115,9 +115,9 @@ impl Learn for Texts {
         &self.encoder
     }
 
-    fn dropouts(recipe: &Recipe) -> Dropouts {
+    fn regularisation(recipe: &Recipe) -> Regularisation {
         let Options { embedded, model, .. } = recipe.options();
-        embedded.dropouts(model)
+        embedded.regularisation(model)
     }
 
     fn initialise(recipe: &Recipe) -> Initialise {
@@ -126,7 +126,7 @@ impl Learn for Texts {
     }
 
     fn network(&self, recipe: &Recipe) -> NetworkOf<Self> {
-        weighted(Classify::network(&self.config, Self::dropouts(recipe)), self.class_weights.as_deref())
+        weighted(Classify::network(&self.config, Self::regularisation(recipe)), self.class_weights.as_deref())
     }
 
     fn batches_per_epoch(&self) -> u64 {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use throughline_data::{Answers, SeriesSet, Split, Splits};
 use throughline_infer::tasks::ClassifySeries;
 use throughline_infer::tasks::classify_series::{Config, LabelledSeries};
-use throughline_infer::{Dropouts, Runner, SeriesBatch, Serve};
+use throughline_infer::{Regularisation, Runner, SeriesBatch, Serve};
 use throughline_nn::heads::Loss;
 use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
@@ -88,8 +88,8 @@ impl Learn for Series {
         &self.labels
     }
 
-    fn dropouts(recipe: &Recipe) -> Dropouts {
-        recipe.options::<Options>().model.dropouts()
+    fn regularisation(recipe: &Recipe) -> Regularisation {
+        recipe.options::<Options>().model.regularisation()
     }
 
     fn initialise(recipe: &Recipe) -> Initialise {
@@ -97,7 +97,7 @@ impl Learn for Series {
     }
 
     fn network(&self, recipe: &Recipe) -> NetworkOf<Self> {
-        weighted(ClassifySeries::network(&self.config, Self::dropouts(recipe)), self.class_weights.as_deref())
+        weighted(ClassifySeries::network(&self.config, Self::regularisation(recipe)), self.class_weights.as_deref())
     }
 
     fn batches_per_epoch(&self) -> u64 {

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use throughline_data::{NgramModel, Split, Splits, Streams, UnknownReplacement, Vocabulary};
 use throughline_infer::tasks::lm::{Continuation, generate, metrics};
 use throughline_infer::tasks::{LanguageModel, lm};
-use throughline_infer::{Dropouts, Runner, Serve, TextEncoder};
+use throughline_infer::{Regularisation, Runner, Serve, TextEncoder};
 use throughline_kernels::random::{Philox, Purpose};
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::decode::Sampling;
@@ -85,7 +85,7 @@ impl Learn for Text {
         };
         let streams = Streams::new(splits.train.clone(), recipe.train.batch, windows.stride)?;
         let unknown = UnknownReplacement::new([&splits.train[..]], known.unknown_probability(units.unit), recipe.seed);
-        let shape = LanguageModel::network(&config, Dropouts::default()).state_shape();
+        let shape = LanguageModel::network(&config, Regularisation::default()).state_shape();
         let (state, seed) = (State::new(&shape, recipe.train.batch), recipe.seed);
         Ok(Self { options, seed, config, encoder, splits, record, skipped, streams, unknown, state })
     }
@@ -98,9 +98,9 @@ impl Learn for Text {
         &self.encoder
     }
 
-    fn dropouts(recipe: &Recipe) -> Dropouts {
+    fn regularisation(recipe: &Recipe) -> Regularisation {
         let Options { embedded, model, .. } = recipe.options();
-        embedded.dropouts(model)
+        embedded.regularisation(model)
     }
 
     fn initialise(recipe: &Recipe) -> Initialise {

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use throughline_data::{Answers, Scale, SeriesSet, Split, Splits};
 use throughline_infer::tasks::Regress;
 use throughline_infer::tasks::regress::{Config, TargetedSeries, metrics};
-use throughline_infer::{Channel, Dropouts, Runner, SeriesBatch};
+use throughline_infer::{Channel, Regularisation, Runner, SeriesBatch};
 use throughline_nn::heads::Loss;
 use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
@@ -89,8 +89,8 @@ impl Learn for Series {
         &()
     }
 
-    fn dropouts(recipe: &Recipe) -> Dropouts {
-        recipe.options::<Options>().model.dropouts()
+    fn regularisation(recipe: &Recipe) -> Regularisation {
+        recipe.options::<Options>().model.regularisation()
     }
 
     fn initialise(recipe: &Recipe) -> Initialise {

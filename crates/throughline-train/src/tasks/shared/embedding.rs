@@ -1,7 +1,7 @@
 //! `[model]` of tasks that read tokens: the embedding under the recurrent layers.
 
 use serde::{Deserialize, Serialize};
-use throughline_infer::Dropouts;
+use throughline_infer::Regularisation;
 use throughline_nn::initialise::{EmbeddingInitialisation, Initialise};
 
 use super::files::DataFiles;
@@ -42,9 +42,13 @@ pub enum EmbeddingStart {
 }
 
 impl EmbeddingModel {
-    /// What training drops of the embedding and of the `model` on it.
-    pub fn dropouts(&self, model: &RecurrentModel) -> Dropouts {
-        Dropouts { token: self.token_dropout as f32, embedding: self.embedding_dropout as f32, ..model.dropouts() }
+    /// What regularises the embedding and the `model` on it in training.
+    pub fn regularisation(&self, model: &RecurrentModel) -> Regularisation {
+        Regularisation {
+            token_dropout: self.token_dropout as f32,
+            embedding_dropout: self.embedding_dropout as f32,
+            ..model.regularisation()
+        }
     }
 
     /// How the parameters of the embedding and of the `model` on it begin.

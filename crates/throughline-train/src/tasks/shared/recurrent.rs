@@ -1,9 +1,9 @@
 //! `[model]` of every task: the recurrent layers.
 
-use throughline_infer::{Dropouts, RecurrentSettings};
+use throughline_infer::{RecurrentSettings, Regularisation};
 use throughline_kernels::cells::{CellKind, Names, PyTorch};
 use throughline_nn::initialise::{Initialisation, Initialise};
-use throughline_nn::layers::recurrent::InitialState;
+use throughline_nn::layers::recurrent::{ActivationPenalty, InitialState};
 use throughline_nn::parameters::DropoutMask;
 
 use super::cell;
@@ -31,6 +31,12 @@ settings! {
         /// it (Gal and Ghahramani 2016; "locked" dropout of Merity et al. 2018). Of a running text, a sequence is what one
         /// stream reads in an update.
         dropout_mask: DropoutMask = DropoutMask::Step,
+        /// Weight of the mean square of the recurrent layers' output, after dropout, which training adds to the loss, 0 to 1e6
+        /// (Merity et al. 2017; often 2). The loss that is shown is without it.
+        activation_penalty: f64 = 0.0,
+        /// Weight of the mean squared difference of that output, before dropout, from one step of a sequence to the next, which
+        /// training adds to the loss, 0 to 1e6 (Merity et al. 2017; often 1). The loss that is shown is without it.
+        temporal_penalty: f64 = 0.0,
         /// Biases in the recurrent layers.
         bias: bool = true,
         /// State before the first unit: `"zero"` or `"learned"`.
@@ -57,13 +63,14 @@ impl RecurrentModel {
         }
     }
 
-    /// What training drops.
-    pub fn dropouts(&self) -> Dropouts {
-        Dropouts {
-            layers: self.dropout as f32,
-            output: self.output_dropout as f32,
-            mask: self.dropout_mask,
-            ..Dropouts::default()
+    /// What regularises training.
+    pub fn regularisation(&self) -> Regularisation {
+        Regularisation {
+            layer_dropout: self.dropout as f32,
+            output_dropout: self.output_dropout as f32,
+            dropout_mask: self.dropout_mask,
+            penalty: ActivationPenalty { activation: self.activation_penalty, temporal: self.temporal_penalty },
+            ..Regularisation::default()
         }
     }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use throughline_data::{EntityTags, Split, Splits, TaggedFormat, TaggedSet, Unit, UnknownReplacement, Vocabulary};
 use throughline_infer::tasks::{Tag, tag};
-use throughline_infer::{Dropouts, Runner};
+use throughline_infer::{Regularisation, Runner};
 use throughline_nn::heads::Loss;
 use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
@@ -141,9 +141,9 @@ impl Learn for Words {
         &self.encoder
     }
 
-    fn dropouts(recipe: &Recipe) -> Dropouts {
+    fn regularisation(recipe: &Recipe) -> Regularisation {
         let Options { embedded, model, .. } = recipe.options();
-        embedded.dropouts(model)
+        embedded.regularisation(model)
     }
 
     fn initialise(recipe: &Recipe) -> Initialise {

@@ -4,6 +4,7 @@
 //! checkpoint and the finished model with its card. What a task has of its own is its [`Learn`] in [`tasks`].
 #![forbid(unsafe_code)]
 
+mod averaging;
 mod digest;
 mod error;
 mod evaluate;

@@ -29,7 +29,7 @@ pub use check::Check;
 pub(crate) use check::{LARGEST_COUNT, LARGEST_SIZE, LONGEST_WINDOW};
 pub use document::{commented, settings_page};
 pub use options::{AnyOptions, Read, Tables, TaskOptions, TaskSettings, read_options};
-pub use sections::{General, Optimiser, OptimiserKind, Schedule, ScheduleKind, StepUnit, Train};
+pub use sections::{Average, AverageKind, General, Optimiser, OptimiserKind, Schedule, ScheduleKind, StepUnit, Train};
 pub use settings::{Key, Settings};
 pub(crate) use settings::{options, settings};
 pub use throughline_nn::checkpointing::Checkpointing;
@@ -54,6 +54,8 @@ pub struct Recipe {
     pub optimiser: Optimiser,
     /// Table `[schedule]`.
     pub schedule: Schedule,
+    /// Table `[average]`.
+    pub average: Average,
     /// The settings that only the task has; they say which task it is.
     options: TaskBox,
 }
@@ -111,7 +113,7 @@ impl Recipe {
     /// Every default, for the task that `options` are of.
     fn with_defaults(options: Box<dyn AnyOptions>) -> Self {
         let (train, optimiser, schedule) = (Train::default(), Optimiser::default(), Schedule::default());
-        Self::assemble(General::default(), train, optimiser, schedule, options)
+        Self::assemble(General::default(), train, optimiser, schedule, Average::default(), options)
     }
 
     fn assemble(
@@ -119,10 +121,11 @@ impl Recipe {
         train: Train,
         optimiser: Optimiser,
         schedule: Schedule,
+        average: Average,
         options: Box<dyn AnyOptions>,
     ) -> Self {
         let General { task: _, name, seed, threads, runs_dir } = general;
-        Self { name, seed, threads, runs_dir, train, optimiser, schedule, options: TaskBox(options) }
+        Self { name, seed, threads, runs_dir, train, optimiser, schedule, average, options: TaskBox(options) }
     }
 
     /// The recipe for `task` in a table that has every key of such a recipe.
@@ -131,12 +134,13 @@ impl Recipe {
         let train = settings::read(table, "train")?;
         let optimiser = settings::read(table, "optimiser")?;
         let schedule = settings::read(table, "schedule")?;
-        Ok(Self::assemble(general, train, optimiser, schedule, task.read(table)?))
+        let average = settings::read(table, "average")?;
+        Ok(Self::assemble(general, train, optimiser, schedule, average, task.read(table)?))
     }
 
     /// Every key with its value; the recipe must be checked.
     fn to_table(&self) -> Table {
-        let Self { name, seed, threads, runs_dir, train, optimiser, schedule, options } = self;
+        let Self { name, seed, threads, runs_dir, train, optimiser, schedule, average, options } = self;
         let general = General {
             task: self.task().to_owned(),
             name: name.clone(),
@@ -151,14 +155,20 @@ impl Recipe {
         settings::write(train, &mut table, "train");
         settings::write(optimiser, &mut table, "optimiser");
         settings::write(schedule, &mut table, "schedule");
+        settings::write(average, &mut table, "average");
         options.0.write(&mut table);
         table
     }
 
     /// Each table's name (`""`: the top) with keys in it; a name may occur more than once.
     fn tables(&self) -> Vec<(&'static str, &'static [Key])> {
-        let common =
-            [("", General::KEYS), ("train", Train::KEYS), ("optimiser", Optimiser::KEYS), ("schedule", Schedule::KEYS)];
+        let common = [
+            ("", General::KEYS),
+            ("train", Train::KEYS),
+            ("optimiser", Optimiser::KEYS),
+            ("schedule", Schedule::KEYS),
+            ("average", Average::KEYS),
+        ];
         common.into_iter().chain(self.options.0.tables()).collect()
     }
 }

@@ -75,7 +75,7 @@ pub mod engine {
         Classified, IGNORED, LossSum, Residual, RowLoss, cross_entropy, log_softmax, reduce, residual_loss, softmax,
         softmax_cross_entropy,
     };
-    pub use throughline_kernels::optim::{Adam, Method, Optimiser, RmsProp, Sgd, clipping_factor};
+    pub use throughline_kernels::optim::{Adam, Average, Averaging, Method, Optimiser, RmsProp, Sgd, clipping_factor};
     pub use throughline_kernels::random::{Philox, Purpose, Stream};
     pub use throughline_kernels::sequence::{Direction, Previous, Ragged, RowGradients, Tape};
     pub use throughline_kernels::threads::{Refused, Threads, Worker};

@@ -2,7 +2,8 @@
 //!
 //! - [`sgd`]: stochastic gradient descent, with momentum;
 //! - [`rmsprop`]: steps divided by a running root mean square;
-//! - [`adam`]: Adam and AdamW.
+//! - [`adam`]: Adam and AdamW;
+//! - [`average`]: the average of the parameters over updates.
 //!
 //! Every method first multiplies the gradient by a factor, so that clipping by the global norm
 //! ([`clipping_factor`]) needs no pass of its own.
@@ -12,6 +13,7 @@
 //! 2^-56 as 0; with an `epsilon` of 1e-12 or more that changes no update by more than 2^-16 of the learning rate.
 
 pub mod adam;
+pub mod average;
 pub mod rmsprop;
 pub mod sgd;
 
@@ -20,6 +22,7 @@ use alloc::vec::Vec;
 use throughline_simd::{Element, Isa, Lane};
 
 pub use adam::Adam;
+pub use average::{Average, Averaging};
 pub use rmsprop::RmsProp;
 pub use sgd::Sgd;
 

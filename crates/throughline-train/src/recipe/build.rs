@@ -2,10 +2,10 @@
 
 use std::num::NonZero;
 
-use throughline_kernels::optim::{Adam, Method, RmsProp, Sgd};
+use throughline_kernels::optim::{Adam, Averaging, Method, RmsProp, Sgd};
 use throughline_kernels::threads::Threads;
 
-use super::{OptimiserKind, Recipe};
+use super::{AverageKind, OptimiserKind, Recipe};
 use crate::{Error, Origin, Result};
 
 impl Recipe {
@@ -22,6 +22,14 @@ impl Recipe {
         let count = count.unwrap_or_else(|| self.thread_count());
         Threads::try_new(count)
             .map_err(|refused| Error::recipe(&Origin::Default, "threads", format_args!("fewer ({refused})"), count))
+    }
+
+    pub(crate) fn averaging(&self) -> Option<Averaging> {
+        match self.average.kind {
+            AverageKind::None => None,
+            AverageKind::Exponential => Some(Averaging::Exponential { decay: self.average.decay }),
+            AverageKind::Uniform => Some(Averaging::Uniform),
+        }
     }
 
     pub(crate) fn method(&self) -> Method {

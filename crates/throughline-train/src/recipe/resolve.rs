@@ -432,7 +432,7 @@ momentum = 0.9
             "keys in the order of the documentation"
         );
         let tables: Vec<&str> = text.lines().filter(|line| line.starts_with('[')).collect();
-        assert_eq!(tables, ["[data]", "[model]", "[train]", "[optimiser]", "[schedule]"]);
+        assert_eq!(tables, ["[data]", "[model]", "[train]", "[optimiser]", "[schedule]", "[average]"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::check::{Check, LARGEST_COUNT, LARGEST_SIZE, LONGEST_WINDOW, Origins};
 use super::table::{dotted_keys, value_at};
-use super::{Checkpointing, OptimiserKind, Recipe, ScheduleKind};
+use super::{AverageKind, Checkpointing, OptimiserKind, Recipe, ScheduleKind};
 use crate::Result;
 use crate::run::name;
 
@@ -26,6 +26,8 @@ impl Recipe {
         self.check_training(check)?;
         self.check_optimiser(check)?;
         self.check_schedule(check)?;
+        check.share_below_one("average.decay", self.average.decay)?;
+        check.within("average.patience", self.average.patience, 0..=LARGEST_COUNT)?;
         self.options.0.check(&self.train, check)?;
         self.check_that_nothing_is_ignored(check)
     }
@@ -124,6 +126,8 @@ impl Recipe {
             "schedule.gamma" => (matches!(schedule, Step | Plateau), "schedule.kind = \"step\" or \"plateau\""),
             "schedule.patience" | "schedule.restart" => (schedule == Plateau, "schedule.kind = \"plateau\""),
             "schedule.floor" => (schedule != Constant, "a schedule.kind other than \"constant\""),
+            "average.decay" => (self.average.kind == AverageKind::Exponential, "average.kind = \"exponential\""),
+            "average.patience" => (self.average.kind == AverageKind::Uniform, "average.kind = \"uniform\""),
             _ => return self.options.0.unused(key),
         };
         (!used).then_some(with)
@@ -181,7 +185,7 @@ mod tests {
                   schedule.floor=1.1 schedule.patience=0 schedule.start=1.1 schedule.cycle=0 schedule.cycle=1.1 \
                   schedule.first_step=1000000000001 sample.length=0 sample.length=1000001 sample.temperature=-1 \
                   sample.temperature=nan train.steps=1000000000001 schedule.steps=1000000000001 data.unknown=1 \
-                  data.unknown=-0.1 data.unknown=0.99999999999";
+                  average.decay=1 average.decay=-0.1 average.patience=-1 data.unknown=-0.1 data.unknown=0.99999999999";
         for set in lm.split_whitespace() {
             let error = error("lm", set);
             assert_eq!((error.key.as_str(), error.origin), (set.split_once('=').unwrap().0, Origin::Set), "{set}");
@@ -218,6 +222,8 @@ mod tests {
             ("lm", "optimiser.alpha=0.9", "optimiser.alpha"),
             ("lm", "schedule.gamma=0.1", "schedule.gamma"),
             ("lm", "model.cell=gru model.forget_bias=1", "model.forget_bias"),
+            ("lm", "average.decay=0.9", "average.decay"),
+            ("lm", "average.kind=exponential average.patience=2", "average.patience"),
             ("lm", "model.embedding_scale=0.5", "model.embedding_scale"),
             ("lm", "model.dropout_mask=sequence model.token_dropout=0.5", "model.dropout_mask"),
             ("lm", "schedule.kind=step schedule.steps=8", "schedule.steps"),

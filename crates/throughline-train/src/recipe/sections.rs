@@ -115,6 +115,22 @@ settings! {
     }
 }
 
+settings! {
+    /// Table `[average]`: the average of the parameters over updates. Where there is one, it is evaluated and kept in place of
+    /// the parameters that learn.
+    pub struct Average {
+        /// `"none"`, `"exponential"` (the last updates weigh most), or `"uniform"` (all updates weigh the same since averaging
+        /// began; Polyak and Juditsky 1992).
+        kind: AverageKind = AverageKind::None,
+        /// Share of the average that an update keeps (`exponential`), 0 to below 1; an update counts for about 1 / (1 - decay)
+        /// updates. The first ones are weighed so that the average begins at the parameters.
+        decay: f64 = 0.999,
+        /// Evaluations in a row without a new lowest validation loss after which averaging begins (`uniform`); 0: with the first
+        /// update. With a constant rate of plain `sgd` it is NT-ASGD (Merity et al. 2018).
+        patience: u64 = 5,
+    }
+}
+
 /// The optimiser's rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -162,6 +178,19 @@ pub enum StepUnit {
     Updates,
     /// `"epochs"`.
     Epochs,
+}
+
+/// The kind of an [`Average`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum AverageKind {
+    /// `"none"`.
+    None,
+    /// `"exponential"`.
+    Exponential,
+    /// `"uniform"`.
+    Uniform,
 }
 
 /// [`Train::checkpoint_every`] in TOML: `Off` is 0, `Auto` is `"auto"`.

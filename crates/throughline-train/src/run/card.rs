@@ -7,7 +7,7 @@ use std::fmt::{Display, Write};
 use throughline_infer::Info;
 
 use crate::learn::{Description, Score};
-use crate::recipe::{OptimiserKind, Recipe};
+use crate::recipe::{AverageKind, OptimiserKind, Recipe};
 
 /// What the card says.
 #[derive(Clone, Debug)]
@@ -114,8 +114,13 @@ impl Card<'_> {
         }
         let kept = grouped(self.kept);
         let best = self.info.best;
+        let which = match self.recipe.average.kind {
+            AverageKind::None => "those",
+            AverageKind::Exponential => "the exponential average",
+            AverageKind::Uniform => "the average",
+        };
         text.push_str(&format!(
-            "\nThe parameters kept are those after update {kept}, with {best} on the validation split"
+            "\nThe parameters kept are {which} after update {kept}, with {best} on the validation split"
         ));
         text.push_str(if self.beat_the_start {
             ".\n"

@@ -1,6 +1,6 @@
 //! Checkpoints: all that a stopped run needs to go on as if it had never stopped, in one file.
 //!
-//! The file is a safetensors file of named f32 tensors (parameters, optimiser moments, the state of streams). Its metadata holds, as
+//! The file is a safetensors file of named f32 tensors (parameters, their average, optimiser moments, the state of streams). Its metadata holds, as
 //! JSON under one key, the format version and the [`Progress`]; so the numbers always belong to that place in the data.
 
 use std::borrow::Cow;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use throughline_data::Split;
 
+use crate::averaging::Averaged;
 use crate::learn::DataRecord;
 use crate::{Error, Plateau, Result, read_at_most, replace};
 
@@ -56,6 +57,8 @@ pub struct Progress {
     pub optimiser_updates: u64,
     /// The same of the moments that are kept for that.
     pub kept_updates: u64,
+    /// Which updates are in the average of the parameters.
+    pub averaged: Averaged,
     /// Sums for the next row about the training split.
     pub recent: Recent,
     /// Updates after which the schedule was to end when the checkpoint was written.
@@ -105,7 +108,7 @@ impl Reached {
 
 impl Progress {
     /// The beginning of a run of `planned` updates.
-    pub fn start(planned: u64, data: DataRecord, recipe_digest: String) -> Self {
+    pub fn start(planned: u64, averaged: Averaged, data: DataRecord, recipe_digest: String) -> Self {
         Self {
             step: 0,
             epoch: 0,
@@ -120,6 +123,7 @@ impl Progress {
             plateau: Plateau::default(),
             optimiser_updates: 0,
             kept_updates: 0,
+            averaged,
             recent: Recent::default(),
             planned,
             data,
@@ -159,7 +163,8 @@ impl Progress {
         let place = self.epoch.checked_mul(updates_per_epoch).and_then(|updates| updates.checked_add(self.position));
         let counters = [self.tokens, self.evaluations, self.evaluations_since_best, self.recent.updates];
         let sane = counters.iter().all(|&counter| counter <= 1 << 53)
-            && self.optimiser_updates.max(self.kept_updates) <= self.step;
+            && self.optimiser_updates.max(self.kept_updates) <= self.step
+            && self.averaged.count(self.step).is_some();
         if sane && self.position < updates_per_epoch && place == Some(self.step) {
             return Ok(());
         }
@@ -361,6 +366,7 @@ mod tests {
             plateau: Plateau::default(),
             optimiser_updates: 0,
             kept_updates: 0,
+            averaged: Averaged::default(),
             recent: Recent::default(),
             planned: 200,
             data: data("d"),
@@ -485,7 +491,7 @@ mod tests {
     /// Scores come first, the loss decides between equal ones, and what no update has made is never the best.
     #[test]
     fn the_best_is_the_first_with_the_lowest_score_and_loss() {
-        let mut progress = Progress::start(100, data("d"), "r".to_owned());
+        let mut progress = Progress::start(100, Averaged::default(), data("d"), "r".to_owned());
         let mut observe = |step, score, loss| {
             let best = progress.observe(Reached { step, score, loss });
             (best, progress.evaluations_since_best, progress.beat_the_start())

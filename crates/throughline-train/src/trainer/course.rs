@@ -22,6 +22,14 @@ use crate::{Error, Result, RunFolder};
 /// Rows that the training split adds to `metrics.jsonl` over a run, about.
 const TRAINING_ROWS: u64 = 200;
 
+/// What an evaluation has shown.
+struct Measured {
+    /// The model is the best so far.
+    best: bool,
+    /// The schedule lowers the learning rate.
+    lowered: bool,
+}
+
 impl<L: Learn> Trainer<L> {
     /// Trains until the run is over, evaluates once more if it ended between two evaluations, and saves a checkpoint.
     pub(super) fn train(&mut self, session: &mut Session<'_>, stop: &AtomicBool) -> Result<End> {
@@ -111,7 +119,7 @@ impl<L: Learn> Trainer<L> {
             assert_eq!(batch.loss.weight, weight, "a batch has the weight that its task has announced");
             learned.add(batch);
         }
-        let Self { cpu, data, network, parameters, gradients, packed, optimiser, .. } = self;
+        let Self { cpu, data, network, parameters, gradients, packed, optimiser, average, progress, .. } = self;
         let (Cpu { isa, threads }, train) = (&*cpu, &self.recipe.train);
         let grad_norm = reduce::sum_of_squares(*isa, threads, gradients).sqrt();
         let loss = learned.loss.sum / learned.loss.weight;
@@ -129,9 +137,12 @@ impl<L: Learn> Trainer<L> {
             _ => 1.0,
         };
         optimiser.step(*isa, threads, learning_rate, factor, parameters, gradients);
-        self.progress.optimiser_updates = optimiser.updates();
+        progress.optimiser_updates = optimiser.updates();
         data.set_parameters(network, parameters, true);
         network.pack(cpu, parameters, packed);
+        if let Some(average) = average.as_mut().filter(|_| progress.averaged.begun()) {
+            average.add(*isa, threads, parameters);
+        }
         self.count(learned, grad_norm, learning_rate);
         self.progress.seconds = session.begun.seconds();
         Ok(())
@@ -161,34 +172,15 @@ impl<L: Learn> Trainer<L> {
         <L::Serve as Serve>::evaluate(&mut runner, data.config(), data.encoder(), data.data(split))
     }
 
-    /// Measures the validation split, and keeps the model if it is the best so far. An evaluation that is not `due`, because
-    /// time ran out, is not shown to the schedule, and the patience goes on as if it had not been.
+    /// Measures the model, whose parameters are their average where there is one. Where the learning rate is lowered for it, the
+    /// run may go back to the kept update.
     fn evaluate(&mut self, due: bool, session: &mut Session<'_>) -> Result<()> {
-        let step = self.progress.step;
-        let reached = self.reach(Split::Validation).expect("a run has a validation split");
-        let (data, mut runner, _) = self.runner();
-        let sample = if step > 0 { data.sample(step, &mut runner) } else { None };
-        if !reached.loss.is_finite() {
-            return Err(self.diverged(session.folder, reached.loss, f64::NAN));
-        }
-        let since_best = self.progress.evaluations_since_best;
-        let score = <L::Serve as Serve>::score(&reached);
-        let best = self.progress.observe(Reached { step, score, loss: reached.loss });
-        let lowered = due && self.progress.plateau.observe(&self.recipe.schedule, reached.loss);
-        if !due {
-            self.progress.evaluations_since_best = since_best;
-        }
-        self.progress.evaluated_at = Some(step);
+        self.swap_average();
+        let measured = self.measure(due, session);
+        self.swap_average();
+        let Measured { best, lowered } = measured?;
         if best {
-            self.save_model(session.folder)?;
             self.keep();
-        }
-        self.progress.seconds = session.begun.seconds();
-        let row = self.row(Split::Validation, session, &reached);
-        session.log.append(&row)?;
-        (session.watch)(Event::Evaluation { row: &row, best });
-        if let Some(sample) = sample {
-            (session.watch)(Event::Sample(&sample));
         }
         if let (true, Some(kept)) = (lowered, self.progress.best)
             && self.go_back()
@@ -200,6 +192,48 @@ impl<L: Learn> Trainer<L> {
             self.save_checkpoint(session.folder)?;
         }
         Ok(())
+    }
+
+    /// Lets the parameters and their average change places, if there is an average yet.
+    fn swap_average(&mut self) {
+        let Self { average, network, cpu, parameters, packed, .. } = self;
+        if let Some(average) = average.as_mut().filter(|average| average.count() > 0) {
+            parameters.swap_with_slice(average.values_mut());
+            network.pack(cpu, parameters, packed);
+        }
+    }
+
+    /// Measures the validation split, and saves the model if it is the best so far. An evaluation that is not `due`, because
+    /// time ran out, is not shown to the schedule, and the patience goes on as if it had not been.
+    fn measure(&mut self, due: bool, session: &mut Session<'_>) -> Result<Measured> {
+        let step = self.progress.step;
+        let reached = self.reach(Split::Validation).expect("a run has a validation split");
+        let (data, mut runner, _) = self.runner();
+        let sample = if step > 0 { data.sample(step, &mut runner) } else { None };
+        if !reached.loss.is_finite() {
+            return Err(self.diverged(session.folder, reached.loss, f64::NAN));
+        }
+        let since_best = self.progress.evaluations_since_best;
+        let score = <L::Serve as Serve>::score(&reached);
+        let best = self.progress.observe(Reached { step, score, loss: reached.loss });
+        let lowered = due && self.progress.plateau.observe(&self.recipe.schedule, reached.loss);
+        if due {
+            self.progress.averaged.observe(&self.recipe.average, step, reached.loss);
+        } else {
+            self.progress.evaluations_since_best = since_best;
+        }
+        self.progress.evaluated_at = Some(step);
+        if best {
+            self.save_model(session.folder)?;
+        }
+        self.progress.seconds = session.begun.seconds();
+        let row = self.row(Split::Validation, session, &reached);
+        session.log.append(&row)?;
+        (session.watch)(Event::Evaluation { row: &row, best });
+        if let Some(sample) = sample {
+            (session.watch)(Event::Sample(&sample));
+        }
+        Ok(Measured { best, lowered })
     }
 
     /// Remembers the parameters and moments at hand, where the schedule may go back to them.

@@ -11,10 +11,11 @@ use std::time::Instant;
 use throughline_data::Split;
 use throughline_infer::{Evaluation, RunnerWorkspace, Serve, config_json};
 use throughline_kernels::buffer::Buffer;
-use throughline_kernels::optim::Optimiser;
+use throughline_kernels::optim::{Average, Optimiser};
 use throughline_nn::module::{Cpu, TapeSetting};
 use throughline_nn::network::{PackedNetwork, Workspace};
 
+use crate::averaging::Averaged;
 use crate::learn::{Description, Learn, NetworkOf, Score};
 use crate::recipe::Schedule;
 use crate::run::card::Card;
@@ -166,6 +167,8 @@ struct Trainer<L: Learn> {
     optimiser: Optimiser<f32>,
     /// The kept update, where the schedule goes back to it.
     kept: Option<Kept>,
+    /// The average of the parameters, if it is to be kept in their place.
+    average: Option<Average<f32>>,
     progress: Progress,
     steps: u64,
 }
@@ -187,8 +190,9 @@ impl<L: Learn> Trainer<L> {
             steps => steps,
         };
         let planned = recipe.schedule.length(steps);
-        let progress = Progress::start(planned, data.record(), recipe.identity()?);
         let optimiser = Optimiser::new(recipe.method(), network.layout().length());
+        let averaged = Averaged::start(&recipe.average);
+        let progress = Progress::start(planned, averaged, data.record(), recipe.identity()?);
         let mut workspace = Workspace::default();
         network.set(&mut workspace, TapeSetting::Checkpointing(recipe.train.checkpoint_every));
         Ok(Self {
@@ -197,6 +201,7 @@ impl<L: Learn> Trainer<L> {
             workspace,
             kept: recipe.schedule.restart.then(|| Kept::new(&parameters, &optimiser)),
             optimiser,
+            average: recipe.averaging().map(|averaging| Average::new(averaging, network.layout().length())),
             cpu,
             data,
             network,

@@ -36,6 +36,9 @@ impl<L: Learn> Trainer<L> {
             let names: Vec<String> = tensors.iter().map(|(name, ..)| format!("kept.{name}")).collect();
             tensors.extend(names.into_iter().zip(kept.arrays()).map(|(name, kept)| (name, shape.clone(), kept)));
         }
+        if let Some(average) = &self.average {
+            tensors.push(("average".to_owned(), shape, average.values()));
+        }
         tensors.extend(self.data.state().into_iter().flat_map(state_tensors));
         tensors
     }
@@ -59,6 +62,10 @@ impl<L: Learn> Trainer<L> {
         }
         for array in self.kept.iter_mut().flat_map(Kept::arrays_mut) {
             array.copy_from_slice(&tensors.next().expect("what was kept"));
+        }
+        if let Some(average) = &mut self.average {
+            average.values_mut().copy_from_slice(&tensors.next().expect("the average"));
+            average.set_count(progress.averaged.count(progress.step).expect("the place was checked"));
         }
         if let Some(state) = self.data.state_mut() {
             for (array, values) in state.arrays_mut().iter_mut().zip(tensors) {

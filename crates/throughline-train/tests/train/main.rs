@@ -1,6 +1,7 @@
 //! The trainer against a plain account of it, interruption and divergence. One binary: the generic driver is compiled once.
 
 mod accumulation;
+mod averaging;
 mod checkpointing;
 mod common;
 mod data;

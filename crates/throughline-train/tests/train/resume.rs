@@ -6,7 +6,7 @@ use crate::common::{Run, TestFolder, classify, columns, lm, table, tag, text};
 use throughline_data::Split;
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
-use throughline_train::recipe::{Checkpointing, DropoutMask, InitialState, ScheduleKind};
+use throughline_train::recipe::{AverageKind, Checkpointing, DropoutMask, InitialState, ScheduleKind};
 use throughline_train::{End, Error, Event, Outcome, Recipe, Row, read_rows};
 
 /// With all that a checkpoint must hold: states, moments, masks, schedule; crosses epochs and stops inside one.
@@ -32,6 +32,7 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     (recipe.schedule.kind, recipe.schedule.warmup, recipe.schedule.patience) = (ScheduleKind::Plateau, 3, 1);
     // Large enough for the loss to rise, so that the schedule goes back to the kept update.
     (recipe.schedule.restart, recipe.optimiser.learning_rate) = (true, 0.3);
+    (recipe.average.kind, recipe.average.decay) = (AverageKind::Exponential, 0.9);
     (lm(&mut recipe).sample.every_evaluation, lm(&mut recipe).sample.length) = (true, 5);
     recipe
 }
@@ -49,6 +50,7 @@ fn classifier(folder: &TestFolder, threads: usize) -> Recipe {
     // 36 examples: 9 updates an epoch.
     recipe.train.steps = 20;
     recipe.schedule.kind = ScheduleKind::Cosine;
+    (recipe.average.kind, recipe.average.patience) = (AverageKind::Uniform, 0);
     recipe
 }
 

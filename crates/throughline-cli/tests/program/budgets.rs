@@ -23,8 +23,10 @@ fn epochs_decide_even_where_the_recipe_counts_updates() {
 #[test]
 fn minutes_end_a_run_in_time_and_it_says_so() {
     let folder = folder();
-    let train = with(&["train", "text.txt", "--quiet", "--minutes", "0.01"], TINY_LANGUAGE_MODEL);
+    let train = with(&["train", "text.txt", "--minutes", "0.01"], TINY_LANGUAGE_MODEL);
     let ran = folder.run(&with(&train, &["train.steps=100000000"]));
+    assert!(!ran.err.contains(['\r', '\u{1b}']), "no bar where there is no terminal: {ran:?}");
+    assert!(!ran.err.contains(" left"), "a run of a second needs no line on how far it is: {ran:?}");
     let out = ran.succeeded();
     assert!(out.contains("stopped when train.max_seconds were over; "), "{out}");
     assert!(folder.text("runs/lm-1/config.toml").contains("max_seconds = 1\n"), "fractions are rounded up");

@@ -49,10 +49,12 @@ impl<L: Learn> Trainer<L> {
             }
             self.update(session)?;
             let step = self.progress.step;
+            let seconds_left = self.seconds_left(session);
             (session.watch)(Event::Update {
                 step,
                 loss: self.progress.recent.mean_loss(),
                 tokens_per_s: session.begun.tokens_per_s(&self.progress),
+                seconds_left,
             });
             if falls_due(step, self.steps, TRAINING_ROWS) {
                 session.log.append(&self.training_row(session))?;
@@ -86,6 +88,15 @@ impl<L: Learn> Trainer<L> {
             Some(End::Patience { evaluations: progress.evaluations_since_best })
         } else {
             None
+        }
+    }
+
+    fn seconds_left(&self, session: &Session<'_>) -> f64 {
+        let (train, progress) = (&self.recipe.train, &self.progress);
+        let of_updates = session.begun.seconds_for(self.steps - progress.step, progress);
+        match train.max_seconds {
+            0 => of_updates,
+            limit => of_updates.min((limit as f64 - progress.seconds).max(0.0)),
         }
     }
 

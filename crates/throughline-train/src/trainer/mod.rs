@@ -58,6 +58,8 @@ pub enum Event<'a> {
         loss: f64,
         /// Units learned from per second, since the run or its resumption began.
         tokens_per_s: f64,
+        /// Seconds until all updates are done at this speed, or until `train.max_seconds` are over if that comes first.
+        seconds_left: f64,
     },
     /// A row has been added to `metrics.jsonl` for a validation or test split.
     Evaluation {
@@ -375,6 +377,11 @@ impl Begun {
 
     fn seconds(&self) -> f64 {
         self.seconds + self.at.elapsed().as_secs_f64()
+    }
+
+    /// Seconds that so many updates will take at the speed so far.
+    fn seconds_for(&self, updates: u64, progress: &Progress) -> f64 {
+        self.at.elapsed().as_secs_f64() / (progress.step - self.step) as f64 * updates as f64
     }
 
     fn tokens_per_s(&self, progress: &Progress) -> f64 {

@@ -1,6 +1,7 @@
-//! What a run shows while it trains: a progress bar on a terminal, a line for each evaluation everywhere.
+//! What a run shows while it trains: a progress bar on a terminal, elsewhere a line every few seconds, and a line for each
+//! evaluation everywhere.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use throughline::data::Split;
@@ -8,16 +9,23 @@ use throughline::train::{Event, Row, Score};
 
 use crate::output::note;
 
+/// Where there is no bar, a run is never silent for longer, but for one long update.
+const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+
 /// The display of one run.
 pub struct Progress {
+    /// Hidden where there is no terminal.
     bar: ProgressBar,
+    steps: u64,
+    /// When the last line was written.
+    said: Instant,
     quiet: bool,
 }
 
 impl Progress {
     /// Nothing is shown yet; when `quiet`, nothing ever is but warnings.
     pub fn new(quiet: bool) -> Self {
-        Self { bar: ProgressBar::hidden(), quiet }
+        Self { bar: ProgressBar::hidden(), steps: 0, said: Instant::now(), quiet }
     }
 
     /// Shows an event.
@@ -39,9 +47,15 @@ impl Progress {
                 }
                 self.start(*step, *steps);
             }
-            Event::Update { step, loss, tokens_per_s } => {
-                self.bar.set_position(*step);
-                self.bar.set_message(format!("loss {loss:.3}  {tokens_per_s:.0} tokens/s"));
+            Event::Update { step, loss, tokens_per_s, seconds_left } => {
+                let message =
+                    || format!("loss {loss:.3}  {tokens_per_s:.0} tokens/s  {} left", duration(*seconds_left));
+                if !self.bar.is_hidden() {
+                    self.bar.set_position(*step);
+                    self.bar.set_message(message());
+                } else if is_due(self.said, Instant::now()) {
+                    self.line(&format!("update {step:>6} of {}  {}", self.steps, message()));
+                }
             }
             Event::Evaluation { row, best } => self.line(&evaluation(row, *best)),
             Event::Sample(text) => self.line(&indented(text)),
@@ -55,20 +69,36 @@ impl Progress {
     fn start(&mut self, step: u64, steps: u64) {
         let target = ProgressDrawTarget::stderr_with_hz(5);
         self.bar = ProgressBar::with_draw_target(Some(steps), target).with_position(step);
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}  {eta} left");
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}");
         self.bar.set_style(style.expect("the template is valid"));
         self.bar.enable_steady_tick(Duration::from_millis(500));
-        self.bar.reset_eta();
+        (self.steps, self.said) = (steps, Instant::now());
     }
 
-    /// A line above the bar.
-    fn line(&self, text: &str) {
+    /// A line, above the bar if there is one.
+    fn line(&mut self, text: &str) {
         self.bar.suspend(|| note(text));
+        self.said = Instant::now();
     }
 
     /// Takes the bar away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Whether a line is due that says how far the run is.
+fn is_due(said: Instant, now: Instant) -> bool {
+    now.duration_since(said) >= LONGEST_SILENCE
+}
+
+/// Seconds in the two units that say most.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
     }
 }
 
@@ -92,4 +122,22 @@ fn evaluation(row: &Row, best: bool) -> String {
 fn indented(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(|line| format!("  | {line}")).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_due_after_some_seconds_of_silence() {
+        let said = Instant::now();
+        assert!(!is_due(said, said + Duration::from_millis(4999)));
+        assert!(is_due(said, said + LONGEST_SILENCE));
+    }
+
+    #[test]
+    fn a_time_is_told_in_two_units_at_most() {
+        let told = [0.4, 59.6, 61.0, 3599.0, 7325.0, 360_000.0].map(duration);
+        assert_eq!(told, ["0 s", "1 min 0 s", "1 min 1 s", "59 min 59 s", "2 h 2 min", "100 h 0 min"]);
+    }
 }

@@ -25,6 +25,8 @@ Examples:
   throughline recipe classify > recipe.toml            begin a recipe of your own
   throughline train recipe.toml --minutes 10           stop in time, whatever the recipe says
   throughline train --resume runs/lm-1                 go on where a run stopped
+  throughline runs --sort -accuracy                    which run is the best?
+  throughline runs --diff lm-1 lm-2                    what was different?
   throughline generate lm-1 --prompt \"fn \" --length 300
   echo \"what a fine film\" | throughline predict classify-1
   throughline eval classify-1 --data test.tsv --json
@@ -39,6 +41,8 @@ pub enum Command {
     Train(TrainArguments),
     /// Print a recipe with every default and a comment on every setting, or the tasks that there are.
     Recipe(RecipeArguments),
+    /// List runs with what they reached, or show in which settings two of them differ.
+    Runs(RunsArguments),
     /// Measure a trained model on its test split or on other data.
     Eval(EvalArguments),
     /// Read lines from standard input and write one JSON object for each: classes or tags with their probabilities, or the loss of the line.
@@ -82,6 +86,24 @@ pub struct RecipeArguments {
     /// The task to print a recipe for [default: list the tasks].
     #[arg(value_name = "TASK")]
     pub task: Option<String>,
+}
+
+/// `throughline runs`
+#[derive(Args, Debug)]
+pub struct RunsArguments {
+    /// Folders of runs, or runs [default: runs/].
+    #[arg(value_name = "FOLDER")]
+    pub folders: Vec<PathBuf>,
+    /// Show this metric and sort by it on the validation split, the smallest first, or with a minus before it the largest:
+    /// loss, -accuracy, updates, seconds. Without, each run shows the metric by which its best update was chosen.
+    #[arg(long, value_name = "METRIC", allow_hyphen_values = true)]
+    pub sort: Option<String>,
+    /// Show the settings in which two runs differ.
+    #[arg(long, value_names = ["RUN_A", "RUN_B"], num_args = 2, conflicts_with_all = ["folders", "sort"])]
+    pub diff: Vec<PathBuf>,
+    /// Write one JSON object for each line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which run.

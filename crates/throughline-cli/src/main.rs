@@ -4,6 +4,7 @@
 mod arguments;
 mod commands;
 mod output;
+mod table;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Recipe(arguments) => commands::recipe::run(&arguments),
+        Command::Runs(arguments) => commands::runs::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Generate(arguments) => commands::generate::run(&arguments),

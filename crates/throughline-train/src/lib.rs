@@ -29,6 +29,7 @@ pub use run::card::Card;
 pub use run::checkpoint::{self, Progress, Reached};
 pub use run::folder::{RunFolder, RunLock};
 pub use run::metrics::{MetricsLog, Row, read_rows};
+pub use run::overview::Overview;
 pub use schedule::Plateau;
 pub use tasks::{evaluate, resume, train};
 pub use trainer::{End, Event, Outcome};

@@ -36,6 +36,7 @@ pub use throughline_nn::checkpointing::Checkpointing;
 pub use throughline_nn::initialise::Initialisation;
 pub use throughline_nn::layers::recurrent::InitialState;
 pub use throughline_nn::parameters::DropoutMask;
+pub use write::Difference;
 
 /// What to train, on what and how.
 #[derive(Clone, Debug, PartialEq)]

@@ -104,8 +104,8 @@ pub mod train {
     pub use throughline_train::tasks::{TASKS, Task};
     pub use throughline_train::{
         DataRecord, Description, Digest, End, Error, Event, Learn, Learned, Measured, MetricsLog, Origin, Outcome,
-        Place, Recipe, RecipeError, Report, Result, Row, RunFolder, RunLock, Score, SplitRecord, evaluate, read_rows,
-        recipe, resume, settings, tasks, train,
+        Overview, Place, Recipe, RecipeError, Report, Result, Row, RunFolder, RunLock, Score, SplitRecord, evaluate,
+        read_rows, recipe, resume, settings, tasks, train,
     };
 }
 

@@ -4,6 +4,7 @@ pub mod eval;
 pub mod generate;
 pub mod predict;
 pub mod recipe;
+pub mod runs;
 pub mod train;
 
 use std::path::Path;
@@ -43,4 +44,25 @@ fn warning_of_unknown(what: &str, share: f64) -> Option<String> {
             100.0 * share
         )
     })
+}
+
+/// Seconds in the two units that say most.
+fn duration(seconds: f64) -> String {
+    let seconds = seconds.round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_in_two_units_at_most() {
+        let told = [0.4, 59.6, 61.0, 3599.0, 7325.0, 360_000.0].map(duration);
+        assert_eq!(told, ["0 s", "1 min 0 s", "1 min 1 s", "59 min 59 s", "2 h 2 min", "100 h 0 min"]);
+    }
 }

@@ -8,6 +8,7 @@ fn every_command_has_its_help() {
     for (command, options) in [
         ("train", &["--data", "--text", "--set", "--resume", "--quiet", "RECIPE.toml"][..]),
         ("recipe", &["TASK"]),
+        ("runs", &["FOLDER", "--sort", "--diff", "--json"]),
         ("eval", &["RUN", "--data", "--json", "--threads"]),
         ("predict", &["RUN", "--top", "--threads"]),
         ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed"]),

@@ -3,6 +3,7 @@
 
 mod budgets;
 mod classifier;
+mod comparison;
 mod faults;
 mod folder;
 mod help;

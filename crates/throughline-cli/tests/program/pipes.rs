@@ -61,7 +61,7 @@ fn a_line_that_cannot_be_read_is_named_and_the_others_are_answered() {
 fn a_full_disk_behind_standard_output() {
     let folder = language_model();
     for arguments in
-        [&["generate", "lm-1"][..], &["eval", "lm-1"], &["predict", "lm-1"], &["recipe", "lm"], &["recipe"]]
+        [&["generate", "lm-1"][..], &["eval", "lm-1"], &["predict", "lm-1"], &["recipe", "lm"], &["recipe"], &["runs"]]
     {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let mut child = folder.command(arguments).stdin(Stdio::piped()).stdout(full).spawn().unwrap();

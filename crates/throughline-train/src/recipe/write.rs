@@ -18,6 +18,15 @@ const MAY_CHANGE: [&str; 10] = [
     "schedule.steps",
 ];
 
+/// A setting in which two recipes differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The dotted key.
+    pub key: String,
+    /// Its value in each of them, as TOML; `None` where the task has no such key.
+    pub values: [Option<String>; 2],
+}
+
 impl Recipe {
     /// The recipe as TOML: every key that has an effect, defaults spelled out.
     ///
@@ -41,17 +50,32 @@ impl Recipe {
     /// # Errors
     /// As [`Recipe::to_toml`], for either of them.
     pub fn deciding_keys_unlike(&self, other: &Self) -> Result<Vec<String>> {
+        let unlike = self.differences(other)?.into_iter().map(|difference| difference.key);
+        Ok(unlike.filter(|key| self.decides(key)).collect())
+    }
+
+    /// The settings in which this recipe and `other` differ.
+    ///
+    /// # Errors
+    /// As [`Recipe::to_toml`], for either of them.
+    pub fn differences(&self, other: &Self) -> Result<Vec<Difference>> {
         self.check()?;
         other.check()?;
         let [ours, theirs] = [self, other].map(Self::to_table);
         let mut keys = dotted_keys(&ours);
         keys.extend(dotted_keys(&theirs).into_iter().filter(|key| value_at(&ours, key).is_none()));
-        keys.retain(|key| {
-            let values = [&ours, &theirs].map(|table| value_at(table, key));
+        let difference = |key: String| {
+            let values = [&ours, &theirs].map(|table| value_at(table, &key));
             let is_table = values.into_iter().flatten().any(toml::Value::is_table);
-            !is_table && values[0] != values[1] && self.decides(key)
-        });
-        Ok(keys)
+            let values = values.map(|value| value.map(ToString::to_string));
+            (!is_table && values[0] != values[1]).then_some(Difference { key, values })
+        };
+        Ok(keys.into_iter().filter_map(difference).collect())
+    }
+
+    /// The value of a dotted key as TOML, if the recipe has it; the recipe must be checked.
+    pub(crate) fn value(&self, key: &str) -> Option<toml::Value> {
+        value_at(&self.to_table(), key).cloned()
     }
 
     /// Whether `key` decides the numbers of the run.

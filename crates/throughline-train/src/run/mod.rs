@@ -5,3 +5,4 @@ pub mod checkpoint;
 pub mod folder;
 pub mod metrics;
 pub(crate) mod name;
+pub mod overview;

@@ -22,6 +22,7 @@ Examples:
   throughline train --text book.txt notes/             learn from your own text
   throughline train recipes/names.toml --data names/   follow a recipe
   throughline train recipe.toml --set model.hidden=512 follow it with one setting changed
+  throughline lr-find recipes/names.toml --data names/ which learning rate?
   throughline recipe classify > recipe.toml            begin a recipe of your own
   throughline train recipe.toml --minutes 10           stop in time, whatever the recipe says
   throughline train --resume runs/lm-1                 go on where a run stopped
@@ -39,6 +40,8 @@ Environment:
 pub enum Command {
     /// Train a model, by a recipe or with the defaults.
     Train(TrainArguments),
+    /// Try learning rates, from very low to very high, and suggest one.
+    LrFind(LrFindArguments),
     /// Print a recipe with every default and a comment on every setting, or the tasks that there are.
     Recipe(RecipeArguments),
     /// List runs with what they reached, or show in which settings two of them differ.
@@ -54,18 +57,9 @@ pub enum Command {
 /// `throughline train`
 #[derive(Args, Debug)]
 pub struct TrainArguments {
-    /// A recipe (a file that ends in .toml) and files or folders with data, in any order.
-    #[arg(value_name = "RECIPE.toml|PATH")]
-    pub paths: Vec<PathBuf>,
-    /// Files or folders with data; they take the place of the recipe's `data.paths`.
-    #[arg(long, value_name = "PATH", num_args = 1..)]
-    pub data: Vec<PathBuf>,
-    /// Files or folders with text for a language model.
-    #[arg(long, value_name = "FILE|DIR", num_args = 1.., conflicts_with = "data")]
-    pub text: Vec<PathBuf>,
-    /// Change a setting of the recipe, such as model.hidden=512; may be given many times. A word needs no quotes.
-    #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
-    pub set: Vec<String>,
+    /// What to train, and how.
+    #[command(flatten)]
+    pub given: RecipeArgument,
     /// Train for at most so many minutes, such as 1.5, over all sessions of the run: train.max_seconds.
     #[arg(long, value_name = "M", value_parser = minutes)]
     pub minutes: Option<f64>,
@@ -78,6 +72,43 @@ pub struct TrainArguments {
     /// Write nothing but the result, and what goes wrong.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// A recipe, and what is changed in it.
+#[derive(Args, Debug)]
+pub struct RecipeArgument {
+    /// A recipe (a file that ends in .toml) and files or folders with data, in any order.
+    #[arg(value_name = "RECIPE.toml|PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Files or folders with data; they take the place of the recipe's `data.paths`.
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Files or folders with text for a language model.
+    #[arg(long, value_name = "FILE|DIR", num_args = 1.., conflicts_with = "data")]
+    pub text: Vec<PathBuf>,
+    /// Change a setting of the recipe, such as model.hidden=512; may be given many times. A word needs no quotes.
+    #[arg(long, value_name = "KEY=VALUE", num_args = 1..)]
+    pub set: Vec<String>,
+}
+
+/// `throughline lr-find`
+#[derive(Args, Debug)]
+pub struct LrFindArguments {
+    /// What would be trained, and how.
+    #[command(flatten)]
+    pub given: RecipeArgument,
+    /// The lowest learning rate.
+    #[arg(long, value_name = "RATE", default_value_t = 1e-6, value_parser = rate)]
+    pub from: f64,
+    /// The highest learning rate; the test ends before it where the loss rises to four times its lowest.
+    #[arg(long, value_name = "RATE", default_value_t = 1.0, value_parser = rate)]
+    pub to: f64,
+    /// Updates, with a higher learning rate in each.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=1_000_000))]
+    pub updates: u64,
+    /// Write rates and losses to this file, as CSV.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `throughline recipe`
@@ -178,6 +209,10 @@ pub struct GenerateArguments {
 
 fn number<T: std::str::FromStr>(text: &str, valid: impl Fn(&T) -> bool, expected: &str) -> Result<T, String> {
     text.parse().ok().filter(|value| valid(value)).ok_or_else(|| format!("expected {expected}"))
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    number(text, |value| *value > 0.0 && *value <= 1000.0, "a number above 0, at most 1000")
 }
 
 fn minutes(text: &str) -> Result<f64, String> {

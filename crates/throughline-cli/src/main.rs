@@ -4,6 +4,7 @@
 mod arguments;
 mod commands;
 mod output;
+mod plot;
 mod table;
 
 use std::process::ExitCode;
@@ -24,6 +25,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Recipe(arguments) => commands::recipe::run(&arguments),
+        Command::LrFind(arguments) => commands::lr_find::run(&arguments),
         Command::Runs(arguments) => commands::runs::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),

@@ -31,5 +31,5 @@ pub use run::folder::{RunFolder, RunLock};
 pub use run::metrics::{MetricsLog, Row, read_rows};
 pub use run::overview::Overview;
 pub use schedule::Plateau;
-pub use tasks::{evaluate, resume, train};
-pub use trainer::{End, Event, Outcome};
+pub use tasks::{evaluate, find_learning_rate, resume, train};
+pub use trainer::{End, Event, Outcome, Range, RangeRow, RangeTest};

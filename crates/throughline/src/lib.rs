@@ -104,8 +104,9 @@ pub mod train {
     pub use throughline_train::tasks::{TASKS, Task};
     pub use throughline_train::{
         DataRecord, Description, Digest, End, Error, Event, Learn, Learned, Measured, MetricsLog, Origin, Outcome,
-        Overview, Place, Recipe, RecipeError, Report, Result, Row, RunFolder, RunLock, Score, SplitRecord, evaluate,
-        read_rows, recipe, resume, settings, tasks, train,
+        Overview, Place, Range, RangeRow, RangeTest, Recipe, RecipeError, Report, Result, Row, RunFolder, RunLock,
+        Score, SplitRecord, check_replaceable, evaluate, find_learning_rate, read_rows, recipe, replace, resume,
+        settings, tasks, train,
     };
 }
 

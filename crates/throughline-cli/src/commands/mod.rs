@@ -2,14 +2,18 @@
 
 pub mod eval;
 pub mod generate;
+mod given;
+pub mod lr_find;
 pub mod predict;
 pub mod recipe;
 pub mod runs;
 pub mod train;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use throughline::infer::Model;
 use throughline::train::RunFolder;
 
@@ -44,6 +48,15 @@ fn warning_of_unknown(what: &str, share: f64) -> Option<String> {
             100.0 * share
         )
     })
+}
+
+/// A bar on standard error for so many updates; hidden where that is no terminal.
+fn bar(updates: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(updates), ProgressDrawTarget::stderr_with_hz(5));
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}");
+    bar.set_style(style.expect("the template is valid"));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
 }
 
 /// Seconds in the two units that say most.

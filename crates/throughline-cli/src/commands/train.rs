@@ -1,34 +1,18 @@
 //! `throughline train`
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use throughline::infer::Evaluation;
-use throughline::train::{self, BUILT_IN, End, Event, Outcome, Recipe, RunFolder};
+use throughline::train::{self, End, Event, Outcome, Recipe, RunFolder};
 
+use super::given::{recipe, sets};
 use crate::arguments::TrainArguments;
 use crate::output::{note, say_line};
 
 mod progress;
-
-/// Settings for training with no recipe: small enough for two cores and two minutes.
-const DEFAULTS: &[&str] = &[
-    "task=lm",
-    "model.cell=gru",
-    "model.embedding=64",
-    "model.hidden=256",
-    "model.layers=1",
-    "model.output_dropout=0.1",
-    "train.epochs=3",
-    "train.max_seconds=100",
-    "train.batch=16",
-    "train.stride=64",
-    "optimiser.learning_rate=0.004",
-    "schedule.kind=cosine",
-    "schedule.warmup=50",
-];
 
 pub fn run(arguments: &TrainArguments) -> Result<()> {
     let begun = Arc::new(AtomicBool::new(false));
@@ -42,7 +26,9 @@ pub fn run(arguments: &TrainArguments) -> Result<()> {
     };
     let outcome = match &arguments.resume {
         Some(run) => resume(arguments, run, &stop, &mut watch),
-        None => recipe(arguments).and_then(|recipe| Ok(train::train(recipe, &stop, &mut watch)?)),
+        None => changes(arguments)
+            .and_then(|changes| recipe(&arguments.given, &changes, arguments.quiet))
+            .and_then(|recipe| Ok(train::train(recipe, &stop, &mut watch)?)),
     };
     progress.finish();
     Ok(say_line(&summary(&outcome?))?)
@@ -54,7 +40,7 @@ fn resume(
     stop: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
-    if let Some(key) = ["name", "runs_dir"].into_iter().find(|key| sets(arguments, key)) {
+    if let Some(key) = ["name", "runs_dir"].into_iter().find(|key| sets(&arguments.given, key)) {
         bail!("--set: {key}: expected no such setting with --resume, as the run stays in its folder, found one");
     }
     let folder = RunFolder::open(Path::new(super::RUNS), run)?;
@@ -86,42 +72,11 @@ fn stop_on_interrupt(begun: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// The recipe file, the settings and the data of the command line in one recipe.
-fn recipe(arguments: &TrainArguments) -> Result<Recipe> {
-    let is_recipe = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "toml");
-    let (recipes, data): (Vec<&PathBuf>, Vec<&PathBuf>) = arguments.paths.iter().partition(is_recipe);
-    if let [first, second, ..] = recipes[..] {
-        bail!("expected one recipe, found two: {} and {}", first.display(), second.display());
-    }
-    if let Some(recipe) = arguments.data.iter().find(is_recipe) {
-        bail!("{}: expected data, found a recipe; name it before --data", recipe.display());
-    }
-    let mut data: Vec<PathBuf> = data.into_iter().chain(&arguments.data).chain(&arguments.text).cloned().collect();
-    let mut settings = Vec::new();
-    if recipes.is_empty() {
-        let (task, paths) = (sets(arguments, "task"), sets(arguments, "data.paths"));
-        if task || paths {
-            settings.extend((!task).then(|| "task=lm".to_owned()));
-        } else {
-            settings.extend(DEFAULTS.iter().map(|set| (*set).to_owned()));
-        }
-        if data.is_empty() && !paths {
-            data = text_at_hand(arguments.quiet)?;
-            if data == [Path::new(BUILT_IN)] {
-                // A small text is read more often.
-                settings.push("train.epochs=12".to_owned());
-            }
-        }
-    }
-    settings.extend(changes(arguments)?);
-    Ok(Recipe::resolve(recipes.first().map(|path| path.as_path()), &settings, &data)?)
-}
-
 /// What `--set` and the flags that stand for settings change.
 fn changes(arguments: &TrainArguments) -> Result<Vec<String>> {
-    let mut changes = arguments.set.clone();
+    let mut changes = arguments.given.set.clone();
     let mut flag = |flag: &str, key: &str, value: String| {
-        if sets(arguments, key) {
+        if sets(&arguments.given, key) {
             bail!("{flag}: expected no --set {key} beside it, as it stands for the same setting, found one");
         }
         changes.push(format!("{key}={value}"));
@@ -135,25 +90,6 @@ fn changes(arguments: &TrainArguments) -> Result<Vec<String>> {
         flag("--epochs", "train.steps", 0.to_string())?;
     }
     Ok(changes)
-}
-
-/// Whether `--set` gives `key`.
-fn sets(arguments: &TrainArguments, key: &str) -> bool {
-    arguments.set.iter().any(|set| set.split('=').next().map(str::trim) == Some(key))
-}
-
-/// The Rust sources and documents of the source tree that contains the current folder, or the text inside the program.
-fn text_at_hand(quiet: bool) -> Result<Vec<PathBuf>> {
-    let here = std::env::current_dir().context("cannot tell the current folder")?;
-    let tree = here.ancestors().find(|folder| folder.join("crates/throughline-cli/Cargo.toml").is_file());
-    let Some(tree) = tree else {
-        if !quiet {
-            note("no sources at hand: learning from the text inside the program");
-        }
-        return Ok(vec![PathBuf::from(BUILT_IN)]);
-    };
-    let parts = ["crates", "README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
-    Ok(parts.iter().map(|part| tree.join(part)).filter(|path| path.exists()).collect())
 }
 
 /// What came of a run, for people.

@@ -7,6 +7,7 @@ fn every_command_has_its_help() {
     let folder = Folder::new();
     for (command, options) in [
         ("train", &["--data", "--text", "--set", "--resume", "--quiet", "RECIPE.toml"][..]),
+        ("lr-find", &["RECIPE.toml", "--data", "--set", "--from", "--to", "--updates", "--out"]),
         ("recipe", &["TASK"]),
         ("runs", &["FOLDER", "--sort", "--diff", "--json"]),
         ("eval", &["RUN", "--data", "--json", "--threads"]),

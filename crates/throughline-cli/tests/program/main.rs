@@ -10,6 +10,7 @@ mod help;
 mod interruption;
 mod language_model;
 mod pipes;
+mod range_test;
 mod runs;
 mod tagger;
 mod trained;

@@ -18,7 +18,7 @@ use toml::Table;
 use crate::evaluate::{self, Report};
 use crate::learn::Learn;
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
-use crate::trainer::{self, Event, Outcome};
+use crate::trainer::{self, Event, Outcome, Range, RangeRow, RangeTest};
 use crate::{Error, Recipe, Result, RunFolder};
 
 /// Every task, in the order in which people read of them.
@@ -59,6 +59,15 @@ pub fn resume(
     task_of(&recipe).resume(recipe, folder, stop, watch)
 }
 
+/// Tries learning rates, the next higher in each update, and writes nothing anywhere. The schedule of the recipe has no part in
+/// it.
+///
+/// # Errors
+/// If the data cannot be used.
+pub fn find_learning_rate(recipe: Recipe, range: Range, watch: &mut dyn FnMut(&RangeRow)) -> Result<RangeTest> {
+    task_of(&recipe).find_learning_rate(recipe, range, watch)
+}
+
 /// Measures the model of a run: on the files at `paths`, or on the test split of the run's own data if there are none.
 ///
 /// # Errors
@@ -93,6 +102,9 @@ pub trait Task: TaskSettings {
         stop: &AtomicBool,
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome>;
+
+    /// See [`find_learning_rate`](crate::find_learning_rate()).
+    fn find_learning_rate(&self, recipe: Recipe, range: Range, watch: &mut dyn FnMut(&RangeRow)) -> Result<RangeTest>;
 
     /// See [`evaluate`](crate::evaluate()).
     fn evaluate(&self, folder: &RunFolder, recipe: &Recipe, model: &Model, paths: &[PathBuf]) -> Result<Report>;
@@ -141,6 +153,10 @@ impl<L: Learn> Task for TaskOf<L> {
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome> {
         trainer::resume::<L>(recipe, folder, stop, watch)
+    }
+
+    fn find_learning_rate(&self, recipe: Recipe, range: Range, watch: &mut dyn FnMut(&RangeRow)) -> Result<RangeTest> {
+        trainer::test_range::<L>(recipe, range, watch)
     }
 
     fn evaluate(&self, folder: &RunFolder, recipe: &Recipe, model: &Model, paths: &[PathBuf]) -> Result<Report> {

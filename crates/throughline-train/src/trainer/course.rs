@@ -47,7 +47,10 @@ impl<L: Learn> Trainer<L> {
                 self.save_checkpoint(folder)?;
                 return Err(Error::Interrupted { step: self.progress.step, run: folder.path().to_path_buf() });
             }
-            self.update(session)?;
+            if let Err(NotFinite { loss, grad_norm }) = self.update(self.learning_rate()) {
+                return Err(self.diverged(folder, loss, grad_norm));
+            }
+            self.progress.seconds = session.begun.seconds();
             let step = self.progress.step;
             let seconds_left = self.seconds_left(session);
             (session.watch)(Event::Update {
@@ -111,10 +114,10 @@ impl<L: Learn> Trainer<L> {
         (data, Runner { network, weights: Weights { cpu, parameters, packed }, workspace }, gradients)
     }
 
-    /// One update: gradients, their norm, clipping, the optimiser, packing.
-    fn update(&mut self, session: &Session<'_>) -> Result<()> {
+    /// One update: gradients, their norm, clipping, the optimiser, packing. Its mean loss.
+    pub(super) fn update(&mut self, learning_rate: f64) -> std::result::Result<f64, NotFinite> {
         let Progress { step, epoch, position, .. } = self.progress;
-        let (learning_rate, seed) = (self.learning_rate(), self.recipe.seed);
+        let seed = self.recipe.seed;
         let accumulate = self.recipe.train.accumulate;
         reduce::clear(&self.cpu.threads, &mut self.gradients);
         let (data, mut runner, gradients) = self.runner();
@@ -135,7 +138,7 @@ impl<L: Learn> Trainer<L> {
         let grad_norm = reduce::sum_of_squares(*isa, threads, gradients).sqrt();
         let loss = learned.loss.sum / learned.loss.weight;
         if !loss.is_finite() || !grad_norm.is_finite() {
-            return Err(self.diverged(session.folder, loss, grad_norm));
+            return Err(NotFinite { loss, grad_norm });
         }
         if train.clip_value > 0.0 {
             reduce::clip_value(*isa, threads, train.clip_value, gradients);
@@ -155,8 +158,7 @@ impl<L: Learn> Trainer<L> {
             average.add(*isa, threads, parameters);
         }
         self.count(learned, grad_norm, learning_rate);
-        self.progress.seconds = session.begun.seconds();
-        Ok(())
+        Ok(loss)
     }
 
     fn count(&mut self, learned: Learned, grad_norm: f64, learning_rate: f64) {
@@ -293,6 +295,12 @@ impl<L: Learn> Trainer<L> {
             metrics: L::training_metrics(&Loss { sum, weight, correct }),
         }
     }
+}
+
+/// The loss or the gradient of an update is infinite or not a number; nothing was changed.
+pub(super) struct NotFinite {
+    loss: f64,
+    grad_norm: f64,
 }
 
 /// Whether one of `times` events spread evenly over `steps` updates falls due after update `step`; the last one after the

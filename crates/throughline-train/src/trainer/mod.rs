@@ -2,6 +2,7 @@
 
 mod course;
 mod kept;
+mod range;
 mod saved;
 
 use std::path::Path;
@@ -114,6 +115,9 @@ pub struct Outcome {
     /// What they reach on the test split, if there is one.
     pub test: Option<Evaluation>,
 }
+
+pub(crate) use range::test_range;
+pub use range::{Range, RangeRow, RangeTest};
 
 pub(crate) fn train<L: Learn>(recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
     if !recipe.name.is_empty() {

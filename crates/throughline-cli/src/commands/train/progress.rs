@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use throughline::data::Split;
 use throughline::train::{Event, Row, Score};
 
@@ -71,11 +71,7 @@ impl Progress {
     }
 
     fn start(&mut self, step: u64, steps: u64) {
-        let target = ProgressDrawTarget::stderr_with_hz(5);
-        self.bar = ProgressBar::with_draw_target(Some(steps), target).with_position(step);
-        let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}");
-        self.bar.set_style(style.expect("the template is valid"));
-        self.bar.enable_steady_tick(Duration::from_millis(500));
+        self.bar = super::super::bar(steps).with_position(step);
         (self.steps, self.said) = (steps, Instant::now());
     }
 

@@ -66,6 +66,9 @@ pub struct TrainArguments {
     /// Pass so many times over the training split: train.epochs, also where the recipe counts updates.
     #[arg(long, value_name = "E", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub epochs: Option<u64>,
+    /// Write the metrics for TensorBoard, too: train.tensorboard.
+    #[arg(long)]
+    pub tensorboard: bool,
     /// Go on with a run: its folder, or its name under runs/. With --set, train.epochs, train.steps and the like may change.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["paths", "data", "text"])]
     pub resume: Option<PathBuf>,

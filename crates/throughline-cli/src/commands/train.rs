@@ -89,6 +89,9 @@ fn changes(arguments: &TrainArguments) -> Result<Vec<String>> {
         flag("--epochs", "train.epochs", epochs.to_string())?;
         flag("--epochs", "train.steps", 0.to_string())?;
     }
+    if arguments.tensorboard {
+        flag("--tensorboard", "train.tensorboard", true.to_string())?;
+    }
     Ok(changes)
 }
 

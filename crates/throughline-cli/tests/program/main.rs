@@ -13,6 +13,7 @@ mod pipes;
 mod range_test;
 mod runs;
 mod tagger;
+mod tensorboard;
 mod trained;
 mod wrong_files;
 mod wrong_input;

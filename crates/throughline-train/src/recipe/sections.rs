@@ -56,6 +56,9 @@ settings! {
         /// Stop and finish after so many evaluations in a row without a better model, 0 to 10^12; 0: never. With more
         /// `evaluations` than the default give it more patience.
         patience: u64 = 5,
+        /// Write the metrics for TensorBoard, too: a new file `events.out.tfevents...` in the run folder whenever the run begins or
+        /// goes on.
+        tensorboard: bool = false,
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 use throughline_data::Split;
 
+use super::events::EventFile;
 use crate::{Error, Result, write_atomically};
 
 /// No line is longer, in bytes.
@@ -99,6 +100,7 @@ fn parse(line: &[u8]) -> std::result::Result<(Row, String), String> {
 pub struct MetricsLog {
     path: PathBuf,
     file: File,
+    events: Option<EventFile>,
 }
 
 impl MetricsLog {
@@ -114,7 +116,16 @@ impl MetricsLog {
             write_atomically(path, kept.collect::<String>().as_bytes())?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(Error::io(path, "open"))?;
-        Ok(Self { path: path.to_path_buf(), file })
+        Ok(Self { path: path.to_path_buf(), file, events: None })
+    }
+
+    /// The same, and what is appended also goes to a new event file of TensorBoard beside it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn with_events(self, step: u64) -> Result<Self> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        Ok(Self { events: Some(EventFile::begin(folder, step)?), ..self })
     }
 
     /// Appends `row`; when it returns, the line has left the process.
@@ -128,7 +139,8 @@ impl MetricsLog {
         self.file.write_all(line.as_bytes()).map_err(|error| {
             self.file.set_len(length).ok();
             Error::io(&self.path, "append to")(error)
-        })
+        })?;
+        self.events.as_mut().map_or(Ok(()), |events| events.append(row))
     }
 }
 

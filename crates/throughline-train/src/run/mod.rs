@@ -2,6 +2,7 @@
 
 pub mod card;
 pub mod checkpoint;
+mod events;
 pub mod folder;
 pub mod metrics;
 pub(crate) mod name;

@@ -293,7 +293,10 @@ impl<L: Learn> Trainer<L> {
             step: self.progress.step,
             steps: self.steps,
         });
-        let log = MetricsLog::open(&folder.metrics(), self.progress.step)?;
+        let mut log = MetricsLog::open(&folder.metrics(), self.progress.step)?;
+        if self.recipe.train.tensorboard {
+            log = log.with_events(self.progress.step)?;
+        }
         let session = &mut Session { folder, begun: Begun::now(&self.progress), log, watch };
         let end = self.train(session, stop)?;
         self.finish(session, description, baselines, end)

@@ -38,6 +38,9 @@ pub enum Error {
         /// What it was given.
         found: String,
     },
+    /// What a model wrote could not be passed on.
+    #[error("{0}")]
+    Write(#[source] io::Error),
     /// The model belongs to another task.
     #[error("expected a model of task \"{expected}\", found one of task \"{found}\"")]
     Task {
@@ -54,7 +57,7 @@ pub enum Error {
         /// The reason the system gave.
         why: String,
     },
-    /// The vocabulary is damaged.
+    /// The vocabulary is damaged, or a file that the model is to continue cannot be read.
     #[error(transparent)]
     Data(#[from] throughline_data::Error),
 }

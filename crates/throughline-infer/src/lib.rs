@@ -42,4 +42,4 @@ pub use error::{Error, Result};
 pub use files::{Files, read_at_most};
 pub use model::{Model, Served, config_json, kind_json};
 pub use series::{Channel, SeriesBatch, SeriesEncoder, SeriesFacts, SeriesReader};
-pub use serve::{Evaluation, Info, Runner, RunnerWorkspace, Serve};
+pub use serve::{Evaluation, Generation, Info, Runner, RunnerWorkspace, Serve};

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::io;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +18,7 @@ use throughline_nn::weights;
 use crate::config::Regularisation;
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::serve::{Evaluation, Info, Runner, RunnerWorkspace, Serve};
+use crate::serve::{Evaluation, Generation, Info, Runner, RunnerWorkspace, Serve};
 use crate::tasks;
 
 /// The version of `config.json` and of the metadata in `model.safetensors` that this crate writes and reads.
@@ -220,6 +221,7 @@ trait AnyModel: Any + Send + Sync {
     fn info(&self) -> &'static Info;
     fn parameter_count(&self) -> usize;
     fn predict_lines(&self, lines: &[&str]) -> Vec<Result<Value>>;
+    fn write(&self, generation: &Generation<'_>, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<()>;
 }
 
 impl<T: Serve> AnyModel for Served<T> {
@@ -234,6 +236,10 @@ impl<T: Serve> AnyModel for Served<T> {
     fn predict_lines(&self, lines: &[&str]) -> Vec<Result<Value>> {
         let json = |prediction| serde_json::to_value(prediction).expect("predictions have a JSON form");
         self.predict(lines).into_iter().map(|answer| answer.map(json)).collect()
+    }
+
+    fn write(&self, generation: &Generation<'_>, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<()> {
+        self.run(|runner| T::generate(runner, &self.config, &self.encoder, generation, write))
     }
 }
 
@@ -312,5 +318,13 @@ impl Model {
     /// The predictions for lines of text, in their order, each as a JSON object.
     pub fn predict_lines(&self, lines: &[&str]) -> Vec<Result<Value>> {
         self.0.predict_lines(lines)
+    }
+
+    /// Writes the prompt of `generation` and what the model puts after it; see [`Serve::generate`].
+    ///
+    /// # Errors
+    /// If the model does not write, cannot take the prompt or the ending, or `write` fails.
+    pub fn write(&self, generation: &Generation<'_>, write: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<()> {
+        self.0.write(generation, write)
     }
 }

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::io;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use throughline_data::ConfusionMatrix;
+use throughline_nn::decode::Sampling;
 use throughline_nn::heads::Head;
 use throughline_nn::module::Module;
 use throughline_nn::network::{Network, Weights, Workspace};
 
 use crate::config::{ConfigError, Regularisation};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::Files;
 
 /// The name and description of a task.
@@ -46,6 +48,21 @@ pub struct Evaluation {
     /// For a classifier: how often each true class was predicted as each class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confusion: Option<ConfusionMatrix>,
+}
+
+/// What a model is asked to write.
+#[derive(Clone, Copy, Debug)]
+pub struct Generation<'a> {
+    /// What it continues, in the form that the task reads; empty: nothing.
+    pub prompt: &'a str,
+    /// How many units or steps are written after the prompt.
+    pub length: usize,
+    /// How they are drawn.
+    pub sampling: Sampling,
+    /// The same seed writes the same.
+    pub seed: u64,
+    /// The ending of the file that it is written to, in lower case, such as `mid`; `None` for running text.
+    pub ending: Option<&'a str>,
 }
 
 /// A network with its weights, and the working memory of one caller.
@@ -115,4 +132,20 @@ pub trait Serve: Sized + Send + Sync + 'static {
         encoder: &Self::Encoder,
         inputs: &[&str],
     ) -> Vec<Result<Self::Prediction>>;
+
+    /// Writes the prompt and what follows it, for tasks whose models write. Running text comes in pieces, each of whole
+    /// characters.
+    ///
+    /// # Errors
+    /// If models of this task do not write, the prompt or the ending is none that the task takes, or `write` fails.
+    fn generate(
+        runner: &mut Runner<'_, Self>,
+        config: &Self::Config,
+        encoder: &Self::Encoder,
+        generation: &Generation<'_>,
+        write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<()> {
+        let _ = (runner, config, encoder, generation, write);
+        Err(Error::Input { expected: "a model that writes".to_owned(), found: format!("a {}", Self::INFO.title) })
+    }
 }

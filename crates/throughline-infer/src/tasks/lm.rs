@@ -1,6 +1,7 @@
 //! Language modelling: embedding, recurrent stack, softmax over the vocabulary at every step.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 use throughline_data::{TextRules, UNKNOWN, Vocabulary};
@@ -19,10 +20,10 @@ use throughline_nn::state::State;
 use crate::batches::like_length;
 use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::encoder::TextEncoder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::model::Served;
-use crate::serve::{Evaluation, Info, Runner, Serve};
+use crate::serve::{Evaluation, Generation, Info, Runner, Serve};
 
 /// The task `lm`.
 #[derive(Clone, Copy, Debug)]
@@ -234,6 +235,26 @@ impl Serve for LanguageModel {
         };
         inputs.iter().zip(&tokens).zip(means).map(answer).collect()
     }
+
+    /// The prompt is a text.
+    fn generate(
+        runner: &mut Runner<'_, Self>,
+        _: &Config,
+        encoder: &TextEncoder,
+        generation: &Generation<'_>,
+        write: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<()> {
+        let Generation { prompt, length, sampling, seed, .. } = *generation;
+        let continuation = Continuation { prompt, length, sampling };
+        let mut write = |text: &str| write(text.as_bytes()).map_err(Error::Write);
+        write(prompt)?;
+        generate(runner, encoder, continuation, random(seed), &mut write)
+    }
+}
+
+/// The random numbers of a text.
+fn random(seed: u64) -> Stream {
+    Philox::new(seed, Purpose::Sample, 0).stream()
 }
 
 /// How to continue a text.
@@ -300,7 +321,6 @@ impl Served<LanguageModel> {
         seed: u64,
         write: &mut dyn FnMut(&str) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        let random = Philox::new(seed, Purpose::Sample, 0).stream();
-        self.run(|runner| generate(runner, self.encoder(), continuation, random, write))
+        self.run(|runner| generate(runner, self.encoder(), continuation, random(seed), write))
     }
 }

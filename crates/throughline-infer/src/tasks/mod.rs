@@ -4,12 +4,14 @@ pub mod classify;
 pub mod classify_series;
 pub mod lm;
 pub mod regress;
+pub mod roll;
 pub mod tag;
 
 pub use classify::Classify;
 pub use classify_series::ClassifySeries;
 pub use lm::LanguageModel;
 pub use regress::Regress;
+pub use roll::Roll;
 pub use tag::Tag;
 
 use crate::error::Result;
@@ -39,4 +41,5 @@ pub const ALL: &[Entry] = &[
     Entry::of::<Tag>(),
     Entry::of::<ClassifySeries>(),
     Entry::of::<Regress>(),
+    Entry::of::<Roll>(),
 ];

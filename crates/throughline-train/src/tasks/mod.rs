@@ -5,6 +5,7 @@ pub mod classify;
 pub mod classify_series;
 pub mod lm;
 pub mod regress;
+pub mod roll;
 pub mod shared;
 pub mod tag;
 
@@ -28,6 +29,7 @@ pub static TASKS: &[&dyn Task] = &[
     &TaskOf::<tag::Words>::TASK,
     &TaskOf::<classify_series::Series>::TASK,
     &TaskOf::<regress::Series>::TASK,
+    &TaskOf::<roll::Rolls>::TASK,
 ];
 
 /// The task called `name`.

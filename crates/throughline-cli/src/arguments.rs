@@ -29,6 +29,7 @@ Examples:
   throughline runs --sort -accuracy                    which run is the best?
   throughline runs --diff lm-1 lm-2                    what was different?
   throughline generate lm-1 --prompt \"fn \" --length 300
+  throughline generate roll-1 --prompt piece.mid --length 256 --out continued.mid
   echo \"what a fine film\" | throughline predict classify-1
   throughline eval classify-1 --data test.tsv --json
 
@@ -48,9 +49,9 @@ pub enum Command {
     Runs(RunsArguments),
     /// Measure a trained model on its test split or on other data.
     Eval(EvalArguments),
-    /// Read lines from standard input and write one JSON object for each: classes or tags with their probabilities, or the loss of the line.
+    /// Read lines from standard input and write one JSON object for each: classes, tags or next pitches with their probabilities, or the loss of the line.
     Predict(PredictArguments),
-    /// Let a language model write.
+    /// Let a model write: a language model a text, a model of piano rolls a piece of music.
     Generate(GenerateArguments),
 }
 
@@ -190,13 +191,13 @@ pub struct GenerateArguments {
     /// The model.
     #[command(flatten)]
     pub run: RunArgument,
-    /// What the text begins with.
+    /// What it continues: a text; or for music a file (.mid, .midi or .json) or a list of steps in JSON.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub prompt: String,
-    /// Units (characters, bytes or words) to write.
+    /// Units (characters, bytes or words) or steps to write.
     #[arg(long, default_value_t = 500)]
     pub length: usize,
-    /// Divides the logits: below 1 bolder, above 1 wilder, 0 always the most probable unit.
+    /// Divides the logits: below 1 bolder, above 1 wilder, 0 always the most probable.
     #[arg(long, default_value_t = 0.8, value_parser = temperature)]
     pub temperature: f64,
     /// Choose among the K most probable units only; 0 for all.
@@ -205,9 +206,12 @@ pub struct GenerateArguments {
     /// Choose among the fewest units that together reach this probability.
     #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = probability)]
     pub top_p: f64,
-    /// The same seed writes the same text.
+    /// The same seed writes the same.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Write to this file, with the prompt: music as MIDI (.mid, .midi) or JSON (.json) [default: standard output, music as JSON].
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 fn number<T: std::str::FromStr>(text: &str, valid: impl Fn(&T) -> bool, expected: &str) -> Result<T, String> {

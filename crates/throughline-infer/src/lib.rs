@@ -41,5 +41,5 @@ pub use encoder::TextEncoder;
 pub use error::{Error, Result};
 pub use files::{Files, read_at_most};
 pub use model::{Model, Served, config_json, kind_json};
-pub use series::{Channel, SeriesBatch, SeriesEncoder, SeriesFacts, SeriesReader};
+pub use series::{Channel, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts};
 pub use serve::{Evaluation, Generation, Info, Runner, RunnerWorkspace, Serve};

@@ -191,7 +191,7 @@ impl SeriesBatch {
 }
 
 /// The body of networks that read series.
-pub type SeriesReader = Chain<Recurrent, Pool>;
+pub type SeriesBody = Chain<Recurrent, Pool>;
 
 /// The body: a recurrent stack and its pooling.
 pub(crate) fn body(
@@ -199,7 +199,7 @@ pub(crate) fn body(
     recurrent: &RecurrentSettings,
     pooling: Pooling,
     regularisation: Regularisation,
-) -> SeriesReader {
+) -> SeriesBody {
     let recurrent = Recurrent::new(builder, "rnn", recurrent.config(regularisation.layer_dropout))
         .with_penalty(regularisation.penalty);
     Pool::of(builder, "pool", recurrent, pooling).with_dropout(builder, regularisation.output_dropout)
@@ -207,7 +207,7 @@ pub(crate) fn body(
 
 /// Runs `series`, each `[T, I]`, in batches of like length. `take` gets for each batch the indices of its series, the head's
 /// numbers for each of them, and the weights of their steps where the pooling is an attention.
-pub(crate) fn for_each_batch<T: Serve<Body = SeriesReader>>(
+pub(crate) fn for_each_batch<T: Serve<Body = SeriesBody>>(
     runner: &mut Runner<'_, T>,
     features: usize,
     series: &[&[f32]],
@@ -243,7 +243,7 @@ pub struct SeriesFacts {
 }
 
 /// The head's numbers for each of `series`, `[T, C]` with NaN for a missing number, in their order.
-pub(crate) fn outputs_of<T: Serve<Body = SeriesReader>>(
+pub(crate) fn outputs_of<T: Serve<Body = SeriesBody>>(
     runner: &mut Runner<'_, T>,
     encoder: &SeriesEncoder,
     recurrent: &RecurrentSettings,
@@ -279,7 +279,7 @@ pub(crate) fn outputs_of<T: Serve<Body = SeriesReader>>(
 }
 
 /// The same for series in lines of JSON.
-pub(crate) fn outputs_of_lines<T: Serve<Body = SeriesReader>>(
+pub(crate) fn outputs_of_lines<T: Serve<Body = SeriesBody>>(
     runner: &mut Runner<'_, T>,
     encoder: &SeriesEncoder,
     recurrent: &RecurrentSettings,

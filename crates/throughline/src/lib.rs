@@ -48,10 +48,12 @@ pub mod nn {
     pub use throughline_nn::chain::{Chain, ChainTape};
     pub use throughline_nn::concat::{Concat, ConcatTape};
     pub use throughline_nn::decode::{Sampling, sample};
+    pub use throughline_nn::heads::bernoulli::BernoulliTape;
     pub use throughline_nn::heads::crf::{Constraints, CrfTape, Decoded, PackedCrf};
+    pub use throughline_nn::heads::regression::RegressionTape;
     pub use throughline_nn::heads::softmax::SoftmaxTape;
     pub use throughline_nn::heads::tagger::{PackedTagger, TaggerTape, Tags};
-    pub use throughline_nn::heads::{Crf, Head, HeadCall, Loss, Softmax, Tagger};
+    pub use throughline_nn::heads::{Bernoulli, Crf, Head, HeadCall, Loss, Regression, Softmax, Tagger};
     pub use throughline_nn::initialise::{self, EmbeddingInitialisation, Initialisation, Initialise};
     pub use throughline_nn::layers::embedding::EmbeddingTape;
     pub use throughline_nn::layers::linear::LinearTape;
@@ -72,8 +74,8 @@ pub mod engine {
     pub use throughline_kernels::buffer::Buffer;
     pub use throughline_kernels::cells::{CellKind, Names, PyTorch};
     pub use throughline_kernels::ops::{
-        Classified, IGNORED, LossSum, Residual, RowLoss, cross_entropy, log_softmax, reduce, residual_loss, softmax,
-        softmax_cross_entropy,
+        Classified, IGNORED, LossSum, Residual, RowLoss, bernoulli_cross_entropy, bernoulli_loss, cross_entropy,
+        log_softmax, reduce, residual_loss, softmax, softmax_cross_entropy,
     };
     pub use throughline_kernels::optim::{Adam, Average, Averaging, Method, Optimiser, RmsProp, Sgd, clipping_factor};
     pub use throughline_kernels::random::{Philox, Purpose, Stream};
@@ -85,12 +87,14 @@ pub mod engine {
 /// From files to batches, with baselines and metrics.
 pub mod data {
     pub use throughline_data::{
-        BoundedLines, Chunk, ClassScores, ConfusionMatrix, Decoder, Document, Entity, EntityScores, EntityTags, Error,
-        Example, Format, Fractions, LabelledReader, LabelledSet, LengthBuckets, Line, NaiveBayes, NaiveBayesOptions,
-        NgramModel, Result, Sentences, SharedExample, SkipReason, Skipped, Split, Splits, StreamWindow, Streams,
-        TagScheme, TaggedFormat, TaggedReader, TaggedSet, TextReader, TextRules, Texts, UNKNOWN, UNKNOWN_TOKEN, Unit,
-        UnknownEpoch, UnknownReplacement, Vocabulary, VocabularyOptions, WordVectorReader, WordVectors, join_texts,
-        majority_class, printable, printable_text, remove_duplicates, shared_examples,
+        Answers, BoundedLines, Chunk, ClassScores, ConfusionMatrix, Decoder, Document, Entity, EntityScores,
+        EntityTags, Error, Example, Format, Fractions, FrameScores, LabelledReader, LabelledSet, LengthBuckets, Line,
+        MissingNumbers, NaiveBayes, NaiveBayesOptions, NgramModel, PianoRoll, PieceReader, Pieces, Pitches, Regressed,
+        Result, Scale, Scaling, Sentences, SeriesFormat, SeriesReader, SeriesSet, SharedExample, SkipReason, Skipped,
+        Split, Splits, StreamWindow, Streams, TagScheme, TaggedFormat, TaggedReader, TaggedSet, TextReader, TextRules,
+        Texts, UNKNOWN, UNKNOWN_TOKEN, Unit, UnknownEpoch, UnknownReplacement, Vocabulary, VocabularyOptions,
+        WantedAnswers, WordVectorReader, WordVectors, join_texts, majority_class, piano_roll_from_json,
+        piano_roll_to_json, piano_roll_to_midi, printable, printable_text, remove_duplicates, shared_examples,
     };
 }
 
@@ -106,7 +110,7 @@ pub mod train {
         DataRecord, Description, Digest, End, Error, Event, Learn, Learned, Measured, MetricsLog, Origin, Outcome,
         Overview, Place, Range, RangeRow, RangeTest, Recipe, RecipeError, Report, Result, Row, RunFolder, RunLock,
         Score, SplitRecord, check_replaceable, evaluate, find_learning_rate, read_rows, recipe, replace, resume,
-        settings, tasks, train,
+        settings, tasks, train, write_atomically,
     };
 }
 
@@ -116,10 +120,13 @@ pub mod train {
 /// predicts in batches. [`Model::get`](infer::Model::get) returns the [`Served`](infer::Served) of its task, with
 /// types.
 pub mod infer {
-    pub use throughline_infer::tasks::{Classify, LanguageModel, Tag, classify, lm, tag};
+    pub use throughline_infer::tasks::{
+        Classify, ClassifySeries, LanguageModel, Regress, Roll, Tag, classify, classify_series, lm, regress, roll, tag,
+    };
     pub use throughline_infer::{
-        ConfigError, Error, Evaluation, Files, Info, Model, RecurrentSettings, Regularisation, Result, Runner,
-        RunnerWorkspace, Serve, Served, TextEncoder, tasks,
+        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, RecurrentSettings, Regularisation,
+        Result, Runner, RunnerWorkspace, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts, Serve, Served,
+        TextEncoder, tasks,
     };
 }
 

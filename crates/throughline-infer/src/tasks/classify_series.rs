@@ -14,7 +14,7 @@ use crate::encoder::{names_json, read_names};
 use crate::error::Result;
 use crate::files::Files;
 use crate::model::Served;
-use crate::series::{SeriesEncoder, SeriesFacts, SeriesReader, body, for_each_batch, outputs_of, outputs_of_lines};
+use crate::series::{SeriesBody, SeriesEncoder, SeriesFacts, body, for_each_batch, outputs_of, outputs_of_lines};
 use crate::serve::{Evaluation, Info, Runner, Serve};
 
 /// The task `classify-series`.
@@ -73,7 +73,7 @@ impl Serve for ClassifySeries {
     type Config = Config;
     /// The names of the classes.
     type Encoder = Vec<String>;
-    type Body = SeriesReader;
+    type Body = SeriesBody;
     type Head = Softmax;
     type Data = LabelledSeries;
     type Prediction = SeriesClassification;

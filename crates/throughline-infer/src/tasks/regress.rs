@@ -16,8 +16,7 @@ use crate::error::Result;
 use crate::files::Files;
 use crate::model::Served;
 use crate::series::{
-    Channel, SeriesEncoder, SeriesFacts, SeriesReader, body, check_channels, for_each_batch, outputs_of,
-    outputs_of_lines,
+    Channel, SeriesBody, SeriesEncoder, SeriesFacts, body, check_channels, for_each_batch, outputs_of, outputs_of_lines,
 };
 use crate::serve::{Evaluation, Info, Runner, Serve};
 
@@ -143,7 +142,7 @@ impl Serve for Regress {
 
     type Config = Config;
     type Encoder = ();
-    type Body = SeriesReader;
+    type Body = SeriesBody;
     type Head = Regression;
     type Data = TargetedSeries;
     type Prediction = SeriesRegression;

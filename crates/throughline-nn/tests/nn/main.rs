@@ -2,6 +2,7 @@
 //! compiled once.
 
 mod allocation;
+mod bernoulli;
 mod checkpointing;
 mod common;
 mod crf;

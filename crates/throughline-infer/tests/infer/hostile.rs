@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::common::{FilesOf, classifier, classify_config, language_model, tag_config, tagger};
+use crate::common::{
+    FilesOf, classifier, classify_config, language_model, roll_config, roll_model, tag_config, tagger,
+};
 use throughline_infer::{Error, Model};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
@@ -13,6 +15,10 @@ fn lm() -> FilesOf {
 
 fn classify() -> FilesOf {
     classifier(classify_config(CellKind::GruAfter, Pooling::Attention)).files()
+}
+
+fn roll() -> FilesOf {
+    roll_model(roll_config(CellKind::Lstm)).files()
 }
 
 fn tag() -> FilesOf {
@@ -51,7 +57,7 @@ fn with(mut files: FilesOf, pointer: &str, value: Value) -> String {
 
 #[test]
 fn the_files_are_right_as_they_are() {
-    for files in [lm(), classify(), tag()] {
+    for files in [lm(), classify(), tag(), roll()] {
         Model::from_bytes(files, Some(1)).unwrap();
     }
 }
@@ -147,6 +153,30 @@ fn keys(object: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn a_model_of_piano_rolls_that_cannot_be() {
+    for (pointer, value, says) in [
+        ("/model/keys", json!({"lowest": 60, "highest": 59}), "found 60 to 59"),
+        ("/model/keys", json!({"lowest": 0, "highest": 128}), "pitches from 0 to 127"),
+        ("/model/keys/highest", json!(256), "format_version 2"),
+        ("/model/steps_per_beat", json!(0), "expected 1 to 480"),
+        ("/model/steps_per_beat", json!(481), "expected 1 to 480"),
+        ("/model/threshold", json!(0.0), "above 0 and below 1"),
+        ("/model/threshold", json!(1), "above 0 and below 1"),
+        ("/model/recurrent/bidirectional", json!(true), "must not be seen"),
+        ("/model/recurrent/hidden", json!(0), "expected 1 to "),
+    ] {
+        let message = with(roll(), pointer, value);
+        assert!(message.contains(says), "{message}");
+    }
+    // Another number of keys is a matter of the weights.
+    let mut files = roll();
+    let mut config = config(&files);
+    config["model"]["keys"]["highest"] = json!(70);
+    files.insert("config.json".to_owned(), serde_json::to_vec(&config).unwrap());
+    assert!(error(files).starts_with("model.safetensors: "));
+}
+
+#[test]
 fn other_versions_and_tasks_are_refused() {
     let message = with(lm(), "/format_version", json!(3));
     assert_eq!(
@@ -155,7 +185,7 @@ fn other_versions_and_tasks_are_refused() {
     );
     with(lm(), "/format_version", json!("2"));
     let message = with(lm(), "/task", json!("poem"));
-    assert_eq!(message, "config.json: task: expected one of lm, classify, tag, found \"poem\"");
+    assert_eq!(message, "config.json: task: expected one of lm, classify, tag, roll, found \"poem\"");
     // A configuration of one task does not describe a model of another.
     for (mut files, task) in [(lm(), "classify"), (classify(), "lm")] {
         let mut config = config(&files);

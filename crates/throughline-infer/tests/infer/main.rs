@@ -5,4 +5,5 @@ mod generation;
 mod hostile;
 mod opening;
 mod prediction;
+mod rolls;
 mod tagging;

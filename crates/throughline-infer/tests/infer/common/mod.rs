@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use throughline_data::{EntityTags, TagScheme, TextRules, Unit, Vocabulary, VocabularyOptions};
-use throughline_infer::tasks::{Classify, LanguageModel, Tag, classify, lm, tag};
+use throughline_infer::tasks::{Classify, LanguageModel, Roll, Tag, classify, lm, roll, tag};
 use throughline_infer::{Files, RecurrentSettings, Regularisation, Serve, Served, TextEncoder, config_json, kind_json};
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::cells::CellKind;
@@ -132,6 +132,16 @@ pub fn tagger(config: tag::Config) -> TestModel<Tag> {
         tags,
     };
     TestModel::new(config, encoder)
+}
+
+/// A model of eight keys.
+pub fn roll_config(cell: CellKind) -> roll::Config {
+    let keys = roll::Keys { lowest: 60, highest: 67 };
+    roll::Config { recurrent: settings(cell), keys, steps_per_beat: 2, threshold: 0.5 }
+}
+
+pub fn roll_model(config: roll::Config) -> TestModel<Roll> {
+    TestModel::new(config, config.keys)
 }
 
 /// A folder with these files in it, removed when dropped.

@@ -22,7 +22,7 @@ fn settings() {
         ("data.split=[0.9,0.9,0]", &["--set: data.split", "at most 1"]),
         ("data.encoding=klingon", &["encoding", "klingon"]),
         ("name=../up", &["--set: name", "../up"]),
-        ("task=translate", &["--set: task", "\"lm\", \"classify\" or \"tag\"", "translate"]),
+        ("task=translate", &["--set: task", "\"lm\", \"classify\", \"tag\" or \"roll\"", "translate"]),
         ("model=8", &["--set: model", "a table [model]", "found 8"]),
     ] {
         let ran = folder.run(&with(&with(&["train", "--text", "text.txt"], TINY_LANGUAGE_MODEL), &[set]));
@@ -42,8 +42,8 @@ fn recipes() {
         ),
         ("task = \"lm\"\n[train]\nbatch = \"8\"\n", &["recipe.toml:3: train.batch", "whole number", "found \"8\""]),
         ("task = \"lm\"\n[model\n", &["recipe.toml:2: not valid TOML"]),
-        ("[model]\nhidden = 8\n", &["task", "\"lm\", \"classify\" or \"tag\"", "found nothing"]),
-        ("", &["task", "\"lm\", \"classify\" or \"tag\""]),
+        ("[model]\nhidden = 8\n", &["task", "\"lm\", \"classify\", \"tag\" or \"roll\"", "found nothing"]),
+        ("", &["task", "\"lm\", \"classify\", \"tag\" or \"roll\""]),
         ("task = \"lm\"\n", &["data.paths", "--data PATH"]),
         ("task = \"lm\"\n[data]\npaths = []\n", &["recipe.toml:3: data.paths", "at least one path"]),
         ("task = \"lm\"\n[data]\npaths = [\"gone.txt\"]\n", &["gone.txt: cannot be read: No such file"]),

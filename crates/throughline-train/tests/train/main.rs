@@ -8,6 +8,7 @@ mod data;
 mod divergence;
 mod folder;
 mod resume;
+mod rolls;
 mod selection;
 mod tagging;
 mod truncated_bptt;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::common::{Run, TestFolder, classify, columns, lm, table, tag, text};
+use crate::common::{Run, TestFolder, classify, columns, lm, pieces, roll, table, tag, text};
 use throughline_data::Split;
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
@@ -64,6 +64,16 @@ fn tagger(folder: &TestFolder, threads: usize) -> Recipe {
     tag(&mut recipe).model.output_dropout = 0.3;
     // 36 sentences: 9 updates an epoch.
     recipe.train.steps = 20;
+    recipe
+}
+
+fn piano_roll(folder: &TestFolder, threads: usize) -> Recipe {
+    let mut recipe = crate::common::piano_roll(&folder.file("pieces.json", &pieces(4, 30)));
+    roll(&mut recipe).files.split = [0.6, 0.2, 0.2];
+    recipe.threads = threads;
+    let model = &mut roll(&mut recipe).model;
+    (model.embedding_dropout, model.output_dropout) = (0.1, 0.3);
+    recipe.train.steps = 12;
     recipe
 }
 
@@ -148,6 +158,12 @@ fn an_interrupted_classifier() {
 #[test]
 fn an_interrupted_tagger() {
     check_interruptions(tagger, 9, &[0, 1, 9, 10, 19]);
+}
+
+/// 18 pieces: 5 updates an epoch.
+#[test]
+fn an_interrupted_model_of_piano_rolls() {
+    check_interruptions(piano_roll, 5, &[0, 1, 5, 6]);
 }
 
 /// After a crash there are rows and a model that are newer than the checkpoint, and perhaps half a row.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use safetensors::SafeTensors;
 use throughline_infer::Model;
 use throughline_kernels::random::{Philox, Purpose, Stream};
-use throughline_train::tasks::{classify, lm, tag};
+use throughline_train::tasks::{classify, lm, roll, tag};
 use throughline_train::{Event, Outcome, Recipe, Report, Result, RunFolder, evaluate, resume, train};
 
 /// An empty folder, removed when dropped.
@@ -142,6 +142,34 @@ pub fn tagger(path: &Path) -> Recipe {
     recipe
 }
 
+/// Pieces in JSON whose melody goes up and down over one of three chords, which change every four steps.
+pub fn pieces(seed: u64, count: usize) -> String {
+    let mut random = random(seed);
+    let mut piece = || {
+        let (length, mut chord, mut pitch) = (8 + random.below(30), random.below(3), 60 + random.below(6));
+        let steps: Vec<String> = (0..length)
+            .map(|t| {
+                chord = (chord + usize::from(t % 4 == 0)) % 3;
+                pitch = if pitch >= 70 { 60 } else { pitch + 2 };
+                let [low, high] = [[40, 47], [45, 52], [43, 50]][chord];
+                format!("[{low},{high},{pitch}]")
+            })
+            .collect();
+        format!("[{}]", steps.join(","))
+    };
+    let pieces: Vec<String> = (0..count).map(|_| piece()).collect();
+    format!("[{}]", pieces.join(",\n"))
+}
+
+/// A small recipe for a model of piano rolls that trains on `path`; the rest is for the test to set.
+pub fn piano_roll(path: &Path) -> Recipe {
+    let mut recipe = small("roll");
+    let options = roll(&mut recipe);
+    options.files.paths = vec![path.to_path_buf()];
+    (options.model.embedding, options.model.hidden, options.model.layers) = (8, 16, 1);
+    recipe
+}
+
 fn small(task: &str) -> Recipe {
     let mut recipe = Recipe::default_for(task).expect("a task");
     recipe.threads = 1;
@@ -164,6 +192,11 @@ pub fn classify(recipe: &mut Recipe) -> &mut classify::Options {
 
 /// What a recipe for a tagger has of its own.
 pub fn tag(recipe: &mut Recipe) -> &mut tag::Options {
+    recipe.options_mut()
+}
+
+/// What a recipe for a model of piano rolls has of its own.
+pub fn roll(recipe: &mut Recipe) -> &mut roll::Options {
     recipe.options_mut()
 }
 

@@ -71,8 +71,8 @@ fn piano_roll(folder: &TestFolder, threads: usize) -> Recipe {
     let mut recipe = crate::common::piano_roll(&folder.file("pieces.json", &pieces(4, 30)));
     roll(&mut recipe).files.split = [0.6, 0.2, 0.2];
     recipe.threads = threads;
-    let model = &mut roll(&mut recipe).model;
-    (model.embedding_dropout, model.output_dropout) = (0.1, 0.3);
+    roll(&mut recipe).map.embedding_dropout = 0.1;
+    roll(&mut recipe).model.output_dropout = 0.3;
     recipe.train.steps = 12;
     recipe
 }

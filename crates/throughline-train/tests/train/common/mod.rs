@@ -166,7 +166,8 @@ pub fn piano_roll(path: &Path) -> Recipe {
     let mut recipe = small("roll");
     let options = roll(&mut recipe);
     options.files.paths = vec![path.to_path_buf()];
-    (options.model.embedding, options.model.hidden, options.model.layers) = (8, 16, 1);
+    options.map.embedding = 8;
+    (options.model.hidden, options.model.layers) = (16, 1);
     recipe
 }
 

@@ -31,10 +31,12 @@ fn recipes() {
     let tasks = folder.run(&["recipe"]).succeeded();
     assert_eq!(
         tasks.lines().map(|line| line.split("  ").next().unwrap()).collect::<Vec<_>>(),
-        ["lm", "classify", "tag", "roll"]
+        ["lm", "classify", "tag", "classify-series", "regress", "roll"]
     );
     folder.write("recipe.toml", folder.run(&["recipe", "lm"]).succeeded());
-    folder.run(&["recipe", "poem"]).refused(&["\"lm\", \"classify\", \"tag\" or \"roll\"", "\"poem\""]);
+    folder
+        .run(&["recipe", "poem"])
+        .refused(&["\"lm\", \"classify\", \"tag\", \"classify-series\", \"regress\" or \"roll\"", "\"poem\""]);
     let sets =
         ["model.hidden=4", "model.embedding=4", "train.steps=5", "train.batch=2", "train.evaluations=5", "name=own"];
     let ran = folder.run(&[&["train", "recipe.toml", "text.txt", "--quiet", "--set"], &sets[..]].concat());

@@ -16,13 +16,27 @@ fn settings() {
         ("model.hidden=99999999999999999999", &["--set: model.hidden"]),
         ("model.dropout=1", &["--set: model.dropout", "from 0 to below 1", "found 1"]),
         ("model.cell=transformer", &["--set: model.cell", "lstm", "gru-before", "transformer"]),
-        ("model.bidirectional=true", &["--set: model.bidirectional", "only with task = \"classify\"", "found true"]),
+        (
+            "model.bidirectional=true",
+            &[
+                "--set: model.bidirectional",
+                "only with task = \"classify\", \"classify-series\" or \"regress\"",
+                "found true",
+            ],
+        ),
         ("model.forget_bias=1", &["--set: model.forget_bias", "only with model.cell = \"lstm\""]),
         ("train.window=3", &["--set: train.window", "at least train.stride"]),
         ("data.split=[0.9,0.9,0]", &["--set: data.split", "at most 1"]),
         ("data.encoding=klingon", &["encoding", "klingon"]),
         ("name=../up", &["--set: name", "../up"]),
-        ("task=translate", &["--set: task", "\"lm\", \"classify\", \"tag\" or \"roll\"", "translate"]),
+        (
+            "task=translate",
+            &[
+                "--set: task",
+                "\"lm\", \"classify\", \"tag\", \"classify-series\", \"regress\" or \"roll\"",
+                "translate",
+            ],
+        ),
         ("model=8", &["--set: model", "a table [model]", "found 8"]),
     ] {
         let ran = folder.run(&with(&with(&["train", "--text", "text.txt"], TINY_LANGUAGE_MODEL), &[set]));
@@ -42,8 +56,11 @@ fn recipes() {
         ),
         ("task = \"lm\"\n[train]\nbatch = \"8\"\n", &["recipe.toml:3: train.batch", "whole number", "found \"8\""]),
         ("task = \"lm\"\n[model\n", &["recipe.toml:2: not valid TOML"]),
-        ("[model]\nhidden = 8\n", &["task", "\"lm\", \"classify\", \"tag\" or \"roll\"", "found nothing"]),
-        ("", &["task", "\"lm\", \"classify\", \"tag\" or \"roll\""]),
+        (
+            "[model]\nhidden = 8\n",
+            &["task", "\"lm\", \"classify\", \"tag\", \"classify-series\", \"regress\" or \"roll\"", "found nothing"],
+        ),
+        ("", &["task", "\"lm\", \"classify\", \"tag\", \"classify-series\", \"regress\" or \"roll\""]),
         ("task = \"lm\"\n", &["data.paths", "--data PATH"]),
         ("task = \"lm\"\n[data]\npaths = []\n", &["recipe.toml:3: data.paths", "at least one path"]),
         ("task = \"lm\"\n[data]\npaths = [\"gone.txt\"]\n", &["gone.txt: cannot be read: No such file"]),

@@ -185,7 +185,10 @@ fn other_versions_and_tasks_are_refused() {
     );
     with(lm(), "/format_version", json!("2"));
     let message = with(lm(), "/task", json!("poem"));
-    assert_eq!(message, "config.json: task: expected one of lm, classify, tag, roll, found \"poem\"");
+    assert_eq!(
+        message,
+        "config.json: task: expected one of lm, classify, tag, classify-series, regress, roll, found \"poem\""
+    );
     // A configuration of one task does not describe a model of another.
     for (mut files, task) in [(lm(), "classify"), (classify(), "lm")] {
         let mut config = config(&files);

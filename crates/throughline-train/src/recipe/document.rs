@@ -189,7 +189,11 @@ mod tests {
     #[test]
     fn a_task_that_does_not_exist() {
         let error = commented("poem").unwrap_err().to_string();
-        assert!(error.contains("\"lm\", \"classify\", \"tag\" or \"roll\"") && error.contains("\"poem\""), "{error}");
+        assert!(
+            error.contains("\"lm\", \"classify\", \"tag\", \"classify-series\", \"regress\" or \"roll\"")
+                && error.contains("\"poem\""),
+            "{error}"
+        );
     }
 
     /// Tasks may differ in a default, but not in what kind of value a key takes: `--set` is read before the task is known.

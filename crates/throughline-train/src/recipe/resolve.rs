@@ -455,7 +455,7 @@ momentum = 0.9
         for (task, given, key, owner) in [
             ("classify", "[train]\nstride = 64", "train.stride", "lm"),
             ("classify", "[sample]", "sample", "lm"),
-            ("lm", "[model]\npooling = 'mean'", "model.pooling", "classify"),
+            ("lm", "[model]\npooling = 'mean'", "model.pooling", "classify\", \"classify-series\" or \"regress"),
             ("lm", "[data]\ndeduplicate = true", "data.deduplicate", "classify"),
         ] {
             let (line, found) = error(&format!("task = '{task}'\n{given}"), &[]);
@@ -477,7 +477,13 @@ momentum = 0.9
             ("task = 'lm'\nmodel = 3", 2, "model", "a table [model]", "3"),
             ("task = 'lm'\ndata.split = [1.0]", 2, "data.split", "an array of three numbers", "[1.0]"),
             ("task = 'lm'\ndata.unit = 'line'", 2, "data.unit", "one of `char`, `byte`, `word`", "\"line\""),
-            ("task = 'poem'", 1, "task", "\"lm\", \"classify\", \"tag\" or \"roll\"", "\"poem\""),
+            (
+                "task = 'poem'",
+                1,
+                "task",
+                "\"lm\", \"classify\", \"tag\", \"classify-series\", \"regress\" or \"roll\"",
+                "\"poem\"",
+            ),
             ("task = 'lm'\ndata.normalise = 'nfd'", 2, "data.normalise", "`nfc` or `none`", "\"nfd\""),
             (
                 "task = 'lm'\nmodel.cell = 'tree'",

@@ -202,6 +202,18 @@ mod tests {
     }
 
     #[test]
+    fn columns_are_different_names() {
+        for set in ["data.channels=[\"x\",\"x\"]", "data.channels=[\"\"]", "data.target_columns=[\"a\",\"a\"]"] {
+            assert_eq!(error("regress", set).key, set.split('=').next().unwrap());
+        }
+        for set in ["train.huber_delta=0", "train.huber_delta=1e-60", "train.huber_delta=inf", "train.huber_delta=nan"]
+        {
+            assert_eq!(error("regress", &format!("train.loss=huber {set}")).key, "train.huber_delta");
+        }
+        resolve("regress", "train.loss=huber train.huber_delta=0.5 data.channels=[\"x\",\"y\"]").unwrap();
+    }
+
+    #[test]
     fn values_that_do_not_go_together_are_errors() {
         assert_eq!(error("lm", "model.bidirectional=true").key, "model.bidirectional");
         assert_eq!(error("lm", "model.tied=true").key, "model.tied");
@@ -236,6 +248,11 @@ mod tests {
             ("classify", "train.checkpoint_every=8", "train.checkpoint_every"),
             ("classify", "train.checkpoint_every=auto", "train.checkpoint_every"),
             ("classify", "sample.prompt=x", "sample.prompt"),
+            ("classify-series", "train.loss=huber", "train.loss"),
+            ("classify-series", "data.format=ts data.id_column=who", "data.id_column"),
+            ("regress", "train.huber_delta=2", "train.huber_delta"),
+            ("regress", "train.class_weights=balanced", "train.class_weights"),
+            ("regress", "model.embedding=8", "model.embedding"),
         ] {
             let error = error(task, sets);
             assert_eq!(error.key, key);
@@ -255,6 +272,12 @@ mod tests {
             include_str!("../tasks/shared/text.rs"),
             include_str!("../tasks/lm/options.rs"),
             include_str!("../tasks/classify/options.rs"),
+            include_str!("../tasks/classify_series/options.rs"),
+            include_str!("../tasks/regress/options.rs"),
+            include_str!("../tasks/roll/options.rs"),
+            include_str!("../tasks/shared/embedding.rs"),
+            include_str!("../tasks/shared/files.rs"),
+            include_str!("../tasks/shared/series.rs"),
         ] {
             let rules = source.split("#[cfg(test)]").next().unwrap();
             let named = rules.split('"').filter(|text| {

@@ -107,6 +107,8 @@ impl RecurrentModel {
         check.within("model.layers", self.layers, 1..=64)?;
         check.share_below_one("model.dropout", self.dropout)?;
         check.share_below_one("model.output_dropout", self.output_dropout)?;
+        check.within("model.activation_penalty", self.activation_penalty, 0.0..=1e6)?;
+        check.within("model.temporal_penalty", self.temporal_penalty, 0.0..=1e6)?;
         check.within("model.forget_bias", self.forget_bias, -10.0..=10.0)?;
         let stack = self.settings(1, bidirectional).config(0.0);
         let weights = stack.layers as f64 * (4 * stack.output()) as f64 * (stack.output() + stack.hidden) as f64;

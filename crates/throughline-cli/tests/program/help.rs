@@ -12,7 +12,7 @@ fn every_command_has_its_help() {
         ("runs", &["FOLDER", "--sort", "--diff", "--json"]),
         ("eval", &["RUN", "--data", "--json", "--threads"]),
         ("predict", &["RUN", "--top", "--threads"]),
-        ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed"]),
+        ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed", "--out"]),
     ] {
         let help = folder.run(&[command, "--help"]).succeeded();
         for option in options {

@@ -87,6 +87,8 @@ fn a_run_writes() {
     assert_ne!(generate(&["--top-k", "3"]), generate(&["--top-k", "0"]));
     assert_ne!(generate(&["--top-p", "0.3"]), generate(&["--top-p", "1"]));
     assert_eq!(folder.run(&["generate", "lm-1", "--length", "0", "--prompt", "λ unknown"]).succeeded(), "λ unknown\n");
+    assert_eq!(generate(&["--seed", "7", "--prompt", "line ", "--out", "written.txt"]), "");
+    assert_eq!(folder.text("written.txt") + "\n", first);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod folder;
 mod help;
 mod interruption;
 mod language_model;
+mod music;
 mod pipes;
 mod range_test;
 mod runs;

@@ -79,7 +79,7 @@ fn the_wrong_kind_of_run() {
     let (texts, classes) = (language_model(), classifier());
     classes
         .run(&["generate", "classify-1", "--prompt", "Once"])
-        .refused(&["runs/classify-1: expected a model of task \"lm\"", "found one of task \"classify\""]);
+        .refused(&["runs/classify-1: expected a model that writes, found a text classifier"]);
     texts.write("texts.tsv", crate::trained::tsv());
     texts.run(&["eval", "lm-1", "--data", "missing"]).refused(&["missing"]);
     // What is a table to a classifier is a text to a language model.

@@ -140,3 +140,36 @@ pub fn tagger() -> Folder {
     });
     folder_of(files)
 }
+
+/// Pieces in JSON of three chords in turn, begun at any of them.
+pub fn chords() -> String {
+    let chord = |i: usize| ["[60,64,67]", "[65,69,72]", "[67,71,74]"][i % 3];
+    let piece = |first: usize| format!("[{}]", (first..first + 16).map(chord).collect::<Vec<_>>().join(","));
+    format!("[{}]", (0..40).map(piece).collect::<Vec<_>>().join(",\n"))
+}
+
+/// Settings of a model of piano rolls that is trained in a moment.
+pub const TINY_ROLL: &[&str] = &[
+    "--set",
+    "task=roll",
+    "threads=1",
+    "data.lowest_pitch=60",
+    "data.highest_pitch=79",
+    "model.embedding=8",
+    "model.hidden=16",
+    "model.layers=1",
+    "train.batch=4",
+    "train.epochs=20",
+    "optimiser.learning_rate=0.05",
+];
+
+/// A folder with `pieces.json` and the model of piano rolls that was trained on it in `runs/roll-1`.
+pub fn piano_rolls() -> Folder {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        let folder = Folder::with(&[("pieces.json", &chords())]);
+        folder.run(&with(&["train", "--data", "pieces.json"], TINY_ROLL)).succeeded();
+        files_of(&folder)
+    });
+    folder_of(files)
+}

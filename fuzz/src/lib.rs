@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fs, process};
 
 use throughline_data::{
-    EntityTags, Format, LabelledReader, TagScheme, TaggedFormat, TaggedReader, TextRules, Vocabulary, WordVectorReader,
+    EntityTags, Format, LabelledReader, PieceReader, Pitches, TagScheme, TaggedFormat, TaggedReader, TextRules,
+    Vocabulary, WordVectorReader, piano_roll_from_json, piano_roll_to_json, piano_roll_to_midi,
 };
 use throughline_infer::tasks::lm::Continuation;
 use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
@@ -34,9 +35,10 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "tables", run: tables, seeds: table_seeds },
     Target { name: "tagged", run: tagged, seeds: tagged_seeds },
+    Target { name: "music", run: music, seeds: music_seeds },
     Target { name: "word_vectors", run: word_vectors, seeds: word_vector_seeds },
     Target { name: "model_files", run: model_files, seeds: model_file_seeds },
     Target { name: "recipes", run: recipes, seeds: recipe_seeds },
@@ -130,6 +132,43 @@ fn tagged_seeds() -> Vec<Vec<u8>> {
         b"\0a line of words\nand another\n",
     ];
     seeds.map(<[u8]>::to_vec).to_vec()
+}
+
+/// Reads pieces of music. The first byte chooses between MIDI and JSON, and the steps in a beat.
+pub fn music(input: &[u8]) -> bool {
+    let Some((&choice, content)) = input.split_first() else { return false };
+    let ending = if choice.is_multiple_of(2) { ".mid" } else { ".json" };
+    let steps_per_beat = 1 + u32::from(choice / 2);
+    let reader = PieceReader { steps_per_beat, ..PieceReader::default() };
+    with_file_ending_in(ending, content, |path| {
+        let Some(read) = accepted(reader.read(&[path.to_owned()])) else { return false };
+        assert!(!read.pieces.is_empty() && read.pieces.iter().all(|(_, piece)| !piece.is_empty()));
+        for (_, piece) in &read.pieces {
+            assert_eq!(piano_roll_from_json(&piano_roll_to_json(piece)).as_ref(), Ok(piece));
+            let sounds = |step: &Pitches| !step.is_empty();
+            let (Some(first), Some(last)) = (piece.iter().position(sounds), piece.iter().rposition(sounds)) else {
+                continue;
+            };
+            // Silence before the first note and after the last is not heard.
+            let written = piano_roll_to_midi(&piece[first..=last], steps_per_beat);
+            let again = with_file_ending_in(".mid", &written, |path| accepted(reader.read(&[path.to_owned()])));
+            assert_eq!(again.expect("what was written can be read").pieces, [(None, piece[first..=last].to_vec())]);
+        }
+        true
+    })
+}
+
+fn music_seeds() -> Vec<Vec<u8>> {
+    let midi = piano_roll_to_midi(&piano_roll_from_json("[[60,64],[60],[],[67]]").expect("a roll"), 4);
+    let two_tracks =
+        b"MThd\0\0\0\x06\0\x01\0\x02\0\x60MTrk\0\0\0\x12\0\x90\x3c\x40\x30\x3c\0\0\xff\x51\x03\x07\xa1\x20\0\xff\x2f\0\
+        MTrk\0\0\0\x0c\x18\x99\x23\x40\x30\x91\x30\x40\x30\xff\x2f\0";
+    vec![
+        [&b"\x06"[..], &midi].concat(),
+        [&b"\0"[..], two_tracks].concat(),
+        b"\x01[[[60,64],[],[127,0]],[[5]]]".to_vec(),
+        b"\x01{\"train\": [[[60]]], \"valid\": [[[1,2]]], \"test\": []}".to_vec(),
+    ]
 }
 
 /// Reads the vectors of a few words.
@@ -297,9 +336,14 @@ fn accepted<T, E: Display>(result: Result<T, E>) -> Option<T> {
 
 /// Gives `content` as a file to what reads only files.
 fn with_file<T>(content: &[u8], read: impl FnOnce(&Path) -> T) -> T {
+    with_file_ending_in("", content, read)
+}
+
+/// The same with a name that ends in `ending`.
+fn with_file_ending_in<T>(ending: &str, content: &[u8], read: impl FnOnce(&Path) -> T) -> T {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = env::temp_dir().join(format!("throughline-fuzz-{}-{number}", process::id()));
+    let path = env::temp_dir().join(format!("throughline-fuzz-{}-{number}{ending}", process::id()));
     fs::write(&path, content).expect("the folder for temporary files can be written to");
     let result = read(&path);
     fs::remove_file(&path).expect("a file that was just written can be removed");

@@ -71,6 +71,11 @@ fn model_files() {
 }
 
 #[test]
+fn music() {
+    check("music");
+}
+
+#[test]
 fn recipes() {
     check("recipes");
 }

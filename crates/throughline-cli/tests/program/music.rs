@@ -33,7 +33,7 @@ fn chords_are_learned_and_measured() {
     }
     folder.write("other.mid", midi("[[60,64],[65,69],[1]]"));
     let ran = folder.run(&["eval", "roll-1", "--data", "other.mid"]);
-    assert!(ran.err.contains("1 of 5 notes in the other.mid are not from 60 to 79"), "{ran:?}");
+    assert!(ran.err.contains("1 of 5 notes in other.mid are not from 60 to 79"), "{ran:?}");
     assert!(ran.succeeded().starts_with("other.mid (2): loss "));
 }
 

@@ -140,7 +140,7 @@ impl Learn for Rolls {
         let left_out = read::drums_left_out(self.data.drums).into_iter().chain(skipped_notes(&self.data.skipped));
         data.extend(left_out.map(|note| ("left out".to_owned(), note)));
         let without_key = |split: Split| {
-            read::notes_without_key(keys, &format!("{} split", split.name()), self.data.splits.of(split))
+            read::notes_without_key(keys, &format!("the {} split", split.name()), self.data.splits.of(split))
         };
         let mut warnings: Vec<String> = Split::ALL.into_iter().filter_map(without_key).collect();
         warnings.extend(files.warning_of_repetition());

@@ -105,7 +105,7 @@ pub(super) fn notes_without_key(keys: roll::Keys, what: &str, pieces: &[PianoRol
     (unknown > 0).then(|| {
         let (unknown, all) = (grouped(unknown), grouped(all));
         format!(
-            "{unknown} of {all} notes in the {what} are not from {lowest} to {highest}, and the model does not see them"
+            "{unknown} of {all} notes in {what} are not from {lowest} to {highest}, and the model does not see them"
         )
     })
 }

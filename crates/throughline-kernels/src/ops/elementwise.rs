@@ -41,10 +41,11 @@ mod tests {
     use crate::ops::testing::{for_every_setting, numbers};
 
     type Function = fn(Isa, &Threads, &mut [f32]);
+    type Exact = fn(f64) -> f64;
 
     #[test]
     fn they_are_what_they_say_to_the_bit_in_every_setting() {
-        let functions: [(&str, Function, fn(f64) -> f64); 2] =
+        let functions: [(&str, Function, Exact); 2] =
             [("tanh", tanh, f64::tanh), ("sigmoid", sigmoid, |x| 1.0 / (1.0 + (-x).exp()))];
         for (name, function, exact) in functions {
             let x: Vec<f32> = numbers(1, 5000);

@@ -78,7 +78,7 @@ fn midi_is_divided_at_random_and_notes_without_a_key_are_said() {
     for piece in 0..20 {
         let steps = format!("[[{}],[62],[20,64]]", 60 + piece);
         let midi = piano_roll_to_midi(&piano_roll_from_json(&steps).unwrap(), 4);
-        std::fs::write(folder.join(&format!("{piece:02}.mid")), midi).unwrap();
+        std::fs::write(folder.join(format!("{piece:02}.mid")), midi).unwrap();
     }
     folder.file("notes.txt", "not music");
     let runs = TestFolder::new();

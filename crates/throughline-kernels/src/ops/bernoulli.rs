@@ -10,7 +10,7 @@
 //! ```
 //!
 //! In the last form no exponential is above 1. The sum of the logarithms is one logarithm of a product of factors from 1
-//! to 2, [`BLOCK`] at a time so that it stays finite.
+//! to 2, 512 at a time so that it stays finite.
 
 use throughline_simd::{Element, Isa, Kernel, Lane};
 

@@ -15,13 +15,13 @@ use crate::split::Split;
 pub struct PieceReader {
     /// Steps in a quarter note of a MIDI file: 4, sixteenths, by default. Steps of JSON are what they are.
     pub steps_per_beat: u32,
-    /// The most bytes of all files together.
+    /// The most bytes of all files together, 256 MiB by default.
     pub max_bytes: u64,
 }
 
 impl Default for PieceReader {
     fn default() -> Self {
-        Self { steps_per_beat: 4, max_bytes: 1 << 30 }
+        Self { steps_per_beat: 4, max_bytes: 1 << 28 }
     }
 }
 

@@ -173,8 +173,8 @@ pub fn metrics(scores: &FrameScores) -> BTreeMap<String, f64> {
     all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// What a model expects of all steps of `pieces` but the first of each: the loss, and the pitches that it finds.
-fn expect(runner: &mut Runner<'_, Roll>, config: &Config, pieces: &[PianoRoll]) -> (Loss, FrameScores) {
+/// Predicts all steps of `pieces` but the first of each: the loss, and the scores of the pitches found.
+fn measure(runner: &mut Runner<'_, Roll>, config: &Config, pieces: &[PianoRoll]) -> (Loss, FrameScores) {
     let (keys, threshold) = (config.keys, config.threshold as f32);
     let known = keys.pitches();
     let (mut loss, mut scores) = (Loss::default(), FrameScores::default());
@@ -272,7 +272,7 @@ impl Serve for Roll {
         keys: &Keys,
         pieces: &Vec<PianoRoll>,
     ) -> Option<Evaluation> {
-        let (loss, scores) = expect(runner, config, pieces);
+        let (loss, scores) = measure(runner, config, pieces);
         if loss.weight == 0.0 {
             return None;
         }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Recurrent networks that train fast on a CPU.
 ///
@@ -49,7 +49,7 @@ pub enum Command {
     Runs(RunsArguments),
     /// Measure a trained model on its test split or on other data.
     Eval(EvalArguments),
-    /// Read lines from standard input and write one JSON object for each: classes, tags or next pitches with their probabilities, or the loss of the line.
+    /// Read lines from standard input and answer each: with classes, tags, numbers or pitches, or with the loss of the line.
     Predict(PredictArguments),
     /// Let a model write: a language model a text, a model of piano rolls a piece of music.
     Generate(GenerateArguments),
@@ -161,9 +161,26 @@ pub struct EvalArguments {
     /// Files or folders to measure on, in the format of the run's data [default: the run's test split].
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,
-    /// Write one JSON object.
-    #[arg(long)]
+    /// Write one JSON object, as --format json does.
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
+    /// Write for people, as one JSON object, or as a table with one row.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub format: OutputFormat,
+    /// Write to this file, which is whole or not there, in place of standard output.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Text,
+    /// JSON objects, a line each.
+    Json,
+    /// A table with a header (RFC 4180).
+    Csv,
 }
 
 /// `throughline predict`
@@ -175,9 +192,16 @@ pub struct PredictArguments {
     /// Of a classifier, write so many of the most probable classes [default: 3].
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     pub top: Option<u16>,
+    /// Write a JSON object for each line; a table, where what has parts is JSON in its cell; or for people: what was predicted
+    /// and the line, or of a tagger a word and its tag on each line.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Json)]
+    pub format: OutputFormat,
+    /// Write to this file, which is whole or not there, in place of standard output.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
     /// Of a tagger: read sentences from files in CoNLL-U or columns, in place of lines from standard input, and write a word and
     /// its tag on each line, a tab between, with a blank line after each sentence.
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "top")]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["top", "format"])]
     pub columns: Vec<PathBuf>,
     /// The column of the words, with --columns: a number from 1, from -1 backwards, or a name [default: FORM, or the first].
     #[arg(long, value_name = "COLUMN", requires = "columns", allow_hyphen_values = true)]

@@ -1,10 +1,69 @@
 //! Writing to the terminal or to whatever stands in its place. Texts, labels and paths may come from anybody: whatever could
-//! steer a terminal is escaped here.
+//! steer a terminal is escaped here. What goes to a file is not.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 
+use anyhow::Result;
 use throughline::data::printable_text;
+use throughline::train::{check_replaceable, replace};
+
+/// Where the results of a command go.
+pub enum Output<'a> {
+    /// Standard output.
+    Standard,
+    /// A file that is not there yet.
+    File(BufWriter<&'a mut File>),
+}
+
+impl Output<'_> {
+    /// Calls `write` with standard output, or with a file that takes the name `path` once `write` has succeeded.
+    pub fn open<T>(path: Option<&Path>, write: impl FnOnce(&mut Output<'_>) -> Result<T>) -> Result<T> {
+        let Some(path) = path else { return write(&mut Output::Standard) };
+        check_replaceable(path)?;
+        let mut result = None;
+        let replaced = replace(path, |file| {
+            let mut output = Output::File(BufWriter::new(file));
+            let written = write(&mut output);
+            let flushed = if let Output::File(file) = &mut output { file.flush() } else { Ok(()) };
+            let failed = written.is_err();
+            result = Some(written);
+            if failed { Err(io::Error::other("there is no whole result")) } else { flushed }
+        });
+        match result {
+            Some(Ok(value)) => Ok(replaced.map(|()| value)?),
+            Some(Err(error)) => Err(error),
+            None => Err(replaced.expect_err("what was not begun has failed").into()),
+        }
+    }
+
+    /// Writes running text.
+    pub fn text(&mut self, text: &str) -> io::Result<()> {
+        match self {
+            Self::Standard => say(text),
+            Self::File(file) => file.write_all(text.as_bytes()),
+        }
+    }
+
+    /// Writes JSON objects, a line each.
+    pub fn json(&mut self, lines: &str) -> io::Result<()> {
+        match self {
+            Self::Standard => say_json(lines),
+            Self::File(file) => file.write_all(lines.as_bytes()),
+        }
+    }
+}
+
+/// Rows of cells as CSV (RFC 4180, with line feeds).
+pub fn csv<'c>(rows: impl IntoIterator<Item = Vec<Cow<'c, str>>>) -> Result<String> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        table.write_record(row.iter().map(|cell| cell.as_bytes()))?;
+    }
+    Ok(String::from_utf8(table.into_inner()?)?)
+}
 
 /// Writes running text to standard output. A reader that has gone away is an error like any other, not a panic.
 pub fn say(text: &str) -> io::Result<()> {

@@ -1,11 +1,13 @@
 //! `throughline eval`
 
+use std::borrow::Cow;
+
 use anyhow::Result;
 use throughline::train::{self, Report};
 
 use super::warning_of_unknown;
-use crate::arguments::EvalArguments;
-use crate::output::{note, say_json, say_line};
+use crate::arguments::{EvalArguments, OutputFormat};
+use crate::output::{Output, csv, note};
 
 pub fn run(arguments: &EvalArguments) -> Result<()> {
     let (folder, model) = super::open(&arguments.run)?;
@@ -14,9 +16,23 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
     if let Some(warning) = warning_of_unknown(&report.data, report.evaluation.unknown_share) {
         note(&warning);
     }
-    let said =
-        if arguments.json { say_json(&(serde_json::to_string(&report)? + "\n")) } else { say_line(&as_text(&report)) };
-    Ok(said?)
+    let format = if arguments.json { OutputFormat::Json } else { arguments.format };
+    Output::open(arguments.out.as_deref(), |output| match format {
+        OutputFormat::Text => Ok(output.text(&(as_text(&report) + "\n"))?),
+        OutputFormat::Json => Ok(output.json(&(serde_json::to_string(&report)? + "\n"))?),
+        OutputFormat::Csv => Ok(output.text(&as_table(&report)?)?),
+    })
+}
+
+/// A header and a row, without the confusion matrix.
+fn as_table(report: &Report) -> Result<String> {
+    let evaluation = &report.evaluation;
+    let metrics = evaluation.metrics.iter().map(|(name, value)| (name.as_str(), value.to_string()));
+    let (count, loss) = (evaluation.count.to_string(), evaluation.loss.to_string());
+    let first = [("data", report.data.clone()), ("count", count), ("loss", loss)].into_iter();
+    let last = [("unknown_share", evaluation.unknown_share.to_string())];
+    let (names, values): (Vec<_>, Vec<_>) = first.chain(metrics).chain(last).unzip();
+    csv([names.into_iter().map(Cow::Borrowed).collect(), values.into_iter().map(Cow::Owned).collect::<Vec<_>>()])
 }
 
 fn as_text(report: &Report) -> String {

@@ -1,14 +1,14 @@
 //! `throughline lr-find`
 
-use std::path::Path;
+use std::borrow::Cow;
 
 use anyhow::{Result, bail};
 use throughline::train::recipe::Schedule;
-use throughline::train::{self, Range, RangeTest, check_replaceable, replace};
+use throughline::train::{self, Range, RangeTest, check_replaceable};
 
 use super::given::recipe;
 use crate::arguments::LrFindArguments;
-use crate::output::{note, say};
+use crate::output::{Output, csv, note, say};
 use crate::plot::{curve, width};
 
 pub fn run(arguments: &LrFindArguments) -> Result<()> {
@@ -33,21 +33,19 @@ pub fn run(arguments: &LrFindArguments) -> Result<()> {
     });
     bar.finish_and_clear();
     let test = test?;
-    if let Some(path) = out {
-        write(&test, path)?;
+    if out.is_some() {
+        Output::open(out.as_deref(), |output| Ok(output.text(&table(&test)?)?))?;
     }
     Ok(say(&(picture(&test) + &advice(&test)))?)
 }
 
-fn write(test: &RangeTest, path: &Path) -> Result<()> {
-    let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(["update", "learning_rate", "loss", "smoothed_loss"])?;
-    for row in &test.rows {
+fn table(test: &RangeTest) -> Result<String> {
+    let head = ["update", "learning_rate", "loss", "smoothed_loss"].map(Cow::Borrowed).to_vec();
+    let rows = test.rows.iter().map(|row| {
         let numbers = [row.learning_rate, row.loss, row.smoothed].map(|number| number.to_string());
-        table.write_record([row.update.to_string()].iter().chain(&numbers))?;
-    }
-    let bytes = table.into_inner()?;
-    Ok(replace(path, |file| std::io::Write::write_all(file, &bytes))?)
+        std::iter::once(row.update.to_string()).chain(numbers).map(Cow::Owned).collect()
+    });
+    csv(std::iter::once(head).chain(rows))
 }
 
 /// The smoothed loss against the logarithm of the rate.

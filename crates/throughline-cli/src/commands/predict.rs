@@ -1,17 +1,19 @@
 //! `throughline predict`
 
 use std::io::{BufReader, Stdin};
-use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use throughline::data::{BoundedLines, Line, TaggedFormat, TaggedReader, TextReader};
+use throughline::data::{BoundedLines, Line, Sentences, TaggedFormat, TaggedReader, TextReader};
 use throughline::infer::tag::TaggedWord;
 use throughline::infer::{Model, Served, Tag};
 
 use super::warning_of_unknown;
 use crate::arguments::PredictArguments;
-use crate::output::{note, say, say_json};
+use crate::output::{Output, note};
+use answers::Answers;
+
+mod answers;
 
 /// The longest line that is read, in bytes.
 const LONGEST_LINE: usize = 16 << 20;
@@ -29,14 +31,18 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
     let (folder, model) = super::open(&arguments.run)?;
     if !arguments.columns.is_empty() {
         let model = model.expect::<Tag>().with_context(|| folder.path().display().to_string())?;
-        return tag_columns(model, &arguments.columns, arguments.word_column.as_deref());
+        return tag_columns(model, arguments);
     }
     let mut lines = Lines::new(BoundedLines::new(BufReader::with_capacity(BUFFER, std::io::stdin()), LONGEST_LINE));
-    let mut totals = Totals::default();
     let top = usize::from(arguments.top.unwrap_or(TOP));
-    while let Some(batch) = lines.next_batch()? {
-        answer(&model, batch, top, &mut totals)?;
-    }
+    let totals = Output::open(arguments.out.as_deref(), |output| {
+        let mut answers = Answers::new(arguments.format, output);
+        let mut totals = Totals::default();
+        while let Some(batch) = lines.next_batch()? {
+            answer(&model, batch, top, &mut answers, &mut totals)?;
+        }
+        Ok(totals)
+    })?;
     if arguments.top.is_some() && totals.answered > 0 && !totals.had_classes {
         note("warning: --top has no effect: the answers of this model have no list of classes");
     }
@@ -51,14 +57,27 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
 }
 
 /// Writes the words of files with their tags.
-fn tag_columns(model: &Served<Tag>, files: &[PathBuf], word_column: Option<&str>) -> Result<()> {
+fn tag_columns(model: &Served<Tag>, arguments: &PredictArguments) -> Result<()> {
+    let PredictArguments { columns: files, word_column, out, .. } = arguments;
     let text = TextReader::default().with_rules(model.encoder().rules);
     // Words alone may stand on lines of one column, which a reader would take for lines of words.
-    let columns = TaggedReader { text, word_column: word_column.map(str::to_owned), ..TaggedReader::default() };
+    let columns = TaggedReader { text, word_column: word_column.clone(), ..TaggedReader::default() };
     let mut sentences = columns.read_words(files)?;
     if sentences.format == TaggedFormat::Lines {
         sentences = TaggedReader { format: Some(TaggedFormat::Columns), ..columns }.read_words(files)?;
     }
+    let (refused, unknown) = Output::open(out.as_deref(), |output| tag(model, &sentences, output))?;
+    if let Some(warning) = warning_of_unknown("these files", unknown / sentences.word_count().max(1) as f64) {
+        note(&warning);
+    }
+    if refused > 0 {
+        bail!("{refused} of {} sentences could not be tagged", sentences.len());
+    }
+    Ok(())
+}
+
+/// How many sentences could not be tagged, and how many words were unknown.
+fn tag(model: &Served<Tag>, sentences: &Sentences, output: &mut Output<'_>) -> Result<(usize, f64)> {
     let (mut refused, mut unknown) = (0, 0.0);
     let indices: Vec<usize> = (0..sentences.len()).collect();
     for indices in indices.chunks(SENTENCES) {
@@ -74,21 +93,15 @@ fn tag_columns(model: &Served<Tag>, files: &[PathBuf], word_column: Option<&str>
                     text.push('\n');
                 }
                 Err(wrong) => {
-                    say(&std::mem::take(&mut text))?;
+                    output.text(&std::mem::take(&mut text))?;
                     refused += 1;
                     note(&format!("error: {}: {wrong}", sentences.place(index)));
                 }
             }
         }
-        say(&text)?;
+        output.text(&text)?;
     }
-    if let Some(warning) = warning_of_unknown("these files", unknown / sentences.word_count().max(1) as f64) {
-        note(&warning);
-    }
-    if refused > 0 {
-        bail!("{refused} of {} sentences could not be tagged", sentences.len());
-    }
-    Ok(())
+    Ok((refused, unknown))
 }
 
 /// What was done so far.
@@ -106,10 +119,15 @@ struct Totals {
 type Numbered = (usize, Result<String, String>);
 
 /// Answers the lines of a batch, in their order.
-fn answer(model: &Model, batch: Vec<Numbered>, top: usize, totals: &mut Totals) -> Result<()> {
+fn answer(
+    model: &Model,
+    batch: Vec<Numbered>,
+    top: usize,
+    written: &mut Answers<'_, '_>,
+    totals: &mut Totals,
+) -> Result<()> {
     let texts: Vec<&str> = batch.iter().filter_map(|(_, line)| line.as_deref().ok()).collect();
     let mut answers = model.predict_lines(&texts).into_iter();
-    let mut text = String::new();
     for (number, line) in &batch {
         let answered = match line {
             Ok(_) => answers.next().expect("an answer for each line").map_err(|error| error.to_string()),
@@ -123,18 +141,17 @@ fn answer(model: &Model, batch: Vec<Numbered>, top: usize, totals: &mut Totals) 
                 }
                 totals.answered += 1;
                 totals.unknown += answer["unknown_share"].as_f64().unwrap_or(0.0);
-                text += &answer.to_string();
-                text.push('\n');
+                written.push(answer);
             }
             Err(wrong) => {
                 // What was answered before comes before the complaint.
-                say_json(&std::mem::take(&mut text))?;
+                written.flush()?;
                 totals.refused += 1;
                 note(&format!("error: standard input, line {number}: {wrong}"));
             }
         }
     }
-    Ok(say_json(&text)?)
+    written.flush()
 }
 
 /// Lines of standard input, as many at a time as have arrived.

@@ -10,8 +10,8 @@ fn every_command_has_its_help() {
         ("lr-find", &["RECIPE.toml", "--data", "--set", "--from", "--to", "--updates", "--out"]),
         ("recipe", &["TASK"]),
         ("runs", &["FOLDER", "--sort", "--diff", "--json"]),
-        ("eval", &["RUN", "--data", "--json", "--threads"]),
-        ("predict", &["RUN", "--top", "--threads"]),
+        ("eval", &["RUN", "--data", "--json", "--format", "--out", "--threads"]),
+        ("predict", &["RUN", "--top", "--format", "--out", "--threads"]),
         ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed", "--out"]),
     ] {
         let help = folder.run(&[command, "--help"]).succeeded();
@@ -67,6 +67,9 @@ fn a_wrong_command_line_has_exit_code_2() {
         &["generate", "a", "--top-p", "1.1"],
         &["generate", "a", "--length", "many"],
         &["eval", "a", "--threads", "0"],
+        &["eval", "a", "--format", "xml"],
+        &["eval", "a", "--json", "--format", "csv"],
+        &["predict", "a", "--columns", "b", "--format", "csv"],
     ] {
         let ran = folder.run(arguments);
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{arguments:?}: {ran:?}");

@@ -12,6 +12,7 @@ mod language_model;
 mod music;
 mod pipes;
 mod range_test;
+mod results;
 mod runs;
 mod tagger;
 mod tensorboard;

@@ -1,0 +1,97 @@
+//! Answers of a model of any task, as JSON lines, as a table, or for people.
+
+use std::borrow::Cow;
+
+use anyhow::{Result, bail};
+use serde_json::{Map, Value};
+
+use crate::arguments::OutputFormat;
+use crate::output::{Output, csv};
+
+/// The keys of an answer that are not predictions: the line itself, and what share of it is unknown.
+const TEXT: &str = "text";
+const UNKNOWN: &str = "unknown_share";
+
+/// Writes answers as they come.
+pub struct Answers<'o, 'f> {
+    format: OutputFormat,
+    output: &'o mut Output<'f>,
+    /// The columns of the table, once its header is written.
+    columns: Option<Vec<String>>,
+    waiting: Vec<Map<String, Value>>,
+}
+
+impl<'o, 'f> Answers<'o, 'f> {
+    pub fn new(format: OutputFormat, output: &'o mut Output<'f>) -> Self {
+        Self { format, output, columns: None, waiting: Vec::new() }
+    }
+
+    /// Takes in an answer; [`flush`](Self::flush) writes it.
+    pub fn push(&mut self, answer: Value) {
+        let Value::Object(answer) = answer else { unreachable!("an answer is a JSON object") };
+        self.waiting.push(answer);
+    }
+
+    /// Writes what was taken in.
+    pub fn flush(&mut self) -> Result<()> {
+        let answers = std::mem::take(&mut self.waiting);
+        match self.format {
+            OutputFormat::Json => {
+                let lines = answers.into_iter().map(|answer| format!("{}\n", Value::Object(answer)));
+                Ok(self.output.json(&lines.collect::<String>())?)
+            }
+            OutputFormat::Csv => {
+                let table = self.table(&answers)?;
+                Ok(self.output.text(&table)?)
+            }
+            OutputFormat::Text => Ok(self.output.text(&answers.iter().map(for_people).collect::<String>())?),
+        }
+    }
+
+    /// A row for each answer, below the header if there was none yet.
+    fn table(&mut self, answers: &[Map<String, Value>]) -> Result<String> {
+        let mut rows: Vec<Vec<Cow<'_, str>>> = Vec::new();
+        if let (None, Some(first)) = (&self.columns, answers.first()) {
+            let others = first.keys().filter(|key| *key != TEXT).cloned();
+            let columns: Vec<String> = std::iter::once(TEXT.to_owned()).chain(others).collect();
+            rows.push(columns.iter().map(|column| Cow::Owned(column.clone())).collect());
+            self.columns = Some(columns);
+        }
+        let columns = self.columns.as_deref().unwrap_or_default();
+        for answer in answers {
+            if let Some(key) = answer.keys().find(|key| !columns.contains(key)) {
+                bail!("--format csv: expected the columns {}, found an answer with {key}", columns.join(", "));
+            }
+            rows.push(columns.iter().map(|column| cell(answer.get(column).unwrap_or(&Value::Null))).collect());
+        }
+        csv(rows)
+    }
+}
+
+fn cell(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::Null => Cow::Borrowed(""),
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+/// The words with their tags, or else what was predicted in a line, and the text that it is of.
+fn for_people(answer: &Map<String, Value>) -> String {
+    if let Some(words) = answer.get("words").and_then(Value::as_array) {
+        let line = |word: &Value| format!("{}\t{}\n", cell(&word["word"]), cell(&word["tag"]));
+        return words.iter().map(line).collect::<String>() + "\n";
+    }
+    let mut text = String::new();
+    for (key, value) in answer.iter().filter(|(key, _)| ![TEXT, UNKNOWN].contains(&key.as_str())) {
+        match value {
+            Value::String(name) => text += &format!("{name}  "),
+            Value::Number(number) => {
+                text += &format!("{} {:.4}  ", key.replace('_', " "), number.as_f64().unwrap_or(f64::NAN));
+            }
+            Value::Null => text += &format!("{} -  ", key.replace('_', " ")),
+            _ => {}
+        }
+    }
+    text + &cell(&answer[TEXT]) + "\n"
+}

@@ -22,6 +22,7 @@ Examples:
   throughline train --text book.txt notes/             learn from your own text
   throughline train recipes/names.toml --data names/   follow a recipe
   throughline train recipe.toml --set model.hidden=512 follow it with one setting changed
+  throughline data check reviews.csv --set task=classify   is anything wrong with them?
   throughline lr-find recipes/names.toml --data names/ which learning rate?
   throughline recipe classify > recipe.toml            begin a recipe of your own
   throughline train recipe.toml --minutes 10           stop in time, whatever the recipe says
@@ -45,6 +46,9 @@ pub enum Command {
     LrFind(LrFindArguments),
     /// Print a recipe with every default and a comment on every setting, or the tasks that there are.
     Recipe(RecipeArguments),
+    /// Look at data before any training.
+    #[command(subcommand)]
+    Data(DataCommand),
     /// List runs with what they reached, or show in which settings two of them differ.
     Runs(RunsArguments),
     /// Measure a trained model on its test split or on other data.
@@ -121,6 +125,24 @@ pub struct RecipeArguments {
     /// The task to print a recipe for [default: list the tasks].
     #[arg(value_name = "TASK")]
     pub task: Option<String>,
+}
+
+/// `throughline data`
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Read data as training would, and tell what is in them: what was left out, lengths, equal examples, labels, baselines.
+    Check(DataCheckArguments),
+}
+
+/// `throughline data check`
+#[derive(Args, Debug)]
+pub struct DataCheckArguments {
+    /// Which data, and what they are for.
+    #[command(flatten)]
+    pub given: RecipeArgument,
+    /// Write one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `throughline runs`

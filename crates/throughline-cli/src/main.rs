@@ -14,7 +14,7 @@ use clap::Parser;
 use throughline::prelude::Isa;
 use throughline::train::Error;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, DataCommand};
 
 /// The exit code after Ctrl-C, as shells have it: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -25,6 +25,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Train(arguments) => commands::train::run(&arguments),
         Command::Recipe(arguments) => commands::recipe::run(&arguments),
+        Command::Data(DataCommand::Check(arguments)) => commands::data::check(&arguments),
         Command::LrFind(arguments) => commands::lr_find::run(&arguments),
         Command::Runs(arguments) => commands::runs::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),

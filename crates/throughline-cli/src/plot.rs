@@ -60,6 +60,20 @@ pub fn curve(points: &[(f64, f64)], top: f64, mark: Option<f64>, ends: [&str; 2]
     text + &format!("{:9}{}{}{}\n", "", ends[0], " ".repeat(between.max(1)), ends[1])
 }
 
+/// A bar for each count, the longest as wide as fits beside the names.
+pub fn bars(rows: &[(String, usize)], width: usize) -> String {
+    let names = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    let most = rows.iter().map(|&(_, count)| count).max().unwrap_or_default().max(1);
+    let room = width.saturating_sub(names + most.to_string().len() + 3).max(1);
+    let line = |(name, count): &(String, usize)| {
+        // What is there is seen, however little it is.
+        let eighths = (count * 8 * room).div_ceil(most);
+        let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8];
+        format!("{name:>names$} │{}{part} {count}\n", "█".repeat(eighths / 8))
+    };
+    rows.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +91,14 @@ mod tests {
             assert_eq!(drawn, [first, first + 1], "{text}");
         }
         assert!(lines[ROWS].ends_with(&['─', '┴']) && lines[ROWS].len() == 34, "{text}");
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_counts() {
+        let rows = [("a".to_owned(), 40), ("bb".to_owned(), 10), ("c".to_owned(), 0)];
+        let text = bars(&rows, 47);
+        assert_eq!(text, format!(" a │{} 40\nbb │{} 10\n c │ 0\n", "█".repeat(40), "█".repeat(10)));
+        assert!(bars(&[("x".to_owned(), 1_000_000), ("y".to_owned(), 1)], 40).contains("▏ 1\n"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! model is the task's [`Serve`]; the [`trainer`](crate::trainer) does everything else for all tasks alike.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -113,6 +114,35 @@ pub struct Description {
     pub units: String,
 }
 
+/// What is in a split, for a look at the data before training.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Examined {
+    /// What it has several of: `texts`, `sentences`, or of a running text its `lines`.
+    pub what: &'static str,
+    /// The length of each, in [units](Description::units).
+    pub lengths: Vec<usize>,
+    /// Of each a number that equal ones have in common; empty where equal ones are nothing to look for.
+    pub keys: Vec<u64>,
+    /// Every label, the same in all splits, with how often it occurs in this one.
+    pub labels: Vec<(String, usize)>,
+    /// The share of units that are not in the vocabulary, from 0 to 1.
+    pub unknown_share: f64,
+}
+
+/// A number that equal values have in common.
+pub(crate) fn key(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// `labels` with how often each occurs in `given`.
+pub(crate) fn count_labels(labels: &[String], given: impl Iterator<Item = u32>) -> Vec<(String, usize)> {
+    let mut counts = vec![0; labels.len()];
+    given.for_each(|label| counts[label as usize] += 1);
+    labels.iter().cloned().zip(counts).collect()
+}
+
 /// Data to be measured on.
 #[derive(Debug)]
 pub struct Measured<D> {
@@ -221,6 +251,12 @@ pub trait Learn: Sized + 'static {
     /// What people are told.
     fn describe(&self) -> Description;
 
+    /// What is in a split.
+    fn examine(&self, split: Split) -> Examined {
+        let _ = split;
+        Examined::default()
+    }
+
     /// Data to measure a trained model on: the files at `paths`, or the test split of the run's own data if there are none.
     ///
     /// # Errors
@@ -244,7 +280,7 @@ pub(crate) fn state_tensors(state: &State<f32>) -> impl Iterator<Item = (String,
 }
 
 /// A line of the table of results.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Score {
     /// What was measured: "this model", "trigram", ...
     pub method: String,

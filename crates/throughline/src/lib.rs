@@ -107,10 +107,10 @@ pub mod train {
     pub use throughline_train::tasks::lm::BUILT_IN;
     pub use throughline_train::tasks::{TASKS, Task};
     pub use throughline_train::{
-        DataRecord, Description, Digest, End, Error, Event, Learn, Learned, Measured, MetricsLog, Origin, Outcome,
-        Overview, Place, Range, RangeRow, RangeTest, Recipe, RecipeError, Report, Result, Row, RunFolder, RunLock,
-        Score, SplitRecord, check_replaceable, evaluate, find_learning_rate, read_rows, recipe, replace, resume,
-        settings, tasks, train, write_atomically,
+        DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Learn, Learned, Lengths, Measured,
+        MetricsLog, Origin, Outcome, Overview, Place, Range, RangeRow, RangeTest, Recipe, RecipeError, Report, Result,
+        Row, RunFolder, RunLock, Score, SplitRecord, SplitReport, check_replaceable, evaluate, find_learning_rate,
+        inspect, read_rows, recipe, replace, resume, settings, tasks, train, write_atomically,
     };
 }
 

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub mod data;
 pub mod eval;
 pub mod generate;
 mod given;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use throughline::infer::Model;
-use throughline::train::RunFolder;
+use throughline::train::{RunFolder, Score};
 
 use crate::arguments::RunArgument;
 
@@ -57,6 +58,12 @@ fn bar(updates: u64) -> ProgressBar {
     bar.set_style(style.expect("the template is valid"));
     bar.enable_steady_tick(Duration::from_millis(500));
     bar
+}
+
+/// What a method reached on a split, in words.
+fn reached(score: &Score) -> String {
+    let metrics = score.metrics.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " ")));
+    format!("{} {}", score.split.name(), metrics.collect::<Vec<_>>().join(", "))
 }
 
 /// Seconds in the two units that say most.

@@ -8,6 +8,7 @@ fn every_command_has_its_help() {
     for (command, options) in [
         ("train", &["--data", "--text", "--set", "--resume", "--quiet", "RECIPE.toml"][..]),
         ("lr-find", &["RECIPE.toml", "--data", "--set", "--from", "--to", "--updates", "--out"]),
+        ("data", &["check"]),
         ("recipe", &["TASK"]),
         ("runs", &["FOLDER", "--sort", "--diff", "--json"]),
         ("eval", &["RUN", "--data", "--json", "--format", "--out", "--threads"]),

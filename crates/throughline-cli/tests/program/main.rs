@@ -4,6 +4,7 @@
 mod budgets;
 mod classifier;
 mod comparison;
+mod data_check;
 mod faults;
 mod folder;
 mod help;

@@ -17,6 +17,7 @@ use throughline_infer::{Info, Model, Serve};
 use toml::Table;
 
 use crate::evaluate::{self, Report};
+use crate::inspect::{self, DataReport};
 use crate::learn::Learn;
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
 use crate::trainer::{self, Event, Outcome, Range, RangeRow, RangeTest};
@@ -59,6 +60,14 @@ pub fn resume(
     watch: &mut dyn FnMut(Event<'_>),
 ) -> Result<Outcome> {
     task_of(&recipe).resume(recipe, folder, stop, watch)
+}
+
+/// Reads the data of a recipe as training would, and tells what is in them.
+///
+/// # Errors
+/// If the data cannot be used.
+pub fn inspect(recipe: &Recipe) -> Result<DataReport> {
+    task_of(recipe).inspect(recipe)
 }
 
 /// Tries learning rates, the next higher in each update, and writes nothing anywhere. The schedule of the recipe has no part in
@@ -104,6 +113,9 @@ pub trait Task: TaskSettings {
         stop: &AtomicBool,
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome>;
+
+    /// See [`inspect`](crate::inspect()).
+    fn inspect(&self, recipe: &Recipe) -> Result<DataReport>;
 
     /// See [`find_learning_rate`](crate::find_learning_rate()).
     fn find_learning_rate(&self, recipe: Recipe, range: Range, watch: &mut dyn FnMut(&RangeRow)) -> Result<RangeTest>;
@@ -155,6 +167,10 @@ impl<L: Learn> Task for TaskOf<L> {
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome> {
         trainer::resume::<L>(recipe, folder, stop, watch)
+    }
+
+    fn inspect(&self, recipe: &Recipe) -> Result<DataReport> {
+        inspect::inspect::<L>(recipe)
     }
 
     fn find_learning_rate(&self, recipe: Recipe, range: Range, watch: &mut dyn FnMut(&RangeRow)) -> Result<RangeTest> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use throughline::data::Split;
-use throughline::train::{Event, Row, Score};
+use throughline::train::{Event, Row};
 
 use crate::output::note;
 
@@ -43,7 +43,7 @@ impl Progress {
                 }
                 note(&format!("{:<28} {parameters} parameters, {steps} updates, {threads} threads", "model"));
                 for score in baselines.iter().filter(|score| score.split == Split::Validation) {
-                    note(&format!("{:<28} {}", score.method, baseline(score)));
+                    note(&format!("{:<28} {}", score.method, super::super::reached(score)));
                 }
                 self.start(*step, *steps);
             }
@@ -90,11 +90,6 @@ impl Progress {
 /// Whether a line is due that says how far the run is.
 fn is_due(said: Instant, now: Instant) -> bool {
     now.duration_since(said) >= LONGEST_SILENCE
-}
-
-fn baseline(score: &Score) -> String {
-    let metrics = score.metrics.iter().map(|(name, value)| format!("{} {value:.4}", name.replace('_', " ")));
-    format!("validation {}", metrics.collect::<Vec<_>>().join(", "))
 }
 
 fn evaluation(row: &Row, best: bool) -> String {

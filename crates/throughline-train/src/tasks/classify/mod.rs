@@ -19,7 +19,10 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord};
+use crate::learn::{
+    DataRecord, Description, Examined, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord, count_labels,
+    key,
+};
 use crate::run::card::grouped;
 use crate::tasks::shared::{Batches, check_names, text_counts, weight_of, weighted};
 use crate::{Digest, Error, Recipe, Result};
@@ -223,6 +226,17 @@ impl Learn for Texts {
                 vocabulary.unit().plural(),
                 self.options.reading.bidirectional,
             )
+        }
+    }
+
+    fn examine(&self, split: Split) -> Examined {
+        let (texts, set) = (self.splits.of(split), self.data.splits.of(split));
+        Examined {
+            what: "texts",
+            lengths: texts.tokens.iter().map(Vec::len).collect(),
+            keys: set.examples.iter().map(|example| key(&example.text)).collect(),
+            labels: count_labels(&self.encoder.labels, texts.classes.iter().copied()),
+            unknown_share: Vocabulary::unknown_share(&texts.tokens.concat()),
         }
     }
 

@@ -17,7 +17,7 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, NetworkOf, Place, Score};
+use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, NetworkOf, Place, Score};
 use crate::run::card::grouped;
 use crate::tasks::shared::{
     Batches, MeasuredSeries, SeriesData, SeriesForm, check_lengths, check_names, weight_of, weighted,
@@ -149,6 +149,10 @@ impl Learn for Series {
         let mut described = self.data.describe(files, model.describe(files, "steps", reading.bidirectional));
         described.data.push(("classes".to_owned(), grouped(self.labels.len())));
         described
+    }
+
+    fn examine(&self, split: Split) -> Examined {
+        self.data.examine(split)
     }
 
     fn measured(

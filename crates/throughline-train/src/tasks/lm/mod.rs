@@ -22,7 +22,7 @@ use throughline_nn::module::{Pass, TapeSetting};
 use throughline_nn::network::{Input, Wanted};
 use throughline_nn::state::State;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score, SplitRecord};
+use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score, SplitRecord};
 use crate::run::card::grouped;
 use crate::tasks::shared::{skipped_notes, text_counts};
 use crate::{Digest, Recipe, Result};
@@ -218,6 +218,19 @@ impl Learn for Text {
                 false,
             )
         }
+    }
+
+    fn examine(&self, split: Split) -> Examined {
+        let (tokens, vocabulary) = (self.splits.of(split), &self.encoder.vocabulary);
+        let lengths = match vocabulary.encode("\n")[..] {
+            // A line feed ends a line and is none of its units; the last line may lack it.
+            [end] => tokens
+                .split_inclusive(|&token| token == end)
+                .map(|line| line.len() - usize::from(line.ends_with(&[end])))
+                .collect(),
+            _ => Vec::new(),
+        };
+        Examined { what: "lines", lengths, unknown_share: Vocabulary::unknown_share(tokens), ..Examined::default() }
     }
 
     fn measured(

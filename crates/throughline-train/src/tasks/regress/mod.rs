@@ -16,7 +16,7 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score};
+use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score};
 use crate::tasks::shared::{Batches, MeasuredSeries, SeriesData, SeriesForm, check_lengths};
 use crate::{Recipe, Result};
 
@@ -183,6 +183,10 @@ impl Learn for Series {
         let names: Vec<&str> = self.config.targets.iter().map(|target| target.name.as_str()).collect();
         described.data.push(("to predict".to_owned(), names.join(", ")));
         described
+    }
+
+    fn examine(&self, split: Split) -> Examined {
+        self.data.examine(split)
     }
 
     fn measured(recipe: &Recipe, config: &Config, (): &(), paths: &[PathBuf]) -> Result<Measured<TargetedSeries>> {

@@ -18,7 +18,7 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, Place, Score, SplitRecord};
+use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score, SplitRecord, key};
 use crate::tasks::shared::{Batches, skipped_notes};
 use crate::{Digest, Error, Recipe, Result};
 
@@ -145,6 +145,13 @@ impl Learn for Rolls {
         let mut warnings: Vec<String> = Split::ALL.into_iter().filter_map(without_key).collect();
         warnings.extend(files.warning_of_repetition());
         Description { data, warnings, ..self.options.model.describe(files, "notes", false) }
+    }
+
+    fn examine(&self, split: Split) -> Examined {
+        let pieces = self.data.splits.of(split);
+        let notes = |piece: &PianoRoll| piece.iter().map(|step| step.iter().collect::<Vec<_>>()).collect::<Vec<_>>();
+        let keys = pieces.iter().map(|piece| key(notes(piece))).collect();
+        Examined { what: "pieces", lengths: pieces.iter().map(Vec::len).collect(), keys, ..Examined::default() }
     }
 
     /// Of files that give their pieces splits, those of training and validation are left out.

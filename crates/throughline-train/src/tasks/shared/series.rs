@@ -12,7 +12,7 @@ use throughline_infer::{Channel, RecurrentSettings, SeriesEncoder};
 
 use super::files::DataFiles;
 use super::text::skipped_notes;
-use crate::learn::{DataRecord, Description, SplitRecord};
+use crate::learn::{DataRecord, Description, Examined, SplitRecord, count_labels, key};
 use crate::recipe::{Check, settings};
 use crate::run::card::grouped;
 use crate::{Digest, Error, Result};
@@ -210,6 +210,18 @@ impl SeriesData {
         described.data.extend(skipped.map(|what| ("left out".to_owned(), what)));
         described.warnings.extend(self.warnings(files));
         described
+    }
+
+    /// What is in a split.
+    pub fn examine(&self, split: Split) -> Examined {
+        let set = self.sets.of(split);
+        let bits = |series: usize| set.values(series).iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        let labels = match &set.answers {
+            Answers::Classes { labels, classes } => count_labels(labels, classes.iter().copied()),
+            _ => Vec::new(),
+        };
+        let keys = (0..set.len()).map(|series| key(bits(series))).collect();
+        Examined { what: "series", lengths: set.lengths(), keys, labels, unknown_share: 0.0 }
     }
 
     fn warnings(&self, files: &DataFiles) -> Vec<String> {

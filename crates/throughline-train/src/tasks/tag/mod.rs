@@ -18,7 +18,10 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord};
+use crate::learn::{
+    DataRecord, Description, Examined, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord, count_labels,
+    key,
+};
 use crate::run::card::grouped;
 use crate::tasks::shared::{Batches, check_names};
 use crate::{Digest, Recipe, Result};
@@ -251,6 +254,18 @@ impl Learn for Words {
         let mut warnings = read::warnings(&self.options, &self.data.train);
         warnings.extend(self.options.files.warning_of_repetition());
         Description { data, warnings, ..described }
+    }
+
+    fn examine(&self, split: Split) -> Examined {
+        let (sentences, set) = (self.splits.of(split), self.data.of(split));
+        let words = sentences.words.iter().flatten().map(|&form| sentences.forms[form as usize].token);
+        Examined {
+            what: "sentences",
+            lengths: sentences.words.iter().map(Vec::len).collect(),
+            keys: (0..set.sentences.len()).map(|index| key(set.sentences.words(index).collect::<Vec<_>>())).collect(),
+            labels: count_labels(&self.encoder.tags, sentences.tags.iter().flatten().copied()),
+            unknown_share: Vocabulary::unknown_share(&words.collect::<Vec<_>>()),
+        }
     }
 
     fn measured(

@@ -225,6 +225,16 @@ pub struct PredictArguments {
     /// its tag on each line, a tab between, with a blank line after each sentence.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["top", "format"])]
     pub columns: Vec<PathBuf>,
+    /// Of a classifier of series or a regression: answer the series of files (.ts, .csv, .tsv) or of folders, in place of lines
+    /// from standard input.
+    #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "columns")]
+    pub series: Vec<PathBuf>,
+    /// The column that says which series a row belongs to, with --series [default: id].
+    #[arg(long, value_name = "COLUMN", requires = "series")]
+    pub id_column: Option<String>,
+    /// The column of the times, with --series [default: time, where there is one].
+    #[arg(long, value_name = "COLUMN", requires = "series")]
+    pub time_column: Option<String>,
     /// The column of the words, with --columns: a number from 1, from -1 backwards, or a name [default: FORM, or the first].
     #[arg(long, value_name = "COLUMN", requires = "columns", allow_hyphen_values = true)]
     pub word_column: Option<String>,

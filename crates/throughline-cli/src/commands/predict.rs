@@ -4,9 +4,8 @@ use std::io::{BufReader, Stdin};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use throughline::data::{BoundedLines, Line, Sentences, TaggedFormat, TaggedReader, TextReader};
-use throughline::infer::tag::TaggedWord;
-use throughline::infer::{Model, Served, Tag};
+use throughline::data::{BoundedLines, Line};
+use throughline::infer::{Model, Tag};
 
 use super::warning_of_unknown;
 use crate::arguments::PredictArguments;
@@ -14,6 +13,8 @@ use crate::output::{Output, note};
 use answers::Answers;
 
 mod answers;
+mod columns;
+mod series;
 
 /// The longest line that is read, in bytes.
 const LONGEST_LINE: usize = 16 << 20;
@@ -22,8 +23,6 @@ const MOST_LINES: usize = 4096;
 const MOST_BYTES: usize = 4 << 20;
 /// Classes that are written where `--top` does not say how many.
 const TOP: u16 = 3;
-/// Sentences of files that are tagged together.
-const SENTENCES: usize = 1024;
 /// Bytes that are read at a time.
 const BUFFER: usize = 1 << 20;
 
@@ -31,10 +30,13 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
     let (folder, model) = super::open(&arguments.run)?;
     if !arguments.columns.is_empty() {
         let model = model.expect::<Tag>().with_context(|| folder.path().display().to_string())?;
-        return tag_columns(model, arguments);
+        return columns::run(model, arguments);
+    }
+    if !arguments.series.is_empty() {
+        return series::run(&model, arguments).with_context(|| folder.path().display().to_string());
     }
     let mut lines = Lines::new(BoundedLines::new(BufReader::with_capacity(BUFFER, std::io::stdin()), LONGEST_LINE));
-    let top = usize::from(arguments.top.unwrap_or(TOP));
+    let top = top(arguments);
     let totals = Output::open(arguments.out.as_deref(), |output| {
         let mut answers = Answers::new(arguments.format, output);
         let mut totals = Totals::default();
@@ -43,9 +45,7 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
         }
         Ok(totals)
     })?;
-    if arguments.top.is_some() && totals.answered > 0 && !totals.had_classes {
-        note("warning: --top has no effect: the answers of this model have no list of classes");
-    }
+    warn_of_top(arguments, totals.answered, totals.had_classes);
     let share = totals.unknown / totals.answered.max(1) as f64;
     if let Some(warning) = warning_of_unknown("these lines", share) {
         note(&warning);
@@ -56,52 +56,15 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
     Ok(())
 }
 
-/// Writes the words of files with their tags.
-fn tag_columns(model: &Served<Tag>, arguments: &PredictArguments) -> Result<()> {
-    let PredictArguments { columns: files, word_column, out, .. } = arguments;
-    let text = TextReader::default().with_rules(model.encoder().rules);
-    // Words alone may stand on lines of one column, which a reader would take for lines of words.
-    let columns = TaggedReader { text, word_column: word_column.clone(), ..TaggedReader::default() };
-    let mut sentences = columns.read_words(files)?;
-    if sentences.format == TaggedFormat::Lines {
-        sentences = TaggedReader { format: Some(TaggedFormat::Columns), ..columns }.read_words(files)?;
-    }
-    let (refused, unknown) = Output::open(out.as_deref(), |output| tag(model, &sentences, output))?;
-    if let Some(warning) = warning_of_unknown("these files", unknown / sentences.word_count().max(1) as f64) {
-        note(&warning);
-    }
-    if refused > 0 {
-        bail!("{refused} of {} sentences could not be tagged", sentences.len());
-    }
-    Ok(())
+/// How many classes are written.
+fn top(arguments: &PredictArguments) -> usize {
+    usize::from(arguments.top.unwrap_or(TOP))
 }
 
-/// How many sentences could not be tagged, and how many words were unknown.
-fn tag(model: &Served<Tag>, sentences: &Sentences, output: &mut Output<'_>) -> Result<(usize, f64)> {
-    let (mut refused, mut unknown) = (0, 0.0);
-    let indices: Vec<usize> = (0..sentences.len()).collect();
-    for indices in indices.chunks(SENTENCES) {
-        let words: Vec<Vec<&str>> = indices.iter().map(|&index| sentences.words(index).collect()).collect();
-        let mut text = String::new();
-        for (answer, &index) in model.tag(&words).into_iter().zip(indices) {
-            match answer {
-                Ok(answer) => {
-                    unknown += answer.unknown_share * answer.words.len() as f64;
-                    for TaggedWord { word, tag, .. } in &answer.words {
-                        text += &format!("{word}\t{tag}\n");
-                    }
-                    text.push('\n');
-                }
-                Err(wrong) => {
-                    output.text(&std::mem::take(&mut text))?;
-                    refused += 1;
-                    note(&format!("error: {}: {wrong}", sentences.place(index)));
-                }
-            }
-        }
-        output.text(&text)?;
+fn warn_of_top(arguments: &PredictArguments, answered: usize, had_classes: bool) {
+    if arguments.top.is_some() && answered > 0 && !had_classes {
+        note("warning: --top has no effect: the answers of this model have no list of classes");
     }
-    Ok((refused, unknown))
 }
 
 /// What was done so far.
@@ -135,10 +98,7 @@ fn answer(
         };
         match answered {
             Ok(mut answer) => {
-                if let Some(classes) = answer.get_mut("classes").and_then(Value::as_array_mut) {
-                    classes.truncate(top);
-                    totals.had_classes = true;
-                }
+                totals.had_classes |= keep_classes(&mut answer, top);
                 totals.answered += 1;
                 totals.unknown += answer["unknown_share"].as_f64().unwrap_or(0.0);
                 written.push(answer);
@@ -152,6 +112,12 @@ fn answer(
         }
     }
     written.flush()
+}
+
+/// Leaves the `top` most probable classes of an answer; `false` if it has no list of classes.
+fn keep_classes(answer: &mut Value, top: usize) -> bool {
+    let classes = answer.get_mut("classes").and_then(Value::as_array_mut);
+    classes.map(|classes| classes.truncate(top)).is_some()
 }
 
 /// Lines of standard input, as many at a time as have arrived.

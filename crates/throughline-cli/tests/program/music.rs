@@ -24,7 +24,7 @@ fn chords_are_learned_and_measured() {
         assert!(card.contains(part), "no {part:?} in\n{card}");
     }
     let own = &json_lines(&folder.run(&["eval", "roll-1", "--json"]).succeeded())[0];
-    assert_eq!((&own["data"], &own["count"]), (&"test split".into(), &(4 * 15).into()));
+    assert_eq!((&own["data"], &own["count"]), (&"test split".into(), &(2 * 15).into()));
     assert!(own["f1"].as_f64().unwrap() > 0.95 && own["loss"].as_f64().unwrap() < 1.0, "{own}");
     let rows = folder.rows("runs/roll-1/metrics.jsonl");
     let test = rows.iter().find(|row| row["split"] == "test").unwrap();

@@ -20,7 +20,7 @@ fn settings() {
             "model.bidirectional=true",
             &[
                 "--set: model.bidirectional",
-                "only with task = \"classify\", \"classify-series\" or \"regress\"",
+                "only with task = \"classify\", \"tag\", \"classify-series\" or \"regress\"",
                 "found true",
             ],
         ),

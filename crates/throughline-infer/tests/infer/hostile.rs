@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::common::{
     FilesOf, classifier, classify_config, language_model, roll_config, roll_model, tag_config, tagger,
 };
+use throughline_data::MissingNumbers;
 use throughline_infer::{Error, Model};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
@@ -23,6 +24,14 @@ fn roll() -> FilesOf {
 
 fn tag() -> FilesOf {
     tagger(tag_config(CellKind::Lstm, true)).files()
+}
+
+fn series() -> FilesOf {
+    crate::series::classifier(Pooling::Attention, MissingNumbers::Mask).files()
+}
+
+fn numbers() -> FilesOf {
+    crate::series::regression(Pooling::Mean).files()
 }
 
 fn config(files: &FilesOf) -> Value {
@@ -57,7 +66,7 @@ fn with(mut files: FilesOf, pointer: &str, value: Value) -> String {
 
 #[test]
 fn the_files_are_right_as_they_are() {
-    for files in [lm(), classify(), tag(), roll()] {
+    for files in [lm(), classify(), tag(), roll(), series(), numbers()] {
         Model::from_bytes(files, Some(1)).unwrap();
     }
 }
@@ -174,6 +183,38 @@ fn a_model_of_piano_rolls_that_cannot_be() {
     config["model"]["keys"]["highest"] = json!(70);
     files.insert("config.json".to_owned(), serde_json::to_vec(&config).unwrap());
     assert!(error(files).starts_with("model.safetensors: "));
+}
+
+#[test]
+fn a_model_of_series_that_cannot_be() {
+    for files in [series(), numbers()] {
+        for (pointer, value, says) in [
+            ("/model/input/channels", json!([]), "channels: expected at least one, found none"),
+            ("/model/input/channels/0/scale/factor", json!(0.0), "factor above 0"),
+            ("/model/input/channels/0/scale/factor", json!(-1.0), "factor above 0"),
+            ("/model/input/channels/0/scale/shift", json!(null), "format_version 2"),
+            ("/model/input/channels/0/scale", json!({"shift": 0.0, "factor": 1.0, "bias": 1.0}), "unknown field"),
+            ("/model/input/missing", json!("ignore"), "format_version 2"),
+            ("/model/pooling", json!("sum"), "format_version 2"),
+        ] {
+            // The key in which it is found may be one above.
+            let mut files = files.clone();
+            let mut config = config(&files);
+            *config.pointer_mut(pointer).unwrap() = value;
+            files.insert("config.json".to_owned(), serde_json::to_vec(&config).unwrap());
+            let message = error(files);
+            assert!(message.starts_with("config.json: ") && message.contains(says), "{pointer}: {message}");
+        }
+    }
+    let message = with(series(), "/model/recurrent/input", json!(3));
+    assert!(message.contains("expected 4, the features of the channels, found 3"), "{message}");
+    with(series(), "/model/classes", json!(0));
+    for delta in [json!(0.0), json!(-1.0), json!(1e-60)] {
+        let message = with(numbers(), "/model/loss", json!({ "huber": delta }));
+        assert!(message.contains("above 0 for huber"), "{message}");
+    }
+    with(numbers(), "/model/loss", json!("cubed"));
+    with(numbers(), "/model/targets", json!([]));
 }
 
 #[test]

@@ -6,4 +6,5 @@ mod hostile;
 mod opening;
 mod prediction;
 mod rolls;
+mod series;
 mod tagging;

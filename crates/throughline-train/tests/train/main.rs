@@ -10,5 +10,6 @@ mod folder;
 mod resume;
 mod rolls;
 mod selection;
+mod series;
 mod tagging;
 mod truncated_bptt;

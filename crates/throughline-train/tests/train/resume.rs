@@ -2,11 +2,15 @@
 
 use std::fs;
 
-use crate::common::{Run, TestFolder, classify, columns, lm, pieces, roll, table, tag, text};
+use crate::common::{
+    Run, TestFolder, classify, columns, lm, of_classes, of_numbers, pieces, roll, series, table, tag, text,
+};
 use throughline_data::Split;
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
 use throughline_train::recipe::{AverageKind, Checkpointing, DropoutMask, InitialState, ScheduleKind};
+use throughline_train::tasks::regress::LossKind;
+use throughline_train::tasks::shared::ClassWeights;
 use throughline_train::{End, Error, Event, Outcome, Recipe, Row, read_rows};
 
 /// With all that a checkpoint must hold: states, moments, masks, schedule; crosses epochs and stops inside one.
@@ -74,6 +78,25 @@ fn piano_roll(folder: &TestFolder, threads: usize) -> Recipe {
     roll(&mut recipe).map.embedding_dropout = 0.1;
     roll(&mut recipe).model.output_dropout = 0.3;
     recipe.train.steps = 12;
+    recipe
+}
+
+fn series_classifier(folder: &TestFolder, threads: usize) -> Recipe {
+    let mut recipe = crate::common::series_classifier(&folder.file("series.csv", &series(5, 40)));
+    let options = of_classes(&mut recipe);
+    options.files.split = [0.6, 0.2, 0.2];
+    options.weighting.class_weights = ClassWeights::Balanced;
+    (options.reading.pooling, options.model.output_dropout) = (Pooling::Attention, 0.3);
+    (recipe.threads, recipe.train.steps) = (threads, 12);
+    recipe
+}
+
+fn regression(folder: &TestFolder, threads: usize) -> Recipe {
+    let mut recipe = crate::common::regression(&folder.file("series.csv", &series(5, 40)));
+    let options = of_numbers(&mut recipe);
+    options.files.split = [0.6, 0.2, 0.2];
+    options.loss.loss = LossKind::Huber;
+    (recipe.threads, recipe.train.steps) = (threads, 12);
     recipe
 }
 
@@ -164,6 +187,13 @@ fn an_interrupted_tagger() {
 #[test]
 fn an_interrupted_model_of_piano_rolls() {
     check_interruptions(piano_roll, 5, &[0, 1, 5, 6]);
+}
+
+/// 24 series: 6 updates an epoch.
+#[test]
+fn an_interrupted_model_of_series() {
+    check_interruptions(series_classifier, 6, &[0, 1, 6, 7]);
+    check_interruptions(regression, 6, &[0, 1, 6, 7]);
 }
 
 /// After a crash there are rows and a model that are newer than the checkpoint, and perhaps half a row.

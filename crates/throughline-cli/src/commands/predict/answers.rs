@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 use crate::arguments::OutputFormat;
 use crate::output::{Output, csv};
 
-/// The keys of an answer that are not predictions: the line itself, and what share of it is unknown.
+/// The keys of an answer that are not predictions: the line itself or the name of a series, and what share of it is unknown.
 const TEXT: &str = "text";
+pub const SERIES: &str = "series";
 const UNKNOWN: &str = "unknown_share";
 
 /// Writes answers as they come.
@@ -52,8 +53,9 @@ impl<'o, 'f> Answers<'o, 'f> {
     fn table(&mut self, answers: &[Map<String, Value>]) -> Result<String> {
         let mut rows: Vec<Vec<Cow<'_, str>>> = Vec::new();
         if let (None, Some(first)) = (&self.columns, answers.first()) {
-            let others = first.keys().filter(|key| *key != TEXT).cloned();
-            let columns: Vec<String> = std::iter::once(TEXT.to_owned()).chain(others).collect();
+            let of_what = if first.contains_key(SERIES) { SERIES } else { TEXT };
+            let others = first.keys().filter(|key| *key != of_what).cloned();
+            let columns: Vec<String> = std::iter::once(of_what.to_owned()).chain(others).collect();
             rows.push(columns.iter().map(|column| Cow::Owned(column.clone())).collect());
             self.columns = Some(columns);
         }
@@ -83,15 +85,20 @@ fn for_people(answer: &Map<String, Value>) -> String {
         return words.iter().map(line).collect::<String>() + "\n";
     }
     let mut text = String::new();
-    for (key, value) in answer.iter().filter(|(key, _)| ![TEXT, UNKNOWN].contains(&key.as_str())) {
-        match value {
-            Value::String(name) => text += &format!("{name}  "),
-            Value::Number(number) => {
-                text += &format!("{} {:.4}  ", key.replace('_', " "), number.as_f64().unwrap_or(f64::NAN));
-            }
-            Value::Null => text += &format!("{} -  ", key.replace('_', " ")),
-            _ => {}
-        }
+    for (key, value) in answer.iter().filter(|(key, _)| ![TEXT, SERIES, UNKNOWN].contains(&key.as_str())) {
+        text += &part_for_people(key, value);
     }
-    text + &cell(&answer[TEXT]) + "\n"
+    let of_what = answer.get(SERIES).or_else(|| answer.get(TEXT));
+    text + &of_what.map_or(Cow::Borrowed(""), cell) + "\n"
+}
+
+fn part_for_people(key: &str, value: &Value) -> String {
+    match value {
+        Value::String(name) => format!("{name}  "),
+        Value::Number(number) if number.is_u64() => format!("{} {number}  ", key.replace('_', " ")),
+        Value::Number(number) => format!("{} {:.4}  ", key.replace('_', " "), number.as_f64().unwrap_or(f64::NAN)),
+        Value::Null => format!("{} -  ", key.replace('_', " ")),
+        Value::Object(parts) => parts.iter().map(|(key, value)| part_for_people(key, value)).collect(),
+        _ => String::new(),
+    }
 }

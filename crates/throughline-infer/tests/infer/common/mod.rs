@@ -43,7 +43,7 @@ pub fn vocabulary(unit: Unit, text: &str) -> Vocabulary {
     Vocabulary::build(unit, [text], VocabularyOptions::default()).expect("a vocabulary")
 }
 
-fn settings(cell: CellKind) -> RecurrentSettings {
+pub fn settings(cell: CellKind) -> RecurrentSettings {
     let initial_state = InitialState::Learned;
     RecurrentSettings { cell, input: 5, hidden: 7, layers: 2, bidirectional: false, bias: true, initial_state }
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use safetensors::SafeTensors;
+use throughline_data::MissingNumbers;
 use throughline_infer::Model;
 use throughline_kernels::random::{Philox, Purpose, Stream};
-use throughline_train::tasks::{classify, lm, roll, tag};
+use throughline_train::tasks::{classify, classify_series, lm, regress, roll, tag};
 use throughline_train::{Event, Outcome, Recipe, Report, Result, RunFolder, evaluate, resume, train};
 
 /// An empty folder, removed when dropped.
@@ -169,6 +170,58 @@ pub fn piano_roll(path: &Path) -> Recipe {
     options.map.embedding = 8;
     (options.model.hidden, options.model.layers) = (16, 1);
     recipe
+}
+
+/// A table in long form of so many series of two channels, of 5 to 12 steps: the first rises where the class is `up` and falls
+/// where it is `down`; `sum` is the sum of the second. One number in eight is missing.
+pub fn series(seed: u64, count: usize) -> String {
+    let mut random = Philox::new(seed, Purpose::Benchmark, 3).stream();
+    let mut table = "id,time,level,weight,label,sum\n".to_owned();
+    for id in 0..count {
+        let (steps, up) = (5 + random.below(8), random.below(2) == 0);
+        let slope = if up { 1.0 } else { -1.0 };
+        let weights: Vec<f64> = (0..steps).map(|_| random.uniform().round_ties_even() + 1.0).collect();
+        let sum: f64 = weights.iter().sum();
+        for (time, weight) in weights.iter().enumerate() {
+            let level = slope * time as f64 + random.uniform();
+            let level = if random.below(8) == 0 { String::new() } else { level.to_string() };
+            let label = if up { "up" } else { "down" };
+            table += &format!("{id},{time},{level},{weight},{label},{sum}\n");
+        }
+    }
+    table
+}
+
+/// A small recipe for a classifier of series that trains on `path`, a table of [`series`].
+pub fn series_classifier(path: &Path) -> Recipe {
+    let mut recipe = small("classify-series");
+    let options = recipe.options_mut::<classify_series::Options>();
+    options.files.paths = vec![path.to_path_buf()];
+    options.tables.channels = vec!["level".to_owned()];
+    options.tables.missing = MissingNumbers::Mask;
+    (options.model.hidden, options.model.layers) = (8, 1);
+    recipe
+}
+
+/// A small recipe for a regression that trains on `path`, a table of [`series`].
+pub fn regression(path: &Path) -> Recipe {
+    let mut recipe = small("regress");
+    let options = recipe.options_mut::<regress::Options>();
+    options.files.paths = vec![path.to_path_buf()];
+    options.tables.channels = vec!["weight".to_owned()];
+    options.targets.target_columns = vec!["sum".to_owned()];
+    (options.model.hidden, options.model.layers) = (8, 1);
+    recipe
+}
+
+/// What a recipe for a classifier of series has of its own.
+pub fn of_classes(recipe: &mut Recipe) -> &mut classify_series::Options {
+    recipe.options_mut()
+}
+
+/// What a recipe for a regression has of its own.
+pub fn of_numbers(recipe: &mut Recipe) -> &mut regress::Options {
+    recipe.options_mut()
 }
 
 fn small(task: &str) -> Recipe {

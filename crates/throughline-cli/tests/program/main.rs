@@ -15,6 +15,7 @@ mod pipes;
 mod range_test;
 mod results;
 mod runs;
+mod schedules;
 mod series;
 mod tagger;
 mod tensorboard;

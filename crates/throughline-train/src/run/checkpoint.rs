@@ -131,8 +131,9 @@ impl Progress {
         }
     }
 
-    /// Counts an evaluation; whether it is the best of a trained model so far. What the untrained model reached never is.
-    pub fn observe(&mut self, reached: Reached) -> bool {
+    /// Counts an evaluation; whether it is the best of a trained model so far. What the untrained model reached never is. One
+    /// that is not `due`, because time ran out, may be the best and leaves the evaluations since the best one as they are.
+    pub fn observe(&mut self, reached: Reached, due: bool) -> bool {
         self.evaluations += 1;
         if reached.step == 0 {
             self.untrained = Some(reached);
@@ -140,9 +141,10 @@ impl Progress {
         }
         let best = self.best.is_none_or(|best| reached.beats(&best));
         if best {
-            (self.best, self.evaluations_since_best) = (Some(reached), 0);
-        } else {
-            self.evaluations_since_best += 1;
+            self.best = Some(reached);
+        }
+        if due {
+            self.evaluations_since_best = if best { 0 } else { self.evaluations_since_best + 1 };
         }
         best
     }
@@ -493,7 +495,7 @@ mod tests {
     fn the_best_is_the_first_with_the_lowest_score_and_loss() {
         let mut progress = Progress::start(100, Averaged::default(), data("d"), "r".to_owned());
         let mut observe = |step, score, loss| {
-            let best = progress.observe(Reached { step, score, loss });
+            let best = progress.observe(Reached { step, score, loss }, true);
             (best, progress.evaluations_since_best, progress.beat_the_start())
         };
         assert_eq!(observe(0, 0.3, 0.5), (false, 0, false), "the untrained model is not kept, however good it is");
@@ -507,5 +509,9 @@ mod tests {
         assert_eq!(observe(80, 0.3, f64::NAN), (false, 1, true));
         assert_eq!(progress.best, Some(Reached { step: 70, score: 0.3, loss: 0.4 }));
         assert_eq!((progress.untrained.map(|start| start.step), progress.evaluations), (Some(0), 9));
+        for (score, best) in [(0.9, false), (0.2, true)] {
+            assert_eq!(progress.observe(Reached { step: 85, score, loss: 0.4 }, false), best);
+            assert_eq!(progress.evaluations_since_best, 1, "one that is not due neither counts nor resets the count");
+        }
     }
 }

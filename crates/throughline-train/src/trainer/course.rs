@@ -226,14 +226,11 @@ impl<L: Learn> Trainer<L> {
         if !reached.loss.is_finite() {
             return Err(self.diverged(session.folder, reached.loss, f64::NAN));
         }
-        let since_best = self.progress.evaluations_since_best;
         let score = <L::Serve as Serve>::score(&reached);
-        let best = self.progress.observe(Reached { step, score, loss: reached.loss });
+        let best = self.progress.observe(Reached { step, score, loss: reached.loss }, due);
         let lowered = due && self.progress.plateau.observe(&self.recipe.schedule, reached.loss);
         if due {
             self.progress.averaged.observe(&self.recipe.average, step, reached.loss);
-        } else {
-            self.progress.evaluations_since_best = since_best;
         }
         self.progress.evaluated_at = Some(step);
         if best {

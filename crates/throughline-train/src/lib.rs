@@ -34,4 +34,4 @@ pub use run::metrics::{MetricsLog, Row, read_rows};
 pub use run::overview::Overview;
 pub use schedule::Plateau;
 pub use tasks::{evaluate, find_learning_rate, inspect, resume, train};
-pub use trainer::{End, Event, Outcome, Range, RangeRow, RangeTest};
+pub use trainer::{End, Event, Outcome, RangeRow, RangeTest, RateRange};

@@ -108,9 +108,9 @@ pub mod train {
     pub use throughline_train::tasks::{TASKS, Task};
     pub use throughline_train::{
         DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Learn, Learned, Lengths, Measured,
-        MetricsLog, Origin, Outcome, Overview, Place, Range, RangeRow, RangeTest, Recipe, RecipeError, Report, Result,
-        Row, RunFolder, RunLock, Score, SplitRecord, SplitReport, check_replaceable, evaluate, find_learning_rate,
-        inspect, read_rows, recipe, replace, resume, settings, tasks, train, write_atomically,
+        MetricsLog, Origin, Outcome, Overview, Place, RangeRow, RangeTest, RateRange, Recipe, RecipeError, Report,
+        Result, Row, RunFolder, RunLock, Score, SplitRecord, SplitReport, check_replaceable, evaluate,
+        find_learning_rate, inspect, read_rows, recipe, replace, resume, settings, tasks, train, write_atomically,
     };
 }
 

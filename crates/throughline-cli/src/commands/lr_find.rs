@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anyhow::{Result, bail};
 use throughline::train::recipe::Schedule;
-use throughline::train::{self, Range, RangeTest, check_replaceable};
+use throughline::train::{self, RangeTest, RateRange, check_replaceable};
 
 use super::given::recipe;
 use crate::arguments::LrFindArguments;
@@ -27,7 +27,7 @@ pub fn run(arguments: &LrFindArguments) -> Result<()> {
         note("the recipe's schedule has no part in this test: the rate rises in every update");
     }
     let bar = super::bar(*updates);
-    let test = train::find_learning_rate(recipe, Range { from: *from, to: *to, updates: *updates }, &mut |row| {
+    let test = train::find_learning_rate(recipe, RateRange { from: *from, to: *to, updates: *updates }, &mut |row| {
         bar.set_position(row.update + 1);
         bar.set_message(format!("rate {:.2e}  loss {:.3}", row.learning_rate, row.smoothed));
     });

@@ -20,7 +20,7 @@ use crate::evaluate::{self, Report};
 use crate::inspect::{self, DataReport};
 use crate::learn::Learn;
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
-use crate::trainer::{self, Event, Outcome, Range, RangeRow, RangeTest};
+use crate::trainer::{self, Event, Outcome, RangeRow, RangeTest, RateRange};
 use crate::{Error, Recipe, Result, RunFolder};
 
 /// Every task, in the order in which people read of them.
@@ -75,7 +75,7 @@ pub fn inspect(recipe: &Recipe) -> Result<DataReport> {
 ///
 /// # Errors
 /// If the data cannot be used.
-pub fn find_learning_rate(recipe: Recipe, range: Range, watch: &mut dyn FnMut(&RangeRow)) -> Result<RangeTest> {
+pub fn find_learning_rate(recipe: Recipe, range: RateRange, watch: &mut dyn FnMut(&RangeRow)) -> Result<RangeTest> {
     task_of(&recipe).find_learning_rate(recipe, range, watch)
 }
 
@@ -118,7 +118,12 @@ pub trait Task: TaskSettings {
     fn inspect(&self, recipe: &Recipe) -> Result<DataReport>;
 
     /// See [`find_learning_rate`](crate::find_learning_rate()).
-    fn find_learning_rate(&self, recipe: Recipe, range: Range, watch: &mut dyn FnMut(&RangeRow)) -> Result<RangeTest>;
+    fn find_learning_rate(
+        &self,
+        recipe: Recipe,
+        range: RateRange,
+        watch: &mut dyn FnMut(&RangeRow),
+    ) -> Result<RangeTest>;
 
     /// See [`evaluate`](crate::evaluate()).
     fn evaluate(&self, folder: &RunFolder, recipe: &Recipe, model: &Model, paths: &[PathBuf]) -> Result<Report>;
@@ -173,7 +178,12 @@ impl<L: Learn> Task for TaskOf<L> {
         inspect::inspect::<L>(recipe)
     }
 
-    fn find_learning_rate(&self, recipe: Recipe, range: Range, watch: &mut dyn FnMut(&RangeRow)) -> Result<RangeTest> {
+    fn find_learning_rate(
+        &self,
+        recipe: Recipe,
+        range: RateRange,
+        watch: &mut dyn FnMut(&RangeRow),
+    ) -> Result<RangeTest> {
         trainer::test_range::<L>(recipe, range, watch)
     }
 

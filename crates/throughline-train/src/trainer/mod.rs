@@ -117,7 +117,7 @@ pub struct Outcome {
 }
 
 pub(crate) use range::test_range;
-pub use range::{Range, RangeRow, RangeTest};
+pub use range::{RangeRow, RangeTest, RateRange};
 
 pub(crate) fn train<L: Learn>(recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
     if !recipe.name.is_empty() {

@@ -13,7 +13,7 @@ const DIVERGED: f64 = 4.0;
 
 /// Which rates to try.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Range {
+pub struct RateRange {
     /// The lowest, above 0.
     pub from: f64,
     /// The highest, above `from`.
@@ -22,7 +22,7 @@ pub struct Range {
     pub updates: u64,
 }
 
-impl Range {
+impl RateRange {
     /// `from (to / from)^(update / (updates - 1))`
     fn rate(&self, update: u64) -> f64 {
         self.from * libm::pow(self.to / self.from, update as f64 / (self.updates - 1) as f64)
@@ -69,7 +69,7 @@ impl RangeTest {
 
 pub(crate) fn test_range<L: Learn>(
     mut recipe: Recipe,
-    range: Range,
+    range: RateRange,
     watch: &mut dyn FnMut(&RangeRow),
 ) -> Result<RangeTest> {
     assert!(range.from > 0.0 && range.to > range.from && range.updates >= 2, "rates to try: {range:?}");
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn rates_rise_exponentially() {
-        let range = Range { from: 1e-6, to: 1.0, updates: 7 };
+        let range = RateRange { from: 1e-6, to: 1.0, updates: 7 };
         for update in 0..7 {
             let want = 10.0_f64.powi(update as i32 - 6);
             assert!((range.rate(update) / want - 1.0).abs() < 1e-12, "{update}");

@@ -7,6 +7,7 @@ use indicatif::ProgressBar;
 use throughline::data::Split;
 use throughline::train::{Event, Row};
 
+use crate::commands::{bar, duration, reached};
 use crate::output::note;
 
 /// Where there is no bar, a run is never silent for longer, but for one long update.
@@ -43,17 +44,13 @@ impl Progress {
                 }
                 note(&format!("{:<28} {parameters} parameters, {steps} updates, {threads} threads", "model"));
                 for score in baselines.iter().filter(|score| score.split == Split::Validation) {
-                    note(&format!("{:<28} {}", score.method, super::super::reached(score)));
+                    note(&format!("{:<28} {}", score.method, reached(score)));
                 }
                 self.start(*step, *steps);
             }
             Event::Update { step, loss, tokens_per_s, seconds_left } => {
-                let message = || {
-                    format!(
-                        "loss {loss:.3}  {tokens_per_s:.0} tokens/s  {} left",
-                        crate::commands::duration(*seconds_left)
-                    )
-                };
+                let message =
+                    || format!("loss {loss:.3}  {tokens_per_s:.0} tokens/s  {} left", duration(*seconds_left));
                 if !self.bar.is_hidden() {
                     self.bar.set_position(*step);
                     self.bar.set_message(message());
@@ -71,7 +68,7 @@ impl Progress {
     }
 
     fn start(&mut self, step: u64, steps: u64) {
-        self.bar = super::super::bar(steps).with_position(step);
+        self.bar = bar(steps).with_position(step);
         (self.steps, self.said) = (steps, Instant::now());
     }
 

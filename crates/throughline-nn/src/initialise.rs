@@ -50,7 +50,9 @@ pub struct Initialise {
     pub embedding: EmbeddingInitialisation,
     /// The weights of recurrent stacks.
     pub recurrent: Initialisation,
-    /// Added to the input bias of every gate named `forget` (Gers et al. 2000; Jozefowicz et al. 2015 advise 1).
+    /// Added to the input bias of the gate that keeps the state, an LSTM's forget gate (Gers et al. 2000; Jozefowicz et al.
+    /// 2015 advise 1) or a GRU's update gate. With the logarithm of T a state is kept for about T steps (Tallec and Ollivier
+    /// 2018).
     pub forget_bias: f32,
 }
 

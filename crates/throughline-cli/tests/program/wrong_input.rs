@@ -24,7 +24,7 @@ fn settings() {
                 "found true",
             ],
         ),
-        ("model.forget_bias=1", &["--set: model.forget_bias", "only with model.cell = \"lstm\""]),
+        ("model.forget_bias=1", &["--set: model.forget_bias", "only with an LSTM or a GRU as model.cell"]),
         ("train.window=3", &["--set: train.window", "at least train.stride"]),
         ("data.split=[0.9,0.9,0]", &["--set: data.split", "at most 1"]),
         ("data.encoding=klingon", &["encoding", "klingon"]),

@@ -148,9 +148,9 @@ impl Serve for Regress {
     type Prediction = SeriesRegression;
 
     fn check(config: &Config) -> std::result::Result<(), ConfigError> {
+        check_channels("targets", &config.targets)?;
         config.recurrent.check(1, config.targets.len())?;
         config.input.check(config.recurrent.input)?;
-        check_channels("targets", &config.targets)?;
         match config.loss {
             Loss::Huber(delta) if !((delta as f32) > 0.0 && delta.is_finite()) => {
                 Err(ConfigError::new("loss", "a finite number above 0 for huber", delta))

@@ -123,8 +123,8 @@ pub trait Cell: Copy + Default + Send + Sync + 'static {
     const NAME: &'static str;
     /// Its names elsewhere.
     const NAMES: Names;
-    /// The name of each slot; the first G are those of the gates. A gate on which a forget bias acts is called
-    /// `forget`.
+    /// The name of each slot; the first G are those of the gates. A gate that multiplies the state of the step before is
+    /// called `forget` or `update`.
     const SLOT_NAMES: &'static [&'static str];
     /// Gates G: blocks of H rows in `weight_ih` and `weight_hh`.
     const GATES: usize;
@@ -224,6 +224,12 @@ impl CellKind {
     /// name.
     pub fn gate(self, name: &str) -> Option<usize> {
         self.slot_names()[..self.gates()].iter().position(|&gate| gate == name)
+    }
+
+    /// The gate that multiplies the state of the step before, so that a state is kept where it is 1: an LSTM's forget gate,
+    /// a GRU's update gate. `None` if the cell has none.
+    pub fn keeping_gate(self) -> Option<usize> {
+        self.gate("forget").or_else(|| self.gate("update"))
     }
 
     /// The slot of that name.

@@ -233,7 +233,7 @@ mod tests {
             ("lm", "optimiser.kind=sgd optimiser.beta1=0.8", "optimiser.beta1"),
             ("lm", "optimiser.alpha=0.9", "optimiser.alpha"),
             ("lm", "schedule.gamma=0.1", "schedule.gamma"),
-            ("lm", "model.cell=gru model.forget_bias=1", "model.forget_bias"),
+            ("lm", "model.cell=rnn model.forget_bias=1", "model.forget_bias"),
             ("lm", "average.decay=0.9", "average.decay"),
             ("lm", "average.kind=exponential average.patience=2", "average.patience"),
             ("lm", "model.embedding_scale=0.5", "model.embedding_scale"),

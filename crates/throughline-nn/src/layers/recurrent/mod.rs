@@ -234,8 +234,8 @@ impl Layer for Recurrent {
                     initialise::orthogonal(seed, layout, weight_hh, parameters);
                 }
             }
-            if let (Some([bias_ih, _]), Some(forget)) = (ids.biases, cell.gate("forget")) {
-                let gate = forget * hidden..(forget + 1) * hidden;
+            if let (Some([bias_ih, _]), Some(keep)) = (ids.biases, cell.keeping_gate()) {
+                let gate = keep * hidden..(keep + 1) * hidden;
                 layout.view_mut(parameters, bias_ih)[gate].iter_mut().for_each(|x| *x += how.forget_bias);
             }
         }

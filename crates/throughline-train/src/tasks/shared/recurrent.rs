@@ -44,7 +44,8 @@ settings! {
         /// Initial weights: `"uniform"` within ±1/sqrt(hidden) (PyTorch's), `"xavier"` (Glorot and Bengio 2010) or
         /// `"orthogonal"` (Saxe et al. 2014) for the recurrent ones.
         initialise: Initialisation = Initialisation::Uniform,
-        /// Added to the input bias of the LSTM's forget gate at the start, -10 to 10 (Gers et al. 2000; often 1).
+        /// Added at the start to the input bias of the gate that keeps the state, an LSTM's forget gate (Gers et al. 2000; often
+        /// 1) or a GRU's update gate, -10 to 10. With ln T, states are kept for about T steps (Tallec and Ollivier 2018).
         forget_bias: f64 = 0.0,
     }
 }
@@ -126,9 +127,10 @@ impl RecurrentModel {
             "model.dropout_mask" => {
                 (self.dropout > 0.0 || self.output_dropout > 0.0, "model.dropout or model.output_dropout above 0")
             }
-            "model.forget_bias" => {
-                (self.cell == CellKind::Lstm && self.bias, "model.cell = \"lstm\" and model.bias = true")
-            }
+            "model.forget_bias" => (
+                self.cell.keeping_gate().is_some() && self.bias,
+                "an LSTM or a GRU as model.cell, and model.bias = true",
+            ),
             _ => return None,
         };
         (!used).then_some(with)

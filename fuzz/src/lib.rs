@@ -258,7 +258,10 @@ fn model_file_seeds() -> Vec<Vec<u8>> {
         bidirectional,
         bias: true,
         initial_state,
+        zoneout_hidden: 0.0,
+        zoneout_cell: 0.0,
     };
+    let zoneout = |stack| RecurrentSettings { zoneout_hidden: 0.25, ..stack };
     let text = |tokens: &str| {
         let path = Path::new("vocabulary.json");
         TextEncoder {
@@ -279,7 +282,7 @@ fn model_file_seeds() -> Vec<Vec<u8>> {
     };
     vec![
         lm(stack(CellKind::Lstm, false, InitialState::Zero), true),
-        lm(stack(CellKind::RnnTanh, false, InitialState::Learned), false),
+        lm(zoneout(stack(CellKind::RnnTanh, false, InitialState::Learned)), false),
         classifier(stack(CellKind::GruAfter, true, InitialState::Zero), Pooling::LastStates),
         classifier(stack(CellKind::GruBefore, true, InitialState::Zero), Pooling::Attention),
     ]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::peak::Reader;
 use throughline_kernels::random::{Philox, Purpose};
-use throughline_kernels::sequence::{Ragged, Scratch, Step, step};
+use throughline_kernels::sequence::{Ragged, Regularisation, Scratch, Step, step};
 use throughline_nn::initialise::Initialise;
 use throughline_nn::layers::Recurrent;
 use throughline_nn::layers::recurrent::{PackedRecurrent, RecurrentConfig};
@@ -129,7 +129,10 @@ impl Streams {
             let Memory { y, before, after } = &mut this[0];
             let input = below.last().map_or(x, |below| &below.y);
             let ([h, c], [h_next, c_next]) = (&*before, &mut *after);
-            step(Step { layer, batch, x: input, h, c, y, h_next, c_next }, scratch);
+            step(
+                Step { layer, batch, x: input, h, c, regularisation: Regularisation::NONE, y, h_next, c_next },
+                scratch,
+            );
             std::mem::swap(before, after);
         }
         *taken += 1;

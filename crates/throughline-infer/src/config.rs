@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::RecurrentConfig;
-use throughline_nn::layers::recurrent::{ActivationPenalty, InitialState};
+use throughline_nn::layers::recurrent::{ActivationPenalty, InitialState, RecurrentRegularisation};
 use throughline_nn::parameters::DropoutMask;
 
 /// The largest size allowed: enough for every model, and small enough that the product of two sizes does not overflow.
@@ -13,7 +13,8 @@ const MOST_LAYERS: usize = 1 << 10;
 /// The most parameters allowed: 16 GiB of f32.
 const MOST_PARAMETERS: f64 = (1u64 << 32) as f64;
 
-/// The shape of a recurrent stack in `config.json`. Dropout is not in it, since it concerns only training.
+/// The shape of a recurrent stack in `config.json`. Dropout is not in it, since it concerns only training; zoneout is,
+/// since a model in use takes its expectation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecurrentSettings {
@@ -32,6 +33,16 @@ pub struct RecurrentSettings {
     pub bias: bool,
     /// The state that sequences start from.
     pub initial_state: InitialState,
+    /// The rate of zoneout of h (Krueger et al. 2017), at least 0 and below 1; not in the file where it is 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub zoneout_hidden: f32,
+    /// The same for c, which an LSTM alone has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub zoneout_cell: f32,
+}
+
+fn is_zero(rate: &f32) -> bool {
+    *rate == 0.0
 }
 
 /// [`RecurrentSettings::cell`] in JSON.
@@ -54,18 +65,28 @@ mod cell_name {
 }
 
 impl RecurrentSettings {
-    /// The configuration of the stack, with a rate of dropout between its layers.
-    pub fn config(&self, dropout: f32) -> RecurrentConfig {
-        let Self { cell, input, hidden, layers, bidirectional, bias, initial_state } = *self;
-        RecurrentConfig { cell, input, hidden, layers, bidirectional, bias, dropout, initial_state }
+    /// The configuration of the stack, with what training drops between and inside its layers.
+    pub fn config(&self, training: Regularisation) -> RecurrentConfig {
+        let Self { cell, input, hidden, layers, bidirectional, bias, initial_state, zoneout_hidden, zoneout_cell } =
+            *self;
+        let Regularisation { layer_dropout: dropout, weight_dropout, recurrent_dropout, candidate_dropout, .. } =
+            training;
+        let regularisation = RecurrentRegularisation {
+            weight_dropout,
+            recurrent_dropout,
+            candidate_dropout,
+            zoneout_hidden,
+            zoneout_cell,
+        };
+        RecurrentConfig { cell, input, hidden, layers, bidirectional, bias, dropout, regularisation, initial_state }
     }
 
     /// D·H, the columns of the stack's output.
     pub fn output(&self) -> usize {
-        self.config(0.0).output()
+        self.config(Regularisation::default()).output()
     }
 
-    /// Checks the sizes of a model with an embedding of `vocabulary` units and a softmax over `outputs` classes. After
+    /// Checks the rates, and the sizes of a model with an embedding of `vocabulary` units and a softmax over `outputs` classes. After
     /// it no product of sizes overflows.
     ///
     /// # Errors
@@ -79,6 +100,15 @@ impl RecurrentSettings {
         }
         if self.layers == 0 || self.layers > MOST_LAYERS {
             return Err(ConfigError::new("layers", format_args!("1 to {MOST_LAYERS}"), self.layers));
+        }
+        for (key, rate) in [("zoneout_hidden", self.zoneout_hidden), ("zoneout_cell", self.zoneout_cell)] {
+            if !(0.0..1.0).contains(&rate) {
+                return Err(ConfigError::new(key, "at least 0 and below 1", rate));
+            }
+        }
+        if self.zoneout_cell > 0.0 && !self.cell.has_cell_state() {
+            let expected = format_args!("0, as the cell {} has no cell state", self.cell.name());
+            return Err(ConfigError::new("zoneout_cell", expected, self.zoneout_cell));
         }
         let parameters = self.parameter_bound(vocabulary as f64, outputs as f64);
         if parameters > MOST_PARAMETERS {
@@ -133,6 +163,12 @@ pub struct Regularisation {
     pub output_dropout: f32,
     /// For what each of these three draws a mask.
     pub dropout_mask: DropoutMask,
+    /// The rate at which recurrent weights are dropped (Merity et al. 2018), in [0, 1).
+    pub weight_dropout: f32,
+    /// The rate at which units of h_(t-1) are dropped where a product takes them (Gal and Ghahramani 2016), in [0, 1).
+    pub recurrent_dropout: f32,
+    /// The rate at which units of the candidate of an LSTM or a GRU are dropped (Semeniuta et al. 2016), in [0, 1).
+    pub candidate_dropout: f32,
     /// Penalties on the output of the stack.
     pub penalty: ActivationPenalty,
 }

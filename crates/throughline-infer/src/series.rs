@@ -200,8 +200,8 @@ pub(crate) fn body(
     pooling: Pooling,
     regularisation: Regularisation,
 ) -> SeriesBody {
-    let recurrent = Recurrent::new(builder, "rnn", recurrent.config(regularisation.layer_dropout))
-        .with_penalty(regularisation.penalty);
+    let recurrent =
+        Recurrent::new(builder, "rnn", recurrent.config(regularisation)).with_penalty(regularisation.penalty);
     Pool::of(builder, "pool", recurrent, pooling).with_dropout(builder, regularisation.output_dropout)
 }
 

@@ -13,7 +13,7 @@ use throughline_kernels::cells::CellKind;
 use throughline_kernels::random::{Philox, Purpose};
 use throughline_kernels::sequence::{
     BackwardPass, BackwardStates, DirectionWeights, ForwardPass, InitialStates, Inputs, LayerGradients, LayerShape,
-    PackedLayer, Ragged, Record, RowGradients, Scratch, Tape, backward, forward,
+    PackedLayer, Ragged, Record, Regularisation, RowGradients, Scratch, Tape, backward, forward,
 };
 use throughline_kernels::threads::Threads;
 
@@ -59,7 +59,15 @@ impl Run {
         let initial = InitialStates { h: &zeros, c: &[], restart_h: &[], restart_c: &[] };
         let (mut h_n, mut dh) = (zeros.clone(), vec![1.0; BATCH * HIDDEN]);
         let Self { layer, batch, x, y, tape, gradients, row_gradients, scratch } = self;
-        let inputs = Inputs { layer, threads: Threads::ONE, batch, x, initial, step_input: None };
+        let inputs = Inputs {
+            layer,
+            threads: Threads::ONE,
+            batch,
+            x,
+            initial,
+            regularisation: Regularisation::NONE,
+            step_input: None,
+        };
         let pass = ForwardPass { y, h_n: &mut h_n, c_n: &mut [], record: Record::Tape(tape) };
         forward(&inputs, pass, scratch);
         let [weight_ih, weight_hh] = gradients;

@@ -151,14 +151,59 @@ impl<N: Number> State<N> {
     }
 }
 
+/// What regularises one step, a number for each unit.
+#[derive(Clone, Debug)]
+pub struct Noise {
+    /// The factor of the previous hidden state wherever it is multiplied with recurrent weights: Gal and Ghahramani
+    /// (2016).
+    pub hidden: Vec<f64>,
+    /// The factor of the LSTM's g and the GRU's n: Semeniuta et al. (2016).
+    pub candidate: Vec<f64>,
+    /// The share of the previous hidden state in the new one: Krueger et al. (2017).
+    pub keep_hidden: Vec<f64>,
+    /// The same for the cell state.
+    pub keep_cell: Vec<f64>,
+}
+
+impl Noise {
+    /// None.
+    pub fn none(hidden: usize) -> Noise {
+        let [one, zero] = [1.0, 0.0].map(|x| vec![x; hidden]);
+        Noise { hidden: one.clone(), candidate: one, keep_hidden: zero.clone(), keep_cell: zero }
+    }
+}
+
 /// One step of one cell: `x` is `[I]`.
 pub fn step<N: Number>(cell: OracleCell, weights: &Weights<N>, x: &[N], state: &State<N>) -> State<N> {
+    regularised_step(cell, weights, x, state, &Noise::none(state.h.len()))
+}
+
+/// The same with regularisers. Zoneout mixes the state before with what the cell makes of it.
+pub fn regularised_step<N: Number>(
+    cell: OracleCell,
+    weights: &Weights<N>,
+    x: &[N],
+    state: &State<N>,
+    noise: &Noise,
+) -> State<N> {
+    let blend = |keep: &[f64], old: &[N], new: &[N]| {
+        let blend = |u: usize| N::from(keep[u]) * old[u] + N::from(1.0 - keep[u]) * new[u];
+        (0..new.len()).map(blend).collect()
+    };
+    let new = new_state(cell, weights, x, state, noise);
+    State { h: blend(&noise.keep_hidden, &state.h, &new.h), c: blend(&noise.keep_cell, &state.c, &new.c) }
+}
+
+/// The state that a cell makes of `state`.
+fn new_state<N: Number>(cell: OracleCell, weights: &Weights<N>, x: &[N], state: &State<N>, noise: &Noise) -> State<N> {
     let hidden = state.h.len();
     let h = &state.h;
+    let dropped: Vec<N> = (0..hidden).map(|u| N::from(noise.hidden[u]) * h[u]).collect();
+    let candidate = |u: usize, value: N| N::from(noise.candidate[u]) * value;
     let one = N::from(1.0);
     let sum = |gate: usize, unit: usize| {
         let row = gate * hidden + unit;
-        weights.input_row(row, x) + weights.hidden_row(row, h)
+        weights.input_row(row, x) + weights.hidden_row(row, &dropped)
     };
     let units = 0..hidden;
     match cell {
@@ -168,7 +213,7 @@ pub fn step<N: Number>(cell: OracleCell, weights: &Weights<N>, x: &[N], state: &
             let mut next = State { h: Vec::new(), c: Vec::new() };
             for u in units {
                 let (i, f, g, o) = (sum(0, u).sigmoid(), sum(1, u).sigmoid(), sum(2, u).tanh(), sum(3, u).sigmoid());
-                let c = f * state.c[u] + i * g;
+                let c = f * state.c[u] + i * candidate(u, g);
                 next.c.push(c);
                 next.h.push(o * c.tanh());
             }
@@ -178,18 +223,18 @@ pub fn step<N: Number>(cell: OracleCell, weights: &Weights<N>, x: &[N], state: &
             let unit = |u| {
                 let (r, z) = (sum(0, u).sigmoid(), sum(1, u).sigmoid());
                 let row = 2 * hidden + u;
-                let n = (weights.input_row(row, x) + r * weights.hidden_row(row, h)).tanh();
-                (one - z) * n + z * h[u]
+                let n = (weights.input_row(row, x) + r * weights.hidden_row(row, &dropped)).tanh();
+                (one - z) * candidate(u, n) + z * h[u]
             };
             State { h: units.map(unit).collect(), c: Vec::new() }
         }
         OracleCell::GruBefore => {
-            let reset_h: Vec<N> = (0..hidden).map(|u| sum(0, u).sigmoid() * h[u]).collect();
+            let reset_h: Vec<N> = (0..hidden).map(|u| sum(0, u).sigmoid() * dropped[u]).collect();
             let unit = |u| {
                 let z = sum(1, u).sigmoid();
                 let row = 2 * hidden + u;
                 let n = (weights.input_row(row, x) + weights.hidden_row(row, &reset_h)).tanh();
-                (one - z) * n + z * h[u]
+                (one - z) * candidate(u, n) + z * h[u]
             };
             State { h: units.map(unit).collect(), c: Vec::new() }
         }
@@ -202,7 +247,8 @@ pub fn step<N: Number>(cell: OracleCell, weights: &Weights<N>, x: &[N], state: &
 /// `reset[t]` is a boundary between t-1 and t. The sequence is cut there; the segment that the direction reads first
 /// starts from `entry`, every other segment from `restart`. A boundary at `t = 0` lies between `entry` and the sequence
 /// in the forward direction, which then starts from `restart` too; it has no effect on the reverse direction. An empty
-/// sequence returns `entry`.
+/// sequence returns `entry`. `noise(t)` regularises step t.
+#[allow(clippy::too_many_arguments, reason = "a plain function of all there is")]
 pub fn run_direction<N: Number>(
     cell: OracleCell,
     weights: &Weights<N>,
@@ -211,6 +257,7 @@ pub fn run_direction<N: Number>(
     reset: &[bool],
     entry: &State<N>,
     restart: &State<N>,
+    noise: &dyn Fn(usize) -> Noise,
 ) -> (Vec<Vec<N>>, State<N>) {
     assert_eq!(xs.len(), reset.len(), "one reset flag a step");
     let mut state = entry.clone();
@@ -220,7 +267,7 @@ pub fn run_direction<N: Number>(
             if t + 1 < xs.len() && reset[t + 1] {
                 state = restart.clone();
             }
-            state = step(cell, weights, &xs[t], &state);
+            state = regularised_step(cell, weights, &xs[t], &state, &noise(t));
             outputs[t] = state.h.clone();
         }
     } else {
@@ -228,7 +275,7 @@ pub fn run_direction<N: Number>(
             if reset[t] {
                 state = restart.clone();
             }
-            state = step(cell, weights, &xs[t], &state);
+            state = regularised_step(cell, weights, &xs[t], &state, &noise(t));
             outputs[t] = state.h.clone();
         }
     }
@@ -384,8 +431,10 @@ impl<N: Number> Network<N> {
                 let index = layer * directions + direction;
                 let restart = &self.restart[index];
                 let entry = given.map_or(restart, |given| &given[index]);
+                let (cell, weights, hidden) = (self.config.cell, &self.weights[index], self.config.hidden);
+                let noise = |_| Noise::none(hidden);
                 let (outputs, state) =
-                    run_direction(self.config.cell, &self.weights[index], direction == 1, &rows, reset, entry, restart);
+                    run_direction(cell, weights, direction == 1, &rows, reset, entry, restart, &noise);
                 for (row, output) in joined.iter_mut().zip(outputs) {
                     row.extend(output);
                 }

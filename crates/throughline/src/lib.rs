@@ -58,7 +58,9 @@ pub mod nn {
     pub use throughline_nn::layers::embedding::EmbeddingTape;
     pub use throughline_nn::layers::linear::LinearTape;
     pub use throughline_nn::layers::pool::PoolTape;
-    pub use throughline_nn::layers::recurrent::{ActivationPenalty, InitialState, Readout, RecurrentTape};
+    pub use throughline_nn::layers::recurrent::{
+        ActivationPenalty, InitialState, Readout, RecurrentRegularisation, RecurrentTape,
+    };
     pub use throughline_nn::layers::words::WordsTape;
     pub use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig, WordRows, Words};
     pub use throughline_nn::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};

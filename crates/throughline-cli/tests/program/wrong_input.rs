@@ -15,6 +15,9 @@ fn settings() {
         ("model.hidden=many", &["--set: model.hidden", "expected a whole number", "\"many\""]),
         ("model.hidden=99999999999999999999", &["--set: model.hidden"]),
         ("model.dropout=1", &["--set: model.dropout", "from 0 to below 1", "found 1"]),
+        ("model.weight_dropout=1", &["--set: model.weight_dropout", "from 0 to below 1", "found 1"]),
+        ("model.zoneout_hidden=-0.1", &["--set: model.zoneout_hidden", "from 0 to below 1", "found -0.1"]),
+        ("model.zoneout_cell=0.1", &["--set: model.zoneout_cell", "only with model.cell = \"lstm\""]),
         ("model.cell=transformer", &["--set: model.cell", "lstm", "gru-before", "transformer"]),
         (
             "model.bidirectional=true",

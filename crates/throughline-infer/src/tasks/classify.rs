@@ -141,8 +141,8 @@ impl Serve for Classify {
         let (settings, output) = (&config.recurrent, config.recurrent.output());
         let embedding = Embedding::new(builder, "embedding", config.vocabulary, settings.input)
             .with_dropout(builder, regularisation.embedding_dropout);
-        let recurrent = Recurrent::new(builder, "rnn", settings.config(regularisation.layer_dropout))
-            .with_penalty(regularisation.penalty);
+        let recurrent =
+            Recurrent::new(builder, "rnn", settings.config(regularisation)).with_penalty(regularisation.penalty);
         let pooled =
             Pool::of(builder, "pool", recurrent, config.pooling).with_dropout(builder, regularisation.output_dropout);
         let head = Softmax::new(builder, "head", output, config.classes);

@@ -166,7 +166,7 @@ impl Serve for LanguageModel {
         let settings = &config.recurrent;
         let mut embedding = Embedding::new(builder, "embedding", config.vocabulary, settings.input)
             .with_dropout(builder, regularisation.embedding_dropout);
-        let recurrent = Recurrent::new(builder, "rnn", settings.config(regularisation.layer_dropout));
+        let recurrent = Recurrent::new(builder, "rnn", settings.config(regularisation));
         let head = if config.tied {
             embedding = embedding.scaled();
             Softmax::tied(builder, "head", &embedding)

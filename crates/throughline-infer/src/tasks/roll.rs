@@ -251,7 +251,7 @@ impl Serve for Roll {
         let (settings, keys) = (&config.recurrent, config.keys.count());
         let embedding = Linear::new(builder, "embedding", keys, settings.input)
             .with_dropout(builder, regularisation.embedding_dropout);
-        let recurrent = Recurrent::new(builder, "rnn", settings.config(regularisation.layer_dropout))
+        let recurrent = Recurrent::new(builder, "rnn", settings.config(regularisation))
             .with_dropout(builder, regularisation.output_dropout)
             .with_penalty(regularisation.penalty);
         let head = Bernoulli::new(builder, "head", settings.output(), keys);

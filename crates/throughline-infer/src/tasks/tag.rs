@@ -174,9 +174,11 @@ impl Characters {
             layers: 1,
             bidirectional: true,
             initial_state: InitialState::Zero,
+            zoneout_hidden: 0.0,
+            zoneout_cell: 0.0,
             ..*stack
         };
-        settings.config(0.0)
+        settings.config(Regularisation::default())
     }
 }
 
@@ -423,7 +425,7 @@ impl Serve for Tag {
             embedding.then(Pool::of(builder, "character_pool", recurrent, Pooling::LastStates))
         });
         let words = Words::new(embedding, encoder).with_dropout(builder, regularisation.embedding_dropout);
-        let recurrent = Recurrent::new(builder, "rnn", config.recurrent.config(regularisation.layer_dropout))
+        let recurrent = Recurrent::new(builder, "rnn", config.recurrent.config(regularisation))
             .with_dropout(builder, regularisation.output_dropout)
             .with_penalty(regularisation.penalty);
         let head = Tagger::new(builder, "head", recurrent.width(), config.tags, config.crf);

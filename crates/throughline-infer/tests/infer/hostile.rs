@@ -99,6 +99,12 @@ fn values_out_of_range_name_their_key() {
             with(files.clone(), pointer, value);
         }
     }
+    for rate in [json!(1), json!(-0.1), json!(1e300), json!("0.1"), json!(null)] {
+        with(lm(), "/model/recurrent/zoneout_hidden", rate.clone());
+        with(lm(), "/model/recurrent/zoneout_cell", rate);
+    }
+    let message = with(classify(), "/model/recurrent/zoneout_cell", json!(0.1));
+    assert!(message.contains("expected 0, as the cell gru_after has no cell state, found 0.1"), "{message}");
     with(classify(), "/model/pooling", json!("sum"));
     with(classify(), "/model/max_length", json!(-1));
     let message = with(lm(), "/model/recurrent/cell", json!("tree"));

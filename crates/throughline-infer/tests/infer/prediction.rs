@@ -1,7 +1,10 @@
 //! What a model answers does not depend on what else it is asked.
 
-use crate::common::{classifier, classify_config, language_model, random, strs, text, texts_of_every_length};
+use crate::common::{
+    TestModel, classifier, classify_config, language_model, random, strs, text, texts_of_every_length,
+};
 use throughline_data::TextRules;
+use throughline_infer::tasks::LanguageModel;
 use throughline_infer::tasks::classify::Texts;
 use throughline_infer::tasks::lm::Likelihood;
 use throughline_infer::{Error, RecurrentSettings, Serve};
@@ -80,7 +83,22 @@ fn many_texts_are_answered_in_their_order() {
 /// A long line is read in windows: that makes no difference to reading it at once, nor to reading it step by step.
 #[test]
 fn a_long_line_read_in_windows_is_the_line() {
-    let model = language_model(CellKind::Lstm);
+    let plain = language_model(CellKind::Lstm);
+    let mut config = plain.config.clone();
+    assert!(
+        !String::from_utf8_lossy(&plain.files()["config.json"]).contains("zoneout"),
+        "files without it do not change"
+    );
+    (config.recurrent.zoneout_hidden, config.recurrent.zoneout_cell) = (0.15, 0.4);
+    let zoneout = TestModel::<LanguageModel>::new(config, plain.encoder.clone());
+    assert!(String::from_utf8_lossy(&zoneout.files()["config.json"]).contains("\"zoneout_hidden\": 0.15"));
+    let line = text(&mut random(1), 50);
+    let loss = |model: &TestModel<LanguageModel>| model.served(1).predict(&[&line])[0].as_ref().unwrap().loss;
+    assert!(loss(&plain) != loss(&zoneout), "a model in use takes the expectation of zoneout");
+    [plain, zoneout].iter().for_each(check_long_line);
+}
+
+fn check_long_line(model: &TestModel<LanguageModel>) {
     let served = model.served(1);
     let cpu = Cpu::new(1);
     let packed = model.network.packed(&cpu, &model.parameters, true);

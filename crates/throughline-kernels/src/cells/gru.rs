@@ -32,19 +32,20 @@ pub fn negate_update_gate<E: Element + core::ops::Neg<Output = E>>(w: &mut [E]) 
     }
 }
 
-/// (1 - z) n + z h = n + z (h - n)
+/// (1 - z) n + z h = n + z (h - n), for n already times the factor m of its dropout.
 #[inline(always)]
 fn blend<L: Lane>(lane: L, z: L::Vector, n: L::Vector, h: L::Vector) -> L::Vector {
     lane.fma(z, lane.sub(h, n), n)
 }
 
-/// Transpose of [`blend`] and of the slopes of z and n: sets the pre-activation gradients of z and n and leaves in dh
-/// what bypasses the products, dh z.
+/// Transpose of [`blend`] and of the slopes of z and n: h' = (1 - z) m n + z h gives dz = dh (h - m n) and
+/// dn = dh (1 - z) m. Sets the pre-activation gradients of z and n and leaves in dh what bypasses the products, dh z.
 #[inline(always)]
 fn blend_backward<L: Lane>(lane: L, unit: &mut Backward<L::Vector>) {
     let [_, z, n, _] = unit.slots;
-    let dz = lane.mul(unit.dh, lane.sub(unit.h_previous, n));
-    let dn = lane.mul(unit.dh, lane.sub(lane.splat(one::<L>()), z));
+    let m = unit.dropout.candidate;
+    let dz = lane.mul(unit.dh, lane.sub(unit.h_previous, lane.mul(n, m)));
+    let dn = lane.mul(unit.dh, lane.mul(lane.sub(lane.splat(one::<L>()), z), m));
     unit.d[1] = lane.mul(dz, sigmoid_slope(lane, z));
     unit.d[2] = lane.mul(dn, tanh_slope(lane, n));
     unit.dh = lane.mul(unit.dh, z);
@@ -57,6 +58,7 @@ impl Cell for GruAfter {
     const SLOT_NAMES: &'static [&'static str] = &["reset", "update", "new", "hidden_new"];
     const GATES: usize = 3;
     const HAS_CELL_STATE: bool = false;
+    const HAS_CANDIDATE: bool = true;
     const PHASES: &'static [Phase] = &[Phase { first_gate: 0, slots: &[0, 1, 3], operand: Operand::Hidden }];
 
     #[inline(always)]
@@ -64,7 +66,7 @@ impl Cell for GruAfter {
         let [r, z, n, n_hidden] = unit.slots;
         let (r, z) = (lane.sigmoid(r), lane.sigmoid(z));
         let n = lane.tanh(lane.fma(r, n_hidden, n));
-        unit.h = blend(lane, z, n, unit.h);
+        unit.h = blend(lane, z, lane.mul(n, unit.dropout.candidate), unit.h);
         unit.slots = [r, z, n, n_hidden];
     }
 
@@ -94,6 +96,7 @@ impl Cell for GruBefore {
     const SLOT_NAMES: &'static [&'static str] = &["reset", "update", "new", "reset_hidden"];
     const GATES: usize = 3;
     const HAS_CELL_STATE: bool = false;
+    const HAS_CANDIDATE: bool = true;
     const PHASES: &'static [Phase] = &[
         Phase { first_gate: 0, slots: &[0, 1], operand: Operand::Hidden },
         Phase { first_gate: 2, slots: &[2], operand: Operand::Slot(3) },
@@ -104,25 +107,25 @@ impl Cell for GruBefore {
         if phase == 0 {
             unit.slots[0] = lane.sigmoid(unit.slots[0]);
             unit.slots[1] = lane.sigmoid(unit.slots[1]);
-            unit.slots[3] = lane.mul(unit.slots[0], unit.h);
+            unit.slots[3] = lane.mul(unit.slots[0], lane.mul(unit.h, unit.dropout.hidden));
         } else {
             unit.slots[2] = lane.tanh(unit.slots[2]);
-            unit.h = blend(lane, unit.slots[1], unit.slots[2], unit.h);
+            unit.h = blend(lane, unit.slots[1], lane.mul(unit.slots[2], unit.dropout.candidate), unit.h);
         }
     }
 
-    /// The second product gives s = r h the gradient ds = W_hn' dn (slot 3 on the way back): r receives ds h, and
-    /// h_(t-1) receives ds r besides dh z and what the first product brings.
+    /// The second product gives s = r (m h) the gradient ds = W_hn' dn (slot 3 on the way back), m the factor of the
+    /// dropout of h: r receives ds m h, and h_(t-1) receives ds r m besides dh z and what the first product brings.
     #[inline(always)]
     fn backward<L: Lane>(lane: L, phase: usize, unit: &mut Backward<L::Vector>) {
         if phase == 1 {
             blend_backward(lane, unit);
             unit.d[3] = lane.splat(L::Element::ZERO);
         } else {
-            let r = unit.slots[0];
+            let (r, m) = (unit.slots[0], unit.dropout.hidden);
             let ds = unit.d[3];
-            unit.d[0] = lane.mul(lane.mul(ds, unit.h_previous), sigmoid_slope(lane, r));
-            unit.dh = lane.fma(ds, r, unit.dh);
+            unit.d[0] = lane.mul(lane.mul(ds, lane.mul(unit.h_previous, m)), sigmoid_slope(lane, r));
+            unit.dh = lane.fma(ds, lane.mul(r, m), unit.dh);
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! i, f, o = sigmoid(W [x, h] + b), g = tanh(W [x, h] + b), c' = f c + i g, h' = o tanh(c').
 //!
-//! Slots: i, f, g, o. The tape keeps c beside them; tanh(c) is computed again on the way back, which costs less than
-//! the memory it would take.
+//! Slots: i, f, g, o. The tape keeps c beside them; c' and tanh(c') are computed again on the way back, which costs less
+//! than the memory they would take.
 
 use throughline_simd::{Element, Lane};
 
@@ -13,35 +13,43 @@ use super::{Backward, Cell, Forward, Names, Operand, Phase, PyTorch, TINY_STATE,
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lstm;
 
+/// c' = f c + i g, tiny values written as 0, with the candidate g times the factor m of its dropout.
+#[inline(always)]
+fn cell_state<L: Lane>(lane: L, [i, f, g, _]: [L::Vector; 4], m: L::Vector, c: L::Vector) -> L::Vector {
+    let new = lane.fma(f, c, lane.mul(i, lane.mul(g, m)));
+    lane.flush_below(L::Element::from_f64(TINY_STATE), new)
+}
+
 impl Cell for Lstm {
     const NAME: &'static str = "lstm";
     const NAMES: Names = Names { recipe: "lstm", title: "LSTM", pytorch: PyTorch::Same("torch.nn.LSTM") };
     const SLOT_NAMES: &'static [&'static str] = &["input", "forget", "cell", "output"];
     const GATES: usize = 4;
     const HAS_CELL_STATE: bool = true;
+    const HAS_CANDIDATE: bool = true;
     const PHASES: &'static [Phase] = &[Phase { first_gate: 0, slots: &[0, 1, 2, 3], operand: Operand::Hidden }];
 
     #[inline(always)]
     fn forward<L: Lane>(lane: L, _: usize, unit: &mut Forward<L::Vector>) {
         let [i, f, g, o] = unit.slots;
-        let (i, f, g, o) = (lane.sigmoid(i), lane.sigmoid(f), lane.tanh(g), lane.sigmoid(o));
-        unit.c = lane.flush_below(L::Element::from_f64(TINY_STATE), lane.fma(f, unit.c, lane.mul(i, g)));
-        unit.h = lane.mul(o, lane.tanh(unit.c));
-        unit.slots = [i, f, g, o];
+        unit.slots = [lane.sigmoid(i), lane.sigmoid(f), lane.tanh(g), lane.sigmoid(o)];
+        unit.c = cell_state(lane, unit.slots, unit.dropout.candidate, unit.c);
+        unit.h = lane.mul(unit.slots[3], lane.tanh(unit.c));
     }
 
     /// With q = tanh(c'): do = dh q, and c' receives dh o (1 - q²) besides what came from the next step. From
-    /// c' = f c + i g: di = dc g, df = dc c, dg = dc i, and dc for the step before is dc f. Each gate's pre-activation
-    /// receives its gradient times the slope of its activation. Nothing of h_(t-1) bypasses the product.
+    /// c' = f c + i m g: di = dc m g, df = dc c, dg = dc i m, and dc for the step before is dc f. Each gate's
+    /// pre-activation receives its gradient times the slope of its activation. Nothing of h_(t-1) bypasses the product.
     #[inline(always)]
     fn backward<L: Lane>(lane: L, _: usize, unit: &mut Backward<L::Vector>) {
         let [i, f, g, o] = unit.slots;
-        let q = lane.tanh(unit.c);
+        let m = unit.dropout.candidate;
+        let q = lane.tanh(cell_state(lane, unit.slots, m, unit.c_previous));
         let dc = lane.fma(lane.mul(unit.dh, o), tanh_slope(lane, q), unit.dc);
         unit.d = [
-            lane.mul(lane.mul(dc, g), sigmoid_slope(lane, i)),
+            lane.mul(lane.mul(dc, lane.mul(g, m)), sigmoid_slope(lane, i)),
             lane.mul(lane.mul(dc, unit.c_previous), sigmoid_slope(lane, f)),
-            lane.mul(lane.mul(dc, i), tanh_slope(lane, g)),
+            lane.mul(lane.mul(dc, lane.mul(i, m)), tanh_slope(lane, g)),
             lane.mul(lane.mul(unit.dh, q), sigmoid_slope(lane, o)),
         ];
         unit.dc_total = dc;

@@ -7,6 +7,7 @@
 mod gru;
 mod lstm;
 mod rnn;
+pub(crate) mod zoneout;
 
 use throughline_simd::Lane;
 
@@ -54,6 +55,16 @@ impl Phase {
     }
 }
 
+/// What dropout inside a step multiplies; everything is 1 without it.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout<V> {
+    /// The factor of h_(t-1) where a product takes it (Gal and Ghahramani 2016): the driver applies it to
+    /// [`Operand::Hidden`], a cell where it makes another operand of h_(t-1).
+    pub hidden: V,
+    /// The factor of the candidate, g of an LSTM and n of a GRU (Semeniuta et al. 2016).
+    pub candidate: V,
+}
+
 /// One vector of units on the way forward.
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<V> {
@@ -63,6 +74,8 @@ pub struct Forward<V> {
     pub h: V,
     /// In: the previous cell state. Out, in the last phase: the new one.
     pub c: V,
+    /// What dropout multiplies.
+    pub dropout: Dropout<V>,
 }
 
 /// One vector of units on the way back.
@@ -77,8 +90,6 @@ pub struct Backward<V> {
     pub h_previous: V,
     /// The previous cell state.
     pub c_previous: V,
-    /// The cell state of this step.
-    pub c: V,
     /// In, in the phase that runs first: the gradient of h_t. Out: the gradient of h_(t-1), without what passes through
     /// a product.
     pub dh: V,
@@ -86,6 +97,8 @@ pub struct Backward<V> {
     pub dc: V,
     /// Out, in the phase that runs first: the whole gradient of c_t, through h_t and step t+1.
     pub dc_total: V,
+    /// What dropout multiplied.
+    pub dropout: Dropout<V>,
 }
 
 /// What a cell is called outside the code.
@@ -132,6 +145,8 @@ pub trait Cell: Copy + Default + Send + Sync + 'static {
     const SLOTS: usize = Self::SLOT_NAMES.len();
     /// Whether there is a cell state c beside the hidden state h.
     const HAS_CELL_STATE: bool;
+    /// Whether there is a candidate, a proposal for the new state that dropout may act on.
+    const HAS_CANDIDATE: bool;
     /// The products of a step, in order.
     const PHASES: &'static [Phase];
 
@@ -194,6 +209,10 @@ macro_rules! define_kind {
             /// [`Cell::HAS_CELL_STATE`]
             pub fn has_cell_state(self) -> bool {
                 match self { $(CellKind::$cell => $cell::HAS_CELL_STATE),* }
+            }
+            /// [`Cell::HAS_CANDIDATE`]
+            pub fn has_candidate(self) -> bool {
+                match self { $(CellKind::$cell => $cell::HAS_CANDIDATE),* }
             }
             /// [`Cell::PHASES`]
             pub fn phases(self) -> &'static [Phase] {

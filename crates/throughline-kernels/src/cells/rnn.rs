@@ -22,6 +22,7 @@ impl Cell for RnnTanh {
     const SLOT_NAMES: &'static [&'static str] = &["activation"];
     const GATES: usize = 1;
     const HAS_CELL_STATE: bool = false;
+    const HAS_CANDIDATE: bool = false;
     const PHASES: &'static [Phase] = PHASES;
 
     #[inline(always)]
@@ -48,6 +49,7 @@ impl Cell for RnnRelu {
     const SLOT_NAMES: &'static [&'static str] = &["activation"];
     const GATES: usize = 1;
     const HAS_CELL_STATE: bool = false;
+    const HAS_CANDIDATE: bool = false;
     const PHASES: &'static [Phase] = PHASES;
 
     #[inline(always)]

@@ -14,8 +14,8 @@ use crate::random::Philox;
 use crate::threads::Threads;
 
 /// Philox blocks computed side by side; each yields four numbers.
-const BLOCKS: usize = 16;
-const UNITS: usize = 4 * BLOCKS;
+pub(crate) const BLOCKS: usize = 16;
+pub(crate) const UNITS: usize = 4 * BLOCKS;
 
 /// The masks of one place of a network in one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,7 +74,7 @@ impl Dropout {
         }
         for_each_row(threads, rows, width, |row, units| {
             let [number, ..] = self.philox.block([self.place, tokens[row], 0, 0]);
-            E::dispatch(isa, WholeRow { factor: self.factor(number), units });
+            E::dispatch(isa, WholeRow { factor: self.factors().pick(number), units });
         });
     }
 
@@ -82,24 +82,41 @@ impl Dropout {
         assert!((0.0..1.0).contains(&self.rate), "a dropout rate is at least 0 and below 1, not {}", self.rate);
     }
 
-    /// What is multiplied by where the random number is `number`.
+    /// What the units are multiplied by.
+    pub(crate) fn factors<E: Element>(&self) -> Draw<E> {
+        let &Self { philox, rate, place } = self;
+        Draw { philox, place, rate, values: [E::ZERO, E::from_f64(1.0 / (1.0 - f64::from(rate)))] }
+    }
+}
+
+/// Numbers drawn for the units of a row: the first of `values` with probability `rate`, otherwise the second.
+#[derive(Clone, Copy)]
+pub(crate) struct Draw<E> {
+    pub philox: Philox,
+    pub place: u32,
+    pub rate: f32,
+    pub values: [E; 2],
+}
+
+impl<E: Element> Draw<E> {
+    /// The value for the random number `number`.
     #[inline(always)]
-    fn factor<E: Element>(&self, number: u32) -> E {
-        let dropped_below = (f64::from(self.rate) * (1u64 << 32) as f64) as u32;
-        if number < dropped_below { E::ZERO } else { E::from_f64(1.0 / (1.0 - f64::from(self.rate))) }
+    fn pick(&self, number: u32) -> E {
+        let first_below = (f64::from(self.rate) * (1u64 << 32) as f64) as u32;
+        if number < first_below { self.values[0] } else { self.values[1] }
     }
 
-    /// What the units from `4 · first_block` on are multiplied by.
+    /// Those of the units from `4 · first_block` on.
     #[inline(always)]
-    fn factors<E: Element>(&self, sequence: u32, time: u32, first_block: usize) -> [E; UNITS] {
-        let mut factors = [E::ZERO; UNITS];
-        for (block, factors) in factors.chunks_exact_mut(4).enumerate() {
+    pub(crate) fn units(&self, sequence: u32, time: u32, first_block: usize) -> [E; UNITS] {
+        let mut drawn = [E::ZERO; UNITS];
+        for (block, drawn) in drawn.chunks_exact_mut(4).enumerate() {
             let numbers = self.philox.block([self.place, sequence, time, (first_block + block) as u32]);
-            for (factor, number) in factors.iter_mut().zip(numbers) {
-                *factor = self.factor(number);
+            for (value, number) in drawn.iter_mut().zip(numbers) {
+                *value = self.pick(number);
             }
         }
-        factors
+        drawn
     }
 }
 
@@ -114,8 +131,9 @@ impl<E: Element> Kernel<E> for Row<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
+        let draw = self.dropout.factors::<E>();
         for (index, units) in self.units.chunks_mut(UNITS).enumerate() {
-            let factors = self.dropout.factors::<E>(self.sequence, self.time, index * BLOCKS);
+            let factors = draw.units(self.sequence, self.time, index * BLOCKS);
             let factors = &factors[..units.len()];
             map(lane, &Multiply, [units], [factors]);
         }

@@ -8,6 +8,7 @@ use crate::Element;
 
 use super::batch::Ragged;
 use super::plan::{Plan, Split};
+use super::regularisation::MaskMemory;
 use super::shape::LayerShape;
 use crate::buffer::Buffer;
 use crate::gemm::Panels;
@@ -62,6 +63,7 @@ pub struct Scratch<E> {
     pub(crate) extra: Buffer<E>,
     /// Memory of a step input where there is no tape.
     pub(crate) step: Buffer<E>,
+    pub(crate) masks: MaskMemory<E>,
 }
 
 impl<E: Element> Scratch<E> {
@@ -70,6 +72,9 @@ impl<E: Element> Scratch<E> {
         (0..threads.count()).map(|_| Self::default()).collect()
     }
 }
+
+/// The most panels of a layer: of the input, the extra columns and two phases, and their transposes, in two directions.
+const MOST_JOBS: usize = 16;
 
 /// A panel to be packed, and from what.
 enum Job<'a, E> {
@@ -155,11 +160,12 @@ impl<E: Element> PackedLayer<E> {
     pub fn pack(&mut self, threads: &Threads, weights: &[DirectionWeights<'_, E>]) {
         let (shape, isa, backward) = (self.shape, self.isa, self.has_backward);
         assert_eq!(weights.len(), shape.directions, "weights for every direction");
-        let mut jobs = Vec::new();
+        let mut jobs = [const { None }; MOST_JOBS];
+        let mut places = jobs.iter_mut();
         for (direction, weights) in self.directions.iter_mut().zip(weights) {
             check_weights(&shape, weights);
             fill_bias(&shape, weights, &mut direction.bias);
-            let mut add = |job| jobs.push((*weights, job));
+            let mut add = |job| *places.next().expect("a layer has no more panels") = Some((*weights, job));
             add(Job::Input(&mut direction.input));
             for (phase, panels) in direction.hidden.iter_mut().enumerate() {
                 add(Job::Hidden(phase, panels));
@@ -177,7 +183,12 @@ impl<E: Element> PackedLayer<E> {
                 }
             }
         }
-        threads.for_each_mut(&mut jobs, |(weights, job)| run(&shape, isa, weights, job));
+        let of_layer = jobs.iter().flatten().count();
+        threads.for_each_mut(&mut jobs[..of_layer], |job| {
+            if let Some((weights, job)) = job {
+                run(&shape, isa, weights, job);
+            }
+        });
     }
 }
 

@@ -7,6 +7,7 @@
 //! - [`tape`]: what forward keeps for backward, open to inspection;
 //! - [`row_gradients`]: the gradients inside a layer row by row, kept for inspection on request;
 //! - [`forward()`], [`backward()`]: one layer, all directions, over a whole batch;
+//! - [`regularisation`]: dropout inside the step and zoneout: the masks;
 //! - [`step()`]: one time step, for streaming;
 //! - [`step_input`]: the hook for inputs that depend on the state.
 
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod forward;
 pub mod layer;
 pub mod plan;
+pub mod regularisation;
 pub mod row_gradients;
 pub mod shape;
 pub mod step;
@@ -26,6 +28,7 @@ pub use batch::{Direction, Previous, Ragged};
 pub use forward::{ForwardPass, InitialStates, Inputs, Record, forward};
 pub use layer::{DirectionWeights, PackedLayer, Scratch};
 pub use plan::{Plan, Split};
+pub use regularisation::{Masks, Regularisation};
 pub use row_gradients::RowGradients;
 pub use shape::LayerShape;
 pub use step::{Step, step};

@@ -18,6 +18,8 @@ pub struct RowGradients<E> {
     /// The layer and the rows of the last pass, if all of its gradients are here.
     kept: Option<(LayerShape, usize)>,
     directions: [DirectionGradients<E>; 2],
+    /// `[chunk rows, H]`
+    operands: Buffer<E>,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ pub(super) struct RowMemory<'a, E> {
     pub slots: Disjoint<'a, E>,
     pub hidden: Disjoint<'a, E>,
     pub cell: Disjoint<'a, E>,
+    /// What the products of a chunk's rows take of h_(t-1), from its first row; empty where it is h_(t-1) itself.
+    pub operands: Disjoint<'a, E>,
 }
 
 impl<E> Clone for RowMemory<'_, E> {
@@ -55,15 +59,23 @@ impl<E: Element> RowGradients<E> {
         self.every_row
     }
 
-    /// Memory for a pass over `rows` packed rows in chunks of at most `chunk` rows, for each direction.
-    pub(super) fn prepare(&mut self, shape: &LayerShape, rows: usize, chunk: usize) -> [RowMemory<'_, E>; 2] {
+    /// Memory for a pass over `rows` packed rows in chunks of at most `chunk` rows, for each direction. `operands` tells
+    /// whether products take something else than h_(t-1).
+    pub(super) fn prepare(
+        &mut self,
+        shape: &LayerShape,
+        rows: usize,
+        chunk: usize,
+        operands: bool,
+    ) -> [RowMemory<'_, E>; 2] {
         self.kept = None;
         let (width, hidden) = (shape.slot_width(), shape.hidden);
         let [first, second] = &mut self.directions;
+        // Directions go back one after the other and may use the same memory.
+        let operands = Disjoint::new(self.operands.at_least(if operands { chunk * hidden } else { 0 }));
         if !self.every_row {
-            // Directions go back one after the other and may use the same memory.
             let slots = Disjoint::new(first.slots.at_least(chunk * width));
-            return [RowMemory { slots, hidden: Disjoint::new(&mut []), cell: Disjoint::new(&mut []) }; 2];
+            return [RowMemory { slots, hidden: Disjoint::new(&mut []), cell: Disjoint::new(&mut []), operands }; 2];
         }
         let cells = if shape.cell.has_cell_state() { rows } else { 0 };
         let second_rows = if shape.directions == 2 { [rows, cells] } else { [0, 0] };
@@ -71,6 +83,7 @@ impl<E: Element> RowGradients<E> {
             slots: Disjoint::new(memory.slots.at_least(rows * width)),
             hidden: Disjoint::new(memory.hidden.at_least(rows * hidden)),
             cell: Disjoint::new(memory.cell.at_least(cells * hidden)),
+            operands,
         })
     }
 
@@ -111,7 +124,7 @@ impl<E: Element> RowGradients<E> {
     }
 
     /// The gradient of the cell state c_t at packed row `row`, through h_t and all later steps: H values; `None` for a
-    /// cell without one.
+    /// cell without one. With zoneout it is that of the c' which the step proposes.
     ///
     /// # Panics
     /// If there is no such row or direction, or the last pass kept none.

@@ -6,6 +6,7 @@ use core::ops::Range;
 use crate::Element;
 
 use super::batch::Ragged;
+use super::regularisation::Regularisation;
 use super::shape::LayerShape;
 use crate::buffer::Buffer;
 
@@ -37,6 +38,7 @@ pub struct Tape<E> {
     pub(crate) directions: Vec<DirectionTape<E>>,
     /// M, numbers of the step input's memory for each row.
     step_width: usize,
+    regularisation: Regularisation,
     /// `[N, M]` for each direction.
     pub(crate) step_memory: [Buffer<E>; 2],
 }
@@ -74,8 +76,9 @@ impl<E: Element> Tape<E> {
     }
 
     /// Marks all rows of a layer over `batch` as written.
-    pub(crate) fn complete(&mut self, shape: LayerShape, batch: &Ragged) {
+    pub(crate) fn complete(&mut self, shape: LayerShape, regularisation: Regularisation, batch: &Ragged) {
         self.shape = Some(shape);
+        self.regularisation = regularisation;
         self.batch.set_window(batch, 0..batch.steps());
     }
 
@@ -89,7 +92,13 @@ impl<E: Element> Tape<E> {
         if self.shape.is_some() { self.batch.rows() } else { 0 }
     }
 
-    pub(crate) fn assert_is_of(&self, shape: LayerShape, batch: &Ragged, step_width: usize) {
+    pub(crate) fn assert_is_of(
+        &self,
+        shape: LayerShape,
+        regularisation: Regularisation,
+        batch: &Ragged,
+        step_width: usize,
+    ) {
         let kept = self.step_width;
         assert_eq!(
             kept, step_width,
@@ -99,6 +108,11 @@ impl<E: Element> Tape<E> {
             self.shape == Some(shape),
             "the tape is of {:?}, not of {shape:?}: run forward on this batch first",
             self.shape
+        );
+        assert!(
+            self.regularisation == regularisation,
+            "the tape is of a pass with {:?}, not {regularisation:?}: run forward with the same first",
+            self.regularisation
         );
         assert!(
             self.batch == *batch,

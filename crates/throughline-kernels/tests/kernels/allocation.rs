@@ -7,7 +7,7 @@ use crate::common::Numbers;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{
     BackwardPass, BackwardStates, DirectionWeights, ForwardPass, InitialStates, Inputs, LayerGradients, LayerShape,
-    PackedLayer, Ragged, Record, RowGradients, Scratch, Step, Tape, backward, forward, step,
+    PackedLayer, Ragged, Record, Regularisation, RowGradients, Scratch, Step, Tape, backward, forward, step,
 };
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Isa, for_each_cell};
@@ -115,7 +115,15 @@ impl Workshop {
         let initial = InitialStates { h, c: h, restart_h: &self.restart, restart_c: &self.restart };
         let record = Record::Tape(&mut self.tape);
         let (layer, batch) = (&self.layer, &self.batch);
-        let inputs = Inputs { layer, threads: Threads::ONE, batch, x, initial, step_input: None };
+        let inputs = Inputs {
+            layer,
+            threads: Threads::ONE,
+            batch,
+            x,
+            initial,
+            regularisation: Regularisation::NONE,
+            step_input: None,
+        };
         forward(&inputs, ForwardPass { y: &mut *y, h_n, c_n, record }, &mut self.scratch);
         let [dh, dc, restart_h, restart_c] = self.state_gradients.each_mut().map(|states| &mut states[..state]);
         let states = BackwardStates { dh, dc, restart_h, restart_c };
@@ -155,7 +163,10 @@ fn check_step(cell: CellKind) {
         let (h, c) = (&workshop.states[..state], &workshop.states[..state]);
         let [h_n, c_n] = workshop.final_states.each_mut().map(|states| &mut states[..state]);
         let (layer, y) = (&workshop.layer, &mut workshop.y[..state]);
-        step(Step { layer, batch, x, h, c, y, h_next: h_n, c_next: c_n }, &mut workshop.scratch[0]);
+        step(
+            Step { layer, batch, x, h, c, regularisation: Regularisation::NONE, y, h_next: h_n, c_next: c_n },
+            &mut workshop.scratch[0],
+        );
     };
     run(&batches[0]);
     for batch in &batches {

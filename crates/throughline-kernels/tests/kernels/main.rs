@@ -6,6 +6,7 @@ mod common;
 mod contract;
 mod gemm;
 mod oracle;
+mod regularisation;
 mod row_gradients;
 mod shapes;
 mod step_input;

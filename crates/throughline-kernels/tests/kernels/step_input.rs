@@ -4,7 +4,8 @@ use crate::common::invariants::assert_same_solution;
 use crate::common::{Numbers, Outcome, Problem, Setup, Solution, loss, yield_weight};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{
-    Direction, ForwardPass, InitialStates, Inputs, Ragged, Record, Scratch, StepAt, StepBackward, StepInput, forward,
+    Direction, ForwardPass, InitialStates, Inputs, Ragged, Record, Regularisation, Scratch, StepAt, StepBackward,
+    StepInput, forward,
 };
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Element, Isa, for_each_cell};
@@ -260,7 +261,15 @@ fn windows_see_the_time_of_the_whole() {
     let run = |batch: &Ragged, x: &[f32], h: &mut Vec<f32>| {
         let (mut y, mut h_n) = (vec![0.0; batch.rows() * hidden], h.clone());
         let initial = InitialStates { h, c: &[], restart_h: &[], restart_c: &[] };
-        let inputs = Inputs { layer: &layer, threads: Threads::ONE, batch, x, initial, step_input: Some(&feedback) };
+        let inputs = Inputs {
+            layer: &layer,
+            threads: Threads::ONE,
+            batch,
+            x,
+            initial,
+            regularisation: Regularisation::NONE,
+            step_input: Some(&feedback),
+        };
         let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut [], record: Record::Nothing };
         forward(&inputs, pass, &mut Scratch::for_threads(Threads::ONE));
         *h = h_n;

@@ -6,8 +6,8 @@ use crate::common::{Problem, Setup};
 use throughline_kernels::Isa;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{
-    BackwardPass, BackwardStates, ForwardPass, InitialStates, Inputs, LayerGradients, Ragged, Record, RowGradients,
-    Scratch, StepAt, StepBackward, StepInput, Tape, backward, forward,
+    BackwardPass, BackwardStates, ForwardPass, InitialStates, Inputs, LayerGradients, Ragged, Record, Regularisation,
+    RowGradients, Scratch, StepAt, StepBackward, StepInput, Tape, backward, forward,
 };
 use throughline_kernels::threads::Threads;
 use throughline_testkit::{assert_close, assert_same_bits};
@@ -51,7 +51,15 @@ fn check(cell: CellKind) {
     let run = |tape: &mut Tape<f64>| {
         let mut y = vec![0.0; batch.rows() * directions * hidden];
         let (mut h_n, mut c_n) = (states.clone(), c.to_vec());
-        let inputs = Inputs { layer: &layer, threads: Threads::ONE, batch: &batch, x: &x, initial, step_input: None };
+        let inputs = Inputs {
+            layer: &layer,
+            threads: Threads::ONE,
+            batch: &batch,
+            x: &x,
+            initial,
+            regularisation: Regularisation::NONE,
+            step_input: None,
+        };
         let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut c_n, record: Record::Tape(tape) };
         forward(&inputs, pass, &mut Scratch::for_threads(Threads::ONE));
         y
@@ -122,7 +130,15 @@ fn a_forward_pass_that_panics_leaves_an_empty_tape() {
         let (mut y, mut h_n) = (vec![0.0; steps * hidden], vec![0.0; hidden]);
         let finished = catch_unwind(AssertUnwindSafe(|| {
             let step_input: Option<&dyn StepInput<f32>> = Some(&PanicsAt(panics_at));
-            let inputs = Inputs { layer: &layer, threads: Threads::ONE, batch: &batch, x, initial, step_input };
+            let inputs = Inputs {
+                layer: &layer,
+                threads: Threads::ONE,
+                batch: &batch,
+                x,
+                initial,
+                regularisation: Regularisation::NONE,
+                step_input,
+            };
             let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut [], record: Record::Tape(&mut tape) };
             forward(&inputs, pass, &mut Scratch::for_threads(Threads::ONE));
         }));
@@ -144,8 +160,15 @@ fn a_tape_of_another_order_of_lengths_is_refused() {
     let scratch = &mut Scratch::for_threads(Threads::ONE);
     let (mut y, mut tape) = ([0.0; 3], Tape::new());
     let (batch, other) = (Ragged::new(&[2, 1]), Ragged::new(&[1, 2]));
-    let inputs =
-        Inputs { layer: &layer, threads: Threads::ONE, batch: &batch, x: &[1.0; 3], initial, step_input: None };
+    let inputs = Inputs {
+        layer: &layer,
+        threads: Threads::ONE,
+        batch: &batch,
+        x: &[1.0; 3],
+        initial,
+        regularisation: Regularisation::NONE,
+        step_input: None,
+    };
     let pass = ForwardPass { y: &mut y, h_n: &mut [0.0; 2], c_n: &mut [], record: Record::Tape(&mut tape) };
     forward(&inputs, pass, scratch);
     let pass = BackwardPass {

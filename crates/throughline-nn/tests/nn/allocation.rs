@@ -4,6 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use crate::common::{Batch, Dropouts, Model, classifier, language_model, tagger, training};
+use crate::recurrent_regularisation::regularisation;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::for_each_cell;
 use throughline_nn::heads::Head;
@@ -69,7 +70,15 @@ fn allocations_are_counted() {
 
 fn stack(cell: CellKind, bidirectional: bool) -> RecurrentConfig {
     let initial_state = InitialState::Learned;
-    RecurrentConfig { layers: 2, dropout: 0.2, bidirectional, initial_state, ..RecurrentConfig::new(cell, 9, 9) }
+    let regularisation = regularisation(cell);
+    RecurrentConfig {
+        layers: 2,
+        dropout: 0.2,
+        bidirectional,
+        initial_state,
+        regularisation,
+        ..RecurrentConfig::new(cell, 9, 9)
+    }
 }
 
 fn check_step(cell: CellKind) {

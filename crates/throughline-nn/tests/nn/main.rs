@@ -13,6 +13,7 @@ mod modules;
 mod network_gradient;
 mod pooling;
 mod pytorch_vectors;
+mod recurrent_regularisation;
 mod regularisation;
 mod series;
 mod stack_oracle;

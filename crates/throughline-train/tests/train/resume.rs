@@ -30,6 +30,8 @@ fn language_model(folder: &TestFolder, threads: usize) -> Recipe {
     let model = &mut lm(&mut recipe).model;
     (model.dropout, model.output_dropout, model.dropout_mask) = (0.2, 0.3, DropoutMask::Sequence);
     (model.activation_penalty, model.temporal_penalty) = (2.0, 1.0);
+    (model.weight_dropout, model.recurrent_dropout, model.candidate_dropout) = (0.3, 0.2, 0.1);
+    (model.zoneout_hidden, model.zoneout_cell) = (0.1, 0.2);
     // 300 units: 4 streams of 74, 13 updates an epoch.
     (lm(&mut recipe).windows.window, recipe.train.steps) = (10, 30);
     recipe.train.checkpoint_every = Checkpointing::every(4);
@@ -51,6 +53,7 @@ fn classifier(folder: &TestFolder, threads: usize) -> Recipe {
     classify(&mut recipe).embedded.embedding_dropout = 0.1;
     let model = &mut classify(&mut recipe).model;
     (model.dropout, model.output_dropout) = (0.2, 0.3);
+    (model.weight_dropout, model.candidate_dropout, model.zoneout_hidden) = (0.3, 0.2, 0.1);
     // 36 examples: 9 updates an epoch.
     recipe.train.steps = 20;
     recipe.schedule.kind = ScheduleKind::Cosine;

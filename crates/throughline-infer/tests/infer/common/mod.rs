@@ -45,7 +45,17 @@ pub fn vocabulary(unit: Unit, text: &str) -> Vocabulary {
 
 pub fn settings(cell: CellKind) -> RecurrentSettings {
     let initial_state = InitialState::Learned;
-    RecurrentSettings { cell, input: 5, hidden: 7, layers: 2, bidirectional: false, bias: true, initial_state }
+    RecurrentSettings {
+        cell,
+        input: 5,
+        hidden: 7,
+        layers: 2,
+        bidirectional: false,
+        bias: true,
+        initial_state,
+        zoneout_hidden: 0.0,
+        zoneout_cell: 0.0,
+    }
 }
 
 /// A model with random weights, and what it is made from.

@@ -94,7 +94,7 @@ pub fn backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, s
 
 /// See [`backward`].
 pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
-    let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
+    let Inputs { layer, threads, batch, x, initial, regularisation, step_input } = inputs;
     let BackwardPass { y, tape, dy, states, dx, gradients, row_gradients } = pass;
     let shape = layer.shape;
     let (rows, state_length) = (batch.rows(), shape.directions * batch.batch() * shape.hidden);
@@ -120,7 +120,7 @@ pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPas
         }
     }
     initial.check(&shape, batch);
-    tape.assert_is_of(shape, batch, step_input.map_or(0, |hook| hook.memory()));
+    tape.assert_is_of(shape, *regularisation, batch, step_input.map_or(0, |hook| hook.memory()));
 
     states.restart_h.fill(E::ZERO);
     states.restart_c.fill(E::ZERO);
@@ -138,7 +138,7 @@ pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPas
         dc: Disjoint::new(states.dc),
         restart_h: Disjoint::new(states.restart_h),
         restart_c: Disjoint::new(states.restart_c),
-        rows: row_gradients.prepare(&shape, batch.rows(), chunks.most_rows()),
+        rows: row_gradients.prepare(&shape, batch.rows(), chunks.most_rows(), regularisation.drops_hidden()),
         every_row,
         dx: dx.map(Disjoint::new),
         gradients: [memory.next(), memory.next()],
@@ -194,6 +194,14 @@ impl<E: Element> Pass<'_, E> {
     fn d_slots(&self, index: usize, first: usize, row: usize) -> *mut E {
         let first = if self.every_row { 0 } else { first };
         self.rows[index].slots.at((row - first) * self.shape.slot_width())
+    }
+
+    /// What products take of h_(t-1) at packed row `row`, in a chunk that begins at row `first`; null where it is h_(t-1)
+    /// itself.
+    #[inline(always)]
+    fn operand(&self, index: usize, first: usize, row: usize) -> *mut E {
+        let operands = self.rows[index].operands;
+        if operands.length() == 0 { core::ptr::null_mut() } else { operands.at((row - first) * self.shape.hidden) }
     }
 
     fn sources(&self, index: usize) -> RowSources<'_, E> {

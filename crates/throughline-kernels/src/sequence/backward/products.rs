@@ -1,7 +1,8 @@
 //! The products of the backward pass over the rows of a chunk:
 //!
 //! - dx_t = W_ih' ds, added over directions;
-//! - dW_ih = sum ds x', dW_hh = sum ds h_(t-1)', db = sum ds, over all rows in packed order.
+//! - dW_ih = sum ds x', dW_hh = sum ds u', db = sum ds, over all rows in packed order, u what the product took of
+//!   h_(t-1).
 
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -124,6 +125,9 @@ impl<E: Element> Products<'_, E> {
                 Factor::Input => pass.inputs.x[n * input..].as_ptr(),
                 Factor::Extra => tape.extra[n * extra..].as_ptr(),
                 Factor::Operand(Operand::Slot(slot)) => tape.slots[n * width + slot * hidden..].as_ptr(),
+                Factor::Operand(Operand::Hidden) if pass.inputs.regularisation.drops_hidden() => {
+                    pass.operand(self.index, self.rows.start, n).cast_const()
+                }
                 Factor::Operand(Operand::Hidden) => {
                     let (t, column) = pass.inputs.batch.place(n);
                     sources.h_previous(t, column).as_ptr()
@@ -150,8 +154,8 @@ impl<E: Element> Products<'_, E> {
             sums: bias.map_or(core::ptr::null_mut(), |bias| bias.at(row_start)),
         };
         // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot;
-        // there is a barrier between writing them and here, and one before they are written again; the factors are
-        // slices of at least `columns` elements; the rows of the gradient and the elements of the bias belong to this
+        // there is a barrier between writing them and here, and one before they are written again; the factors, of
+        // which the same is true, have at least `columns` elements; the rows of the gradient and the elements of the bias belong to this
         // task alone.
         unsafe { add_outer_products(pass.inputs.layer.isa, products, scratch) };
     }

@@ -1,7 +1,8 @@
 //! Backward through time, one direction:
 //!
 //! - dh_t = dy_t + (the gradient from step t+1) goes into the transposed map, which yields ds;
-//! - dh_(t-1) = (what bypasses the products) + W_hh' ds, against the reading order.
+//! - dh_(t-1) = (what bypasses the products) + W_hh' ds, against the reading order; where the products took
+//!   u = m h_(t-1), m the mask of recurrent dropout, it is du = W_hh' ds and dh_(t-1) = (...) + m du.
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -12,12 +13,13 @@ use crate::Element;
 
 use super::super::batch::{Direction, Previous};
 use super::super::layer::{PackedDirection, Scratch};
+use super::super::regularisation::{RowMasks, WorkerMasks};
 use super::super::shape::LayerShape;
 use super::super::step_input::{StepAt, StepBackward, StepInput};
 use super::super::tape::DirectionTape;
 use super::super::{GROUP, Share, load, store};
 use super::{Pass, RowSources};
-use crate::cells::{Backward, Cell, MAX_SLOTS, Operand, TINY_GRADIENT, with_cell};
+use crate::cells::{Backward, Cell, Dropout, MAX_SLOTS, Operand, Phase, TINY_GRADIENT, with_cell, zoneout};
 use crate::disjoint::Disjoint;
 use crate::gemm::{RowGroup, accumulate};
 use crate::list::List;
@@ -38,13 +40,17 @@ pub(super) struct ThroughTime<'a, E> {
 
 impl<E: Element> ThroughTime<'_, E> {
     pub fn run(&self, steps: Range<usize>, scratch: &mut Scratch<E>) {
+        let mut memory = core::mem::take(&mut scratch.masks);
+        let units = [self.units.clone(), self.units.clone()];
+        let masks = WorkerMasks::new(self.pass.inputs, self.rows.index, self.columns.clone(), units, &mut memory);
         for done in 0..steps.len() {
             let t = match self.rows.direction {
                 Direction::Forward => steps.end - 1 - done,
                 Direction::Reverse => steps.start + done,
             };
-            self.step(t, scratch);
+            self.step(t, masks.as_ref(), scratch);
         }
+        scratch.masks = memory;
     }
 
     /// Place of a column's state gradient in `[D, B, H]`.
@@ -53,26 +59,43 @@ impl<E: Element> ThroughTime<'_, E> {
     }
 
     /// One time step of all columns that are alive, a group of rows at a time.
-    fn step(&self, t: usize, scratch: &mut Scratch<E>) {
+    fn step(&self, t: usize, masks: Option<&WorkerMasks<'_, E>>, scratch: &mut Scratch<E>) {
         let cell = self.shape.cell;
         let columns = self.columns.start..self.columns.end.min(self.rows.batch.batch_sizes()[t]);
         let groups = || columns.clone().step_by(GROUP).map(|start| start..columns.end.min(start + GROUP));
+        let rows = &mut List::new();
         for (index, phase) in cell.phases().iter().enumerate().rev() {
             for columns in groups() {
-                self.map(index, &self.map_rows(t, columns));
+                self.map_rows(t, columns.clone(), rows);
+                let mut of_rows: List<RowMasks<E>, GROUP> = List::new();
+                if let Some(masks) = masks {
+                    if index + 1 == cell.phases().len() {
+                        masks.draw(t, columns.clone());
+                    }
+                    for (place, column) in columns.enumerate() {
+                        let operand =
+                            self.pass.operand(self.rows.index, self.first_row, self.rows.batch.row(t, column));
+                        of_rows.push(RowMasks { operand, ..masks.row(place, column) });
+                    }
+                }
+                self.map(index, rows, &of_rows);
             }
             // The product reads what all workers have mapped.
             self.share.barrier();
             for columns in groups() {
-                let rows = self.map_rows(t, columns);
-                for (gate, slot, count) in phase.runs() {
-                    self.product(index, phase.operand, gate, slot, count, &rows);
+                self.map_rows(t, columns.clone(), rows);
+                match masks {
+                    Some(masks) if masks.drops_hidden() && phase.operand == Operand::Hidden => {
+                        self.products_through_dropout(index, phase, columns, masks, rows);
+                    }
+                    _ => self.products(index, phase, rows),
                 }
             }
         }
         for columns in groups() {
             if let Some(hook) = self.pass.inputs.step_input {
-                self.back_through_hook(hook, t, columns.clone(), &self.map_rows(t, columns.clone()), scratch);
+                self.map_rows(t, columns.clone(), rows);
+                self.back_through_hook(hook, t, columns.clone(), rows, scratch);
             }
             for column in columns {
                 if self.rows.previous(t, column) == Previous::Restart {
@@ -85,7 +108,8 @@ impl<E: Element> ThroughTime<'_, E> {
         }
     }
 
-    fn map_rows(&self, t: usize, columns: Range<usize>) -> List<MapRow<'_, E>, GROUP> {
+    /// Makes `rows` those of a group of columns.
+    fn map_rows<'a>(&'a self, t: usize, columns: Range<usize>, rows: &mut List<MapRow<'a, E>, GROUP>) {
         let LayerShape { cell, hidden, .. } = self.shape;
         let (batch, width, has_c) = (self.rows.batch, self.shape.slot_width(), cell.has_cell_state());
         let nothing: &[E] = &[];
@@ -94,36 +118,74 @@ impl<E: Element> ThroughTime<'_, E> {
             0 => core::ptr::null_mut(),
             _ => memory.at(row * hidden),
         };
-        let mut rows = List::new();
+        rows.clear();
         for column in columns {
             let row = batch.row(t, column);
+            let dh = self.pass.dh.at(self.state(column));
             rows.push(MapRow {
                 slots: &self.tape.slots[row * width..][..width],
                 h_previous: self.rows.h_previous(t, column),
                 c_previous: if has_c { self.rows.c_previous(self.tape, t, column) } else { nothing },
-                c: if has_c { &self.tape.cell[row * hidden..][..hidden] } else { nothing },
                 dy: match self.pass.dy {
                     Some(dy) => &dy[row * self.shape.output() + self.rows.index * hidden..][..hidden],
                     None => nothing,
                 },
                 d_slots: self.pass.d_slots(self.rows.index, self.first_row, row),
-                dh: self.pass.dh.at(self.state(column)),
+                dh,
+                d_operand: dh,
                 dc: if has_c { self.pass.dc.at(self.state(column)) } else { core::ptr::null_mut() },
                 dh_total: kept(memory.hidden, row),
                 dc_total: kept(memory.cell, row),
             });
         }
-        rows
     }
 
-    fn map(&self, index: usize, rows: &[MapRow<'_, E>]) {
+    /// Without regularisers there are no masks.
+    fn map(&self, index: usize, rows: &[MapRow<'_, E>], masks: &[RowMasks<E>]) {
+        if masks.is_empty() {
+            self.run_map::<false>(index, rows, masks);
+        } else {
+            self.run_map::<true>(index, rows, masks);
+        }
+    }
+
+    fn run_map<const REGULARISED: bool>(&self, index: usize, rows: &[MapRow<'_, E>], masks: &[RowMasks<E>]) {
         let (cell, hidden, units) = (self.shape.cell, self.shape.hidden, self.units.clone());
         // The pointers of the rows are valid for H (slots: S·H) elements; these units of those written belong to this
         // worker's columns.
         with_cell!(cell, C => E::dispatch(
             self.pass.inputs.layer.isa,
-            Map::<C, E> { phase: index, hidden, units, rows, cell: PhantomData }
+            Map::<C, E, REGULARISED> { phase: index, hidden, units, rows, masks, cell: PhantomData }
         ));
+    }
+
+    /// The gradient of the operand of phase `index` through its product.
+    fn products(&self, index: usize, phase: &Phase, rows: &[MapRow<'_, E>]) {
+        for (gate, slot, count) in phase.runs() {
+            self.product(index, phase.operand, gate, slot, count, rows);
+        }
+    }
+
+    /// The same where the operand is m h_(t-1): dh_(t-1) += m du.
+    fn products_through_dropout(
+        &self,
+        index: usize,
+        phase: &Phase,
+        columns: Range<usize>,
+        masks: &WorkerMasks<'_, E>,
+        rows: &[MapRow<'_, E>],
+    ) {
+        let mut through: List<MapRow<'_, E>, GROUP> = List::new();
+        for (place, row) in rows.iter().enumerate() {
+            through.push(MapRow { d_operand: masks.operand_gradient(place), ..*row });
+        }
+        self.products(index, phase, &through);
+        for ((place, column), row) in columns.enumerate().zip(&*through) {
+            let (units, m) = (self.units.clone(), masks.row(place, column).hidden);
+            // The row's mask and the gradients of its operand and state have H elements, and these units of the
+            // gradients belong to this worker.
+            E::dispatch(self.pass.inputs.layer.isa, AddThroughDropout { units, m, du: row.d_operand, dh: row.dh });
+        }
     }
 
     /// `count` gates of phase `index`, which stand in the slots from `slot`: the gradient of their operand.
@@ -132,7 +194,7 @@ impl<E: Element> ThroughTime<'_, E> {
         let mut group = RowGroup::default();
         for row in rows {
             let to = match operand {
-                Operand::Hidden => row.dh,
+                Operand::Hidden => row.d_operand,
                 Operand::Slot(slot) => row.d_slots.wrapping_add(slot * hidden),
             };
             group.push(row.d_slots.wrapping_add(slot * hidden).cast_const(), to);
@@ -199,39 +261,43 @@ struct MapRow<'a, E> {
     slots: &'a [E],
     h_previous: &'a [E],
     c_previous: &'a [E],
-    c: &'a [E],
     dy: &'a [E],
     d_slots: *mut E,
     dh: *mut E,
+    /// Where the products add the gradient of what they took of h_(t-1).
+    d_operand: *mut E,
     dc: *mut E,
     /// Where the whole gradients of h_t and c_t are kept; null for nowhere.
     dh_total: *mut E,
     dc_total: *mut E,
 }
 
-/// The transpose of the cell's map before one product's transpose, for the rows of a step.
-struct Map<'a, C, E> {
+/// The transpose of the cell's map before one product's transpose, for the rows of a step. Only a REGULARISED one reads
+/// masks.
+struct Map<'a, C, E, const REGULARISED: bool> {
     cell: PhantomData<C>,
     phase: usize,
     hidden: usize,
     units: Range<usize>,
     rows: &'a [MapRow<'a, E>],
+    /// Of each row; empty unless REGULARISED.
+    masks: &'a [RowMasks<E>],
 }
 
-impl<C: Cell, E: Element> Kernel<E> for Map<'_, C, E> {
+impl<C: Cell, E: Element, const REGULARISED: bool> Kernel<E> for Map<'_, C, E, REGULARISED> {
     type Output = ();
 
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
         let Range { start, end } = self.units;
-        for row in self.rows {
+        for (place, row) in self.rows.iter().enumerate() {
             for first in (start..end).step_by(L::WIDTH) {
                 // SAFETY: the units lie below H, and `map_rows` made every pointer valid for H elements (slots: S·H).
                 unsafe {
                     if end - first >= L::WIDTH {
-                        self.vector::<L, true>(lane, row, first, L::WIDTH);
+                        self.vector::<L, true>(lane, place, row, first, L::WIDTH);
                     } else {
-                        self.vector::<L, false>(lane, row, first, end - first);
+                        self.vector::<L, false>(lane, place, row, first, end - first);
                     }
                 }
             }
@@ -239,8 +305,8 @@ impl<C: Cell, E: Element> Kernel<E> for Map<'_, C, E> {
     }
 }
 
-impl<C: Cell, E: Element> Map<'_, C, E> {
-    /// Units `first .. first + count` of one row.
+impl<C: Cell, E: Element, const REGULARISED: bool> Map<'_, C, E, REGULARISED> {
+    /// Units `first .. first + count` of the row in place `place`.
     ///
     /// # Safety
     /// They lie below H, and every pointer of the row that the cell uses is valid for H elements (slots: S·H).
@@ -248,13 +314,15 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
     unsafe fn vector<L: Lane<Element = E>, const FULL: bool>(
         &self,
         lane: L,
+        place: usize,
         row: &MapRow<'_, E>,
         first: usize,
         count: usize,
     ) {
         let runs_first = self.phase + 1 == C::PHASES.len();
         // SAFETY: `first + count <= H`, and the caller guarantees H elements (slots: S·H) in every slice and at every
-        // pointer. The c's of a cell without cell state and an empty dy are never touched.
+        // pointer. The c's of a cell without cell state and an empty dy are never touched, and masks only where there
+        // are any.
         unsafe {
             let tiny = E::from_f64(TINY_GRADIENT);
             let zero = lane.splat(E::ZERO);
@@ -265,8 +333,7 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
                     d[slot] = load::<L, FULL>(lane, row.d_slots.add(slot * self.hidden + first), count);
                 }
             }
-            let (mut dh, mut dc, mut c, mut c_previous) =
-                (load::<L, FULL>(lane, row.dh.add(first), count), zero, zero, zero);
+            let (mut dh, mut dc, mut c_previous) = (load::<L, FULL>(lane, row.dh.add(first), count), zero, zero);
             if runs_first {
                 if !row.dy.is_empty() {
                     dh = lane.add(load::<L, FULL>(lane, row.dy.as_ptr().add(first), count), dh);
@@ -278,20 +345,39 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
             }
             if C::HAS_CELL_STATE {
                 dc = lane.flush_below(tiny, load::<L, FULL>(lane, row.dc.add(first), count));
-                c = load::<L, FULL>(lane, row.c.as_ptr().add(first), count);
                 c_previous = load::<L, FULL>(lane, row.c_previous.as_ptr().add(first), count);
             }
-            let mut unit = Backward {
-                slots,
-                d,
-                h_previous: load::<L, FULL>(lane, row.h_previous.as_ptr().add(first), count),
-                c_previous,
-                c,
-                dh,
-                dc,
-                dc_total: zero,
-            };
+            let h_previous = load::<L, FULL>(lane, row.h_previous.as_ptr().add(first), count);
+            let one = lane.splat(E::ONE);
+            let mut dropout = Dropout { hidden: one, candidate: one };
+            // What of the gradients of h_t and c_t goes to the states before by zoneout.
+            let (mut kept_dh, mut kept_dc) = (zero, zero);
+            if REGULARISED {
+                dropout.hidden = load::<L, FULL>(lane, self.masks[place].hidden.add(first), count);
+                dropout.candidate = load::<L, FULL>(lane, self.masks[place].candidate.add(first), count);
+                if runs_first {
+                    let keep = load::<L, FULL>(lane, self.masks[place].keep_hidden.add(first), count);
+                    [kept_dh, dh] = zoneout::backward(lane, keep, dh);
+                    if C::HAS_CELL_STATE {
+                        let keep = load::<L, FULL>(lane, self.masks[place].keep_cell.add(first), count);
+                        [kept_dc, dc] = zoneout::backward(lane, keep, dc);
+                    }
+                    if !self.masks[place].operand.is_null() {
+                        store::<L, FULL>(
+                            lane,
+                            self.masks[place].operand.add(first),
+                            count,
+                            lane.mul(h_previous, dropout.hidden),
+                        );
+                    }
+                }
+            }
+            let mut unit = Backward { slots, d, h_previous, c_previous, dh, dc, dc_total: zero, dropout };
             C::backward(lane, self.phase, &mut unit);
+            if REGULARISED && runs_first {
+                unit.dh = lane.add(unit.dh, kept_dh);
+                unit.dc = lane.add(unit.dc, kept_dc);
+            }
             for slot in 0..C::SLOTS {
                 if runs_first || C::PHASES[self.phase].slots.contains(&slot) {
                     store::<L, FULL>(lane, row.d_slots.add(slot * self.hidden + first), count, unit.d[slot]);
@@ -303,6 +389,34 @@ impl<C: Cell, E: Element> Map<'_, C, E> {
                 if runs_first && !row.dc_total.is_null() {
                     store::<L, FULL>(lane, row.dc_total.add(first), count, unit.dc_total);
                 }
+            }
+        }
+    }
+}
+
+/// dh_(t-1) += m du for one row, m the mask of recurrent dropout and du the gradient of m h_(t-1).
+struct AddThroughDropout<E> {
+    units: Range<usize>,
+    m: *const E,
+    du: *const E,
+    dh: *mut E,
+}
+
+impl<E: Element> Kernel<E> for AddThroughDropout<E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        let Range { start, end } = self.units;
+        for first in (start..end).step_by(L::WIDTH) {
+            let count = L::WIDTH.min(end - first);
+            // SAFETY: the units lie below H, and `products_through_dropout` passes pointers that are valid for H
+            // elements.
+            unsafe {
+                let m = lane.load_first(self.m.add(first), count);
+                let du = lane.load_first(self.du.add(first), count);
+                let dh = lane.load_first(self.dh.add(first), count);
+                lane.store_first(self.dh.add(first), count, lane.fma(m, du, dh));
             }
         }
     }

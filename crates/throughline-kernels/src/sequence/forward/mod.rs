@@ -16,6 +16,7 @@ use phase::{MapRow, PhaseKernel};
 use super::batch::{Direction, Previous, Ragged};
 use super::layer::{PackedDirection, PackedLayer, Scratch};
 use super::plan::Split;
+use super::regularisation::{Regularisation, RowMasks, WorkerMasks};
 use super::shape::LayerShape;
 use super::step_input::{StepAt, StepInput};
 use super::tape::{DirectionTape, Tape};
@@ -34,8 +35,8 @@ const CHUNK: usize = 96;
 /// What both passes over a layer read.
 ///
 /// # Panics
-/// [`forward`] and [`backward`](super::backward()) panic if a length does not fit, or a layer with extra columns has no
-/// `step_input`, or one without has.
+/// [`forward`] and [`backward`](super::backward()) panic if a length does not fit, a layer with extra columns has no
+/// `step_input`, or one without has, or a rate is out of range or acts on something that the cell does not have.
 pub struct Inputs<'a, E> {
     /// The weights.
     pub layer: &'a PackedLayer<E>,
@@ -47,6 +48,8 @@ pub struct Inputs<'a, E> {
     pub x: &'a [E],
     /// The states that the layer starts from.
     pub initial: InitialStates<'a, E>,
+    /// What regularises the steps.
+    pub regularisation: Regularisation,
     /// What fills the extra columns of a layer that has them.
     pub step_input: Option<&'a dyn StepInput<E>>,
 }
@@ -129,7 +132,7 @@ pub fn forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scr
 
 /// See [`forward`].
 pub(crate) fn run_forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<'_, E>, scratch: &mut [Scratch<E>]) {
-    let Inputs { layer, threads, batch, x, initial, step_input } = inputs;
+    let Inputs { layer, threads, batch, x, initial, regularisation, step_input } = inputs;
     let ForwardPass { y, h_n, c_n, record } = pass;
     let shape = layer.shape;
     let step_width = step_input.map_or(0, |hook| hook.memory());
@@ -146,6 +149,7 @@ pub(crate) fn run_forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<
     assert_eq!(y.len(), batch.rows() * shape.output(), "y is [N, D·H]");
     assert_eq!(h_n.len(), states, "h_n is [D, B, H]");
     initial.check(&shape, batch);
+    regularisation.check(shape.cell);
     assert_eq!(step_input.is_some(), shape.extra > 0, "extra columns and a step input go together");
     if shape.cell.has_cell_state() {
         assert_eq!(c_n.len(), states, "c_n is [D, B, H]");
@@ -190,7 +194,7 @@ pub(crate) fn run_forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<
     }
     last_states(&shape, batch, initial.h, y, h_n);
     if let Some(tape) = tape {
-        tape.complete(shape, batch);
+        tape.complete(shape, *regularisation, batch);
     }
 }
 
@@ -302,7 +306,9 @@ impl<E: Element> DirectionForward<'_, E> {
 
     /// `shared` is the memory for a chunk's slots where several workers share them and there is no tape.
     fn run(&self, shared: Option<Disjoint<'_, E>>, scratch: &mut Scratch<E>) {
-        let Scratch { rows: own, gathered, extra, step: step_memory } = scratch;
+        let Scratch { rows: own, gathered, extra, step: step_memory, masks } = scratch;
+        let units = [0..self.shape.hidden, self.units.clone()];
+        let mut masks = WorkerMasks::new(self.pass.inputs, self.index, self.columns.clone(), units, masks);
         let mut of_hook = HookScratch { gathered, extra, memory: step_memory };
         let steps = self.batch().steps();
         let mut done = 0;
@@ -321,7 +327,7 @@ impl<E: Element> DirectionForward<'_, E> {
             let mut first = 0;
             for step in done..end {
                 let t = self.time(step);
-                self.step(t, first, local, &mut of_hook);
+                self.step(t, first, local, &mut masks, &mut of_hook);
                 first += self.alive(t).len();
             }
             done = end;
@@ -386,7 +392,14 @@ impl<E: Element> DirectionForward<'_, E> {
 
     /// One time step of all alive columns, a group of rows at a time. `first` is the chunk's place of the first of
     /// them.
-    fn step(&self, t: usize, first: usize, local: Disjoint<'_, E>, of_hook: &mut HookScratch<'_, E>) {
+    fn step(
+        &self,
+        t: usize,
+        first: usize,
+        local: Disjoint<'_, E>,
+        masks: &mut Option<WorkerMasks<'_, E>>,
+        of_hook: &mut HookScratch<'_, E>,
+    ) {
         let cell = self.shape.cell;
         let alive = self.alive(t);
         for index in 0..cell.phases().len() {
@@ -396,10 +409,19 @@ impl<E: Element> DirectionForward<'_, E> {
                 for column in columns.clone() {
                     rows.push(self.map_row(t, column, first + column - alive.start, local));
                 }
+                let mut of_rows: List<RowMasks<E>, GROUP> = List::new();
+                if let Some(masks) = masks {
+                    if index + 1 == cell.phases().len() {
+                        masks.draw(t, columns.clone());
+                    }
+                    for (place, (column, row)) in columns.clone().zip(&*rows).enumerate() {
+                        of_rows.push(self.row_masks(masks, place, column, row));
+                    }
+                }
                 if let (Some(hook), 0) = (self.pass.inputs.step_input, index) {
                     self.extra_products(hook, t, columns, &rows, of_hook);
                 }
-                self.phase(index, &rows);
+                self.phase(index, &rows, &of_rows);
             }
             // The next product reads what all workers have mapped.
             self.share.barrier();
@@ -431,23 +453,44 @@ impl<E: Element> DirectionForward<'_, E> {
         }
     }
 
-    /// One product of a step and the cell's map after it, for this task's units of `rows`.
-    fn phase(&self, index: usize, rows: &[MapRow<E>]) {
+    /// The masks of the row in place `place` of a group, and what the products take of its h_(t-1).
+    fn row_masks(&self, masks: &WorkerMasks<'_, E>, place: usize, column: usize, row: &MapRow<E>) -> RowMasks<E> {
+        let of_row = masks.row(place, column);
+        if !masks.drops_hidden() {
+            return of_row;
+        }
+        // SAFETY: the previous state has H elements, finished in an earlier step or given by the caller.
+        let h_previous = unsafe { core::slice::from_raw_parts(row.h_previous, self.shape.hidden) };
+        RowMasks { operand: masks.operand(place, column, h_previous), ..of_row }
+    }
+
+    /// One product of a step and the cell's map after it, for this task's units of `rows`; without regularisers there
+    /// are no masks.
+    fn phase(&self, index: usize, rows: &[MapRow<E>], masks: &[RowMasks<E>]) {
+        if masks.is_empty() {
+            self.run_phase::<false>(index, rows, masks);
+        } else {
+            self.run_phase::<true>(index, rows, masks);
+        }
+    }
+
+    fn run_phase<const REGULARISED: bool>(&self, index: usize, rows: &[MapRow<E>], masks: &[RowMasks<E>]) {
         let LayerShape { cell, hidden, .. } = self.shape;
         let mut group = RowGroup::default();
-        for row in rows {
+        for (place, row) in rows.iter().enumerate() {
             let operand = match cell.phases()[index].operand {
+                Operand::Hidden if REGULARISED && !masks[place].operand.is_null() => masks[place].operand.cast_const(),
                 Operand::Hidden => row.h_previous,
                 Operand::Slot(slot) => row.slots.wrapping_add(slot * hidden).cast_const(),
             };
             group.push(operand, row.slots);
         }
         let panels = &self.packed.hidden[index];
-        // Operands are states of H elements that were given by the caller or finished in an earlier step, or a slot
-        // that an earlier phase has mapped and this one does not write; there is a barrier in between for workers that
+        // Operands are states of H elements that were given by the caller or finished in an earlier step, their copies
+        // in this task's memory, or a slot that an earlier phase has mapped and this one does not write; there is a barrier in between for workers that
         // share rows. Every pointer of a `MapRow` is valid for H elements (slots: S·H), and these units of what is
         // written belong to this task alone.
-        with_cell!(cell, C => E::dispatch(self.pass.inputs.layer.isa, PhaseKernel::<C, E> {
+        with_cell!(cell, C => E::dispatch(self.pass.inputs.layer.isa, PhaseKernel::<C, E, REGULARISED> {
             cell: PhantomData,
             index,
             hidden,
@@ -455,6 +498,7 @@ impl<E: Element> DirectionForward<'_, E> {
             which: panels.of_units(self.units.clone()),
             group: &group,
             rows,
+            masks,
         }));
     }
 

@@ -5,9 +5,10 @@ use core::ops::Range;
 
 use throughline_simd::{Kernel, Lane};
 
+use super::super::regularisation::RowMasks;
 use super::super::{load, maps, store};
 use crate::Element;
-use crate::cells::{Cell, Forward, MAX_SLOTS, TINY_STATE};
+use crate::cells::{Cell, Dropout, Forward, MAX_SLOTS, TINY_STATE, zoneout};
 use crate::gemm::accumulate::accumulate_panel;
 use crate::gemm::{Panels, RowGroup};
 
@@ -29,8 +30,8 @@ pub(super) struct MapRow<E> {
 }
 
 /// One product of a step and the cell's map, panel by panel: a panel holds all gates of its units, so they are mapped
-/// while their sums are in the nearest cache.
-pub(super) struct PhaseKernel<'a, C, E: Element> {
+/// while their sums are in the nearest cache. Only a REGULARISED one reads masks.
+pub(super) struct PhaseKernel<'a, C, E: Element, const REGULARISED: bool> {
     pub cell: PhantomData<C>,
     pub index: usize,
     pub hidden: usize,
@@ -38,9 +39,11 @@ pub(super) struct PhaseKernel<'a, C, E: Element> {
     pub which: Range<usize>,
     pub group: &'a RowGroup<E>,
     pub rows: &'a [MapRow<E>],
+    /// Of each row; empty unless REGULARISED.
+    pub masks: &'a [RowMasks<E>],
 }
 
-impl<C: Cell, E: Element> Kernel<E> for PhaseKernel<'_, C, E> {
+impl<C: Cell, E: Element, const REGULARISED: bool> Kernel<E> for PhaseKernel<'_, C, E, REGULARISED> {
     type Output = ();
 
     #[inline(always)]
@@ -56,15 +59,15 @@ impl<C: Cell, E: Element> Kernel<E> for PhaseKernel<'_, C, E> {
             }
             let per_panel = self.panels.units_per_panel();
             let (first, end) = (panels.start * per_panel, self.hidden.min(panels.end * per_panel));
-            for row in self.rows {
+            for (place, row) in self.rows.iter().enumerate() {
                 for first in (first..end).step_by(L::WIDTH) {
                     // SAFETY: the units lie below H, and `map_row` made every pointer valid for H elements (slots:
                     // S·H).
                     unsafe {
                         if end - first >= L::WIDTH {
-                            self.map::<L, true>(lane, row, first, L::WIDTH);
+                            self.map::<L, true>(lane, place, row, first, L::WIDTH);
                         } else {
-                            self.map::<L, false>(lane, row, first, end - first);
+                            self.map::<L, false>(lane, place, row, first, end - first);
                         }
                     }
                 }
@@ -73,15 +76,22 @@ impl<C: Cell, E: Element> Kernel<E> for PhaseKernel<'_, C, E> {
     }
 }
 
-impl<C: Cell, E: Element> PhaseKernel<'_, C, E> {
-    /// Units `first .. first + count` of one row.
+impl<C: Cell, E: Element, const REGULARISED: bool> PhaseKernel<'_, C, E, REGULARISED> {
+    /// Units `first .. first + count` of the row in place `place`.
     ///
     /// # Safety
     /// They lie below H, and every pointer of the row that the cell uses is valid for H elements (slots: S·H).
     #[inline(always)]
-    unsafe fn map<L: Lane<Element = E>, const FULL: bool>(&self, lane: L, row: &MapRow<E>, first: usize, count: usize) {
+    unsafe fn map<L: Lane<Element = E>, const FULL: bool>(
+        &self,
+        lane: L,
+        place: usize,
+        row: &MapRow<E>,
+        first: usize,
+        count: usize,
+    ) {
         // SAFETY: `first + count <= H`, and the caller guarantees H elements at each pointer (slots: S·H). The c
-        // pointers of a cell without cell state are never touched.
+        // pointers of a cell without cell state are never touched, and masks only where there are any.
         unsafe {
             let zero = lane.splat(E::ZERO);
             let mut slots = [zero; MAX_SLOTS];
@@ -93,7 +103,14 @@ impl<C: Cell, E: Element> PhaseKernel<'_, C, E> {
                 }
             }
             let c = if C::HAS_CELL_STATE { load::<L, FULL>(lane, row.c_previous.add(first), count) } else { zero };
-            let mut unit = Forward { slots, h: load::<L, FULL>(lane, row.h_previous.add(first), count), c };
+            let h = load::<L, FULL>(lane, row.h_previous.add(first), count);
+            let one = lane.splat(E::ONE);
+            let mut dropout = Dropout { hidden: one, candidate: one };
+            if REGULARISED {
+                dropout.hidden = load::<L, FULL>(lane, self.masks[place].hidden.add(first), count);
+                dropout.candidate = load::<L, FULL>(lane, self.masks[place].candidate.add(first), count);
+            }
+            let mut unit = Forward { slots, h, c, dropout };
             C::forward(lane, self.index, &mut unit);
             for slot in 0..C::SLOTS {
                 if maps::<C>(self.index, slot) {
@@ -101,7 +118,16 @@ impl<C: Cell, E: Element> PhaseKernel<'_, C, E> {
                 }
             }
             if self.index + 1 == C::PHASES.len() {
-                store::<L, FULL>(lane, row.h.add(first), count, lane.flush_below(E::from_f64(TINY_STATE), unit.h));
+                let tiny = E::from_f64(TINY_STATE);
+                if REGULARISED {
+                    let keep = load::<L, FULL>(lane, self.masks[place].keep_hidden.add(first), count);
+                    unit.h = zoneout::forward(lane, keep, h, unit.h);
+                    if C::HAS_CELL_STATE {
+                        let keep = load::<L, FULL>(lane, self.masks[place].keep_cell.add(first), count);
+                        unit.c = lane.flush_below(tiny, zoneout::forward(lane, keep, c, unit.c));
+                    }
+                }
+                store::<L, FULL>(lane, row.h.add(first), count, lane.flush_below(tiny, unit.h));
                 if C::HAS_CELL_STATE {
                     store::<L, FULL>(lane, row.c.add(first), count, unit.c);
                     if !row.c_tape.is_null() {

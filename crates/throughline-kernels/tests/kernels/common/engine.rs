@@ -141,7 +141,15 @@ impl<E: Element> Problem<E> {
         let mut y = dirty(batch.rows() * self.shape.output());
         let (mut h_n, mut c_n) = (dirty(states.0.len()), dirty(states.1.len()));
         let initial = self.initial(&states);
-        let inputs = Inputs { layer: &layer, threads, batch: &batch, x: &x, initial, step_input: hook };
+        let inputs = Inputs {
+            layer: &layer,
+            threads,
+            batch: &batch,
+            x: &x,
+            initial,
+            regularisation: self.regularisation,
+            step_input: hook,
+        };
         let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut c_n, record: Record::Nothing };
         forward(&inputs, pass, &mut Scratch::for_threads(threads));
         self.outcomes(&batch, &y, &h_n, &c_n)
@@ -173,7 +181,15 @@ impl<E: Element> Problem<E> {
         let (mut h_n, mut c_n) = (dirty(states.0.len()), dirty(states.1.len()));
         let mut tape = Tape::new();
         let scratch = &mut Scratch::for_threads(threads);
-        let inputs = Inputs { layer: &layer, threads, batch: &batch, x: &x, initial, step_input: hook };
+        let inputs = Inputs {
+            layer: &layer,
+            threads,
+            batch: &batch,
+            x: &x,
+            initial,
+            regularisation: self.regularisation,
+            step_input: hook,
+        };
         let pass = ForwardPass { y: &mut y, h_n: &mut h_n, c_n: &mut c_n, record: Record::Tape(&mut tape) };
         forward(&inputs, pass, scratch);
 

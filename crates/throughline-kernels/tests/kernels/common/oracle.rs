@@ -1,6 +1,7 @@
 //! The oracle's solution of a problem.
 
-use throughline_testkit::oracle::run_direction;
+use throughline_kernels::sequence::Regularisation;
+use throughline_testkit::oracle::{Noise, run_direction};
 use throughline_testkit::{Number, OracleCell, State, Weights};
 
 use super::{Outcome, Parameters, Problem, Sequence};
@@ -67,11 +68,37 @@ impl<N: Number> Problem<N> {
     pub fn oracle(&self) -> Vec<Outcome<N>> {
         let cell = OracleCell::from_name(self.shape.cell.name());
         let weights = self.oracle_weights();
-        self.collect_outcomes(|direction, _, sequence| {
+        self.collect_outcomes(|direction, b, sequence| {
             let xs: Vec<Vec<N>> = sequence.x.chunks(self.shape.input).map(<[N]>::to_vec).collect();
+            let noise = |t| noise(&self.regularisation, self.shape.hidden, direction, b, t);
             let entry = self.state(direction, &sequence.h0, &sequence.c0);
             let restart = self.state(direction, &self.restart_h, &self.restart_c);
-            run_direction(cell, &weights[direction], direction == 1, &xs, &sequence.reset, &entry, &restart)
+            run_direction(cell, &weights[direction], direction == 1, &xs, &sequence.reset, &entry, &restart, &noise)
         })
+    }
+}
+
+/// What regularises step `t` of a sequence: the masks by the rule that the engine documents, number by number.
+fn noise(regularisation: &Regularisation, hidden: usize, direction: usize, sequence: usize, t: usize) -> Noise {
+    let &Regularisation { recurrent_dropout, candidate_dropout, zoneout_hidden, zoneout_cell, masks } = regularisation;
+    let hits = |kind: usize, rate: f32, time: usize| -> Option<Vec<bool>> {
+        let masks = masks.filter(|_| rate > 0.0)?;
+        let place = masks.place + ((1 + 4 * direction + kind) << 24) as u32;
+        let number = |unit: usize| masks.philox.block([place, sequence as u32, time as u32, unit as u32 / 4])[unit % 4];
+        Some((0..hidden).map(|unit| f64::from(number(unit)) / 4_294_967_296.0 < f64::from(rate)).collect())
+    };
+    let dropout = |kind, rate, time| match hits(kind, rate, time) {
+        Some(hits) => hits.iter().map(|&hit| if hit { 0.0 } else { 1.0 / (1.0 - f64::from(rate)) }).collect(),
+        None => vec![1.0; hidden],
+    };
+    let zoneout = |kind, rate, time| match hits(kind, rate, time) {
+        Some(hits) => hits.iter().map(|&hit| f64::from(u8::from(hit))).collect(),
+        None => vec![f64::from(rate); hidden],
+    };
+    Noise {
+        hidden: dropout(0, recurrent_dropout, 0),
+        candidate: dropout(1, candidate_dropout, t),
+        keep_hidden: zoneout(2, zoneout_hidden, t),
+        keep_cell: zoneout(3, zoneout_cell, t),
     }
 }

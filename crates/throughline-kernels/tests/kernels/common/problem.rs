@@ -7,7 +7,7 @@ use std::ops::Range;
 use throughline_kernels::Element;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::random::{Philox, Purpose, Stream};
-use throughline_kernels::sequence::{DirectionWeights, LayerShape, Ragged, Split};
+use throughline_kernels::sequence::{DirectionWeights, LayerShape, Ragged, Regularisation, Split};
 
 /// What a problem is drawn from.
 #[derive(Clone, Debug)]
@@ -87,6 +87,10 @@ pub struct Problem<E> {
     pub chunked: bool,
     /// How the work is divided among threads; `None`: as the engine chooses.
     pub split: Option<Split>,
+    pub regularisation: Regularisation,
+    /// The lengths of the sequences of which these are the steps from `first_step` on, if they are a part.
+    pub part_of: Option<Vec<usize>>,
+    pub first_step: usize,
 }
 
 /// Random numbers for tests.
@@ -156,6 +160,9 @@ impl<E: Copy> Problem<E> {
             restart_c: all(&self.restart_c),
             chunked: self.chunked,
             split: self.split,
+            regularisation: self.regularisation,
+            part_of: self.part_of.clone(),
+            first_step: self.first_step,
             sequences: self
                 .sequences
                 .iter()
@@ -222,6 +229,9 @@ impl<E: Element> Problem<E> {
                 .collect(),
             chunked: false,
             split: None,
+            regularisation: Regularisation::NONE,
+            part_of: None,
+            first_step: 0,
             restart_h: numbers.draw(state, 1.0),
             restart_c: numbers.draw(cell_state, 1.0),
             sequences: setup
@@ -258,7 +268,22 @@ impl<E: Element> Problem<E> {
                 ..s.clone()
             }
         };
-        self.with_sequences(self.sequences.iter().map(cut).collect())
+        let whole = self.sequences.iter().map(Sequence::length).collect();
+        let part = self.with_sequences(self.sequences.iter().map(cut).collect());
+        Self { part_of: Some(whole), first_step: steps.start, ..part }
+    }
+
+    /// Sequence `b` alone. Masks name a sequence by its place, so where there are any, the others are empty.
+    pub fn alone(&self, b: usize) -> Self {
+        if self.regularisation.masks.is_none() {
+            return self.with_sequences(vec![self.sequences[b].clone()]);
+        }
+        let only = self.sequences.iter().enumerate().map(|(place, s)| {
+            let keep = if place == b { s.length() } else { 0 };
+            let (x, dy) = (&s.x[..keep * self.shape.input], &s.dy[..keep * self.shape.output()]);
+            Sequence { x: x.to_vec(), dy: dy.to_vec(), reset: s.reset[..keep].to_vec(), ..s.clone() }
+        });
+        self.with_sequences(only.collect())
     }
 
     pub fn has_bias(&self) -> bool {
@@ -267,7 +292,12 @@ impl<E: Element> Problem<E> {
 
     pub fn batch(&self) -> Ragged {
         let lengths: Vec<usize> = self.sequences.iter().map(Sequence::length).collect();
-        let mut batch = Ragged::new(&lengths);
+        let mut batch = Ragged::new(self.part_of.as_ref().unwrap_or(&lengths));
+        if self.part_of.is_some() {
+            let whole = batch.clone();
+            let steps = lengths.iter().max().copied().unwrap_or(0);
+            batch.set_window(&whole, self.first_step..self.first_step + steps);
+        }
         batch.set_resets(|sequence, t| self.sequences[sequence].reset[t]);
         batch
     }

@@ -4,6 +4,7 @@ use throughline_kernels::Element;
 use throughline_kernels::sequence::{self, BackwardPass, BackwardStates, InitialStates, Inputs, LayerGradients};
 
 use super::tape::{LayerMemory, RecurrentTape};
+use super::weight_dropout;
 use super::{DirectionIds, Readout, Recurrent};
 use crate::module::{Call, Gradients};
 use crate::parameters::{Layout, TensorId};
@@ -80,6 +81,7 @@ impl Recurrent {
             let input = self.input_of(call, below, x, &rows);
             let LayerMemory {
                 tape,
+                weights,
                 row_gradients: every_row,
                 y,
                 h,
@@ -108,8 +110,14 @@ impl Recurrent {
             } else {
                 Some(to.at_least(rows.len() * width))
             };
+            let mut gradients = self.layer_gradients(context.layout, layer, parameters);
+            let weight_masks = self.weight_masks(layer, context.pass);
+            let (weights, dropped) = match weight_masks {
+                Some(_) => weights.split(),
+                None => (&packed.layers[layer], &mut [][..]),
+            };
             let inputs = Inputs {
-                layer: &packed.layers[layer],
+                layer: weights,
                 threads: &context.cpu.threads,
                 batch: window,
                 x: input,
@@ -119,6 +127,7 @@ impl Recurrent {
                     restart_h,
                     restart_c,
                 },
+                regularisation: self.config.regularisation.of_steps(self.masks(layer, context.pass)),
                 step_input: None,
             };
             let states = BackwardStates {
@@ -127,9 +136,16 @@ impl Recurrent {
                 restart_h: &mut *d_restart_h,
                 restart_c: &mut *d_restart_c,
             };
-            let gradients = &mut self.layer_gradients(context.layout, layer, parameters)[..self.config.directions()];
             let row_gradients = if *keep_row_gradients { every_row } else { &mut *row_gradients };
-            sequence::backward(&inputs, BackwardPass { y, tape, dy, states, dx, gradients, row_gradients }, scratch);
+            let directions = self.config.directions();
+            {
+                let gradients = &mut weight_dropout::received(&mut gradients, dropped)[..directions];
+                let pass = BackwardPass { y, tape, dy, states, dx, gradients, row_gradients };
+                sequence::backward(&inputs, pass, scratch);
+            }
+            if let Some(masks) = weight_masks {
+                masks.add_gradients(context.cpu, dropped, &mut gradients[..directions], self.config.hidden);
+            }
             let states = [&*dh, &*dc, &*d_restart_h, &*d_restart_c];
             self.learn_initial_states(context.layout, layer, batch, given, states, parameters);
             if layer > 0 {

@@ -25,6 +25,9 @@
 //! | gradients of outputs between layers | k·min(L-1, 2)·D·H |
 //! | states, with the first and the final ones | (⌈T/k⌉+1)·L·D·(1+c)·H |
 //!
+//! Dropout of h_(t-1) adds H for each row of the slot gradients; dropout of recurrent weights adds L·D·G·H·H, and packed
+//! weights once more.
+//!
 //! For one LSTM layer (S = 4) in one direction this is 6·H per step without checkpointing, and with k = √T about (T +
 //! 7·√T)·H in all, besides slot gradients. Only the output, which the caller reads, is then as long as the sequence.
 //!

@@ -1,7 +1,7 @@
 //! The shape of a recurrent stack.
 
 use throughline_kernels::cells::CellKind;
-use throughline_kernels::sequence::LayerShape;
+use throughline_kernels::sequence::{self, LayerShape, Masks};
 
 /// The state that sequences start from when none is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -12,6 +12,33 @@ pub enum InitialState {
     Zero,
     /// Parameters, one vector for each layer and direction, initially 0.
     Learned,
+}
+
+/// Regularisers inside the recurrence of every layer. Each rate is at least 0, its default, and below 1. All but zoneout
+/// act in training alone; zoneout takes its expectation elsewhere and so belongs to the model.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RecurrentRegularisation {
+    /// Rate at which recurrent weights are dropped, `weight_hh`, one mask for each pass of an update (DropConnect;
+    /// Merity et al. 2018). Those kept are scaled by 1 / (1 - rate), and so are the units below.
+    pub weight_dropout: f32,
+    /// Rate at which units of h_(t-1) are dropped where a product takes them, one mask for all steps of a sequence (Gal
+    /// and Ghahramani 2016).
+    pub recurrent_dropout: f32,
+    /// Rate at which units of the candidate are dropped, g of an LSTM and n of a GRU, in each step anew (Semeniuta et
+    /// al. 2016). A plain RNN has none.
+    pub candidate_dropout: f32,
+    /// Rate at which units of h keep their previous value, in each step anew (Krueger et al. 2017).
+    pub zoneout_hidden: f32,
+    /// The same for c, which an LSTM alone has.
+    pub zoneout_cell: f32,
+}
+
+impl RecurrentRegularisation {
+    /// Inside the steps of a layer, with the masks of a pass.
+    pub(super) fn of_steps(&self, masks: Option<Masks>) -> sequence::Regularisation {
+        let Self { recurrent_dropout, candidate_dropout, zoneout_hidden, zoneout_cell, .. } = *self;
+        sequence::Regularisation { recurrent_dropout, candidate_dropout, zoneout_hidden, zoneout_cell, masks }
+    }
 }
 
 /// The shape of a stack.
@@ -32,12 +59,14 @@ pub struct RecurrentConfig {
     pub bias: bool,
     /// The rate of dropout between layers in training (Zaremba et al. 2014), in [0, 1); 0 for none.
     pub dropout: f32,
+    /// What regularises the recurrence; nothing by default.
+    pub regularisation: RecurrentRegularisation,
     /// The state at the start of a sequence for which none is given, and after a boundary.
     pub initial_state: InitialState,
 }
 
 impl RecurrentConfig {
-    /// One layer and one direction, with biases, without dropout, from zero states.
+    /// One layer and one direction, with biases, without dropout or other regularisers, from zero states.
     pub fn new(cell: CellKind, input: usize, hidden: usize) -> Self {
         Self {
             cell,
@@ -47,6 +76,7 @@ impl RecurrentConfig {
             bidirectional: false,
             bias: true,
             dropout: 0.0,
+            regularisation: RecurrentRegularisation::default(),
             initial_state: InitialState::Zero,
         }
     }

@@ -8,7 +8,7 @@ use throughline_kernels::sequence::{self, ForwardPass, InitialStates, Inputs, Re
 use super::Recurrent;
 use super::tape::{LayerMemory, RecurrentTape};
 use crate::memory::one_for_each_thread;
-use crate::module::Call;
+use crate::module::{Call, Context};
 
 impl Recurrent {
     /// Runs the stack over a batch.
@@ -31,6 +31,7 @@ impl Recurrent {
             tape.layers.iter_mut().for_each(|memory| memory.tape.invalidate());
         }
         self.enter(call, count, &mut tape.layers);
+        self.drop_weights(call, &mut tape.layers);
         let top = tape.layers.last_mut().expect("a stack has layers");
         top.y.at_least(rows.rows() * output);
         tape.output_dropped = self.dropout(self.config.layers - 1).of(call.context.pass).is_some();
@@ -41,6 +42,17 @@ impl Recurrent {
             self.run_segment(call, segment, keeps_tape && segment + 1 == count, tape);
         }
         tape.taped = keeps_tape.then_some(count - 1);
+    }
+
+    /// Packs the weights of the pass where it drops some.
+    fn drop_weights<E: Element>(&self, call: Call<'_, E, Self>, layers: &mut [LayerMemory<E>]) {
+        let Context { cpu, layout, parameters, pass } = call.context;
+        for (layer, memory) in layers.iter_mut().enumerate() {
+            if let Some(masks) = self.weight_masks(layer, pass) {
+                let weights = self.weights(layer, layout, parameters);
+                memory.weights.pack(cpu, self.config.shape(layer), masks, &weights[..self.config.directions()]);
+            }
+        }
     }
 
     /// Runs all layers over `segment`, from the states at its start to those at its end.
@@ -58,7 +70,7 @@ impl Recurrent {
         for layer in 0..self.config.layers {
             let (below, this) = layers.split_at_mut(layer);
             let input = self.input_of(call, below, x, &rows);
-            let LayerMemory { tape, y, dropped, h, c, restart_h, restart_c, .. } = &mut this[0];
+            let LayerMemory { tape, weights, y, dropped, h, c, restart_h, restart_c, .. } = &mut this[0];
             let (h_before, h_n) = h[segment * states_h..].split_at_mut(states_h);
             let (c_before, c_n) = c[segment * states_c..].split_at_mut(states_c);
             let is_top = layer + 1 == self.config.layers;
@@ -66,11 +78,15 @@ impl Recurrent {
             y.at_least(of_segment.end);
             let y = &mut y[of_segment.clone()];
             let inputs = Inputs {
-                layer: &packed.layers[layer],
+                layer: match self.weight_masks(layer, context.pass) {
+                    Some(_) => weights.packed(),
+                    None => &packed.layers[layer],
+                },
                 threads: &context.cpu.threads,
                 batch: window,
                 x: input,
                 initial: InitialStates { h: h_before, c: c_before, restart_h, restart_c },
+                regularisation: self.config.regularisation.of_steps(self.masks(layer, context.pass)),
                 step_input: None,
             };
             let record = if keeps_tape { Record::Tape(tape) } else { Record::Nothing };

@@ -6,6 +6,7 @@
 //! - `forward`, `backward`: the passes over all layers, one time segment after another;
 //! - `penalty`: penalties on the output in training;
 //! - `states`: conversion between the caller's order and the columns of a batch;
+//! - `weight_dropout`: recurrent weights of which some are dropped;
 //! - [`checkpointing`]: training memory that grows with the square root of T.
 
 mod backward;
@@ -15,9 +16,10 @@ mod forward;
 mod penalty;
 mod states;
 mod tape;
+mod weight_dropout;
 
 pub use checkpointing::Checkpointing;
-pub use config::{InitialState, RecurrentConfig};
+pub use config::{InitialState, RecurrentConfig, RecurrentRegularisation};
 pub use penalty::ActivationPenalty;
 pub use tape::RecurrentTape;
 
@@ -26,7 +28,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use throughline_kernels::cells::CellKind;
-use throughline_kernels::sequence::{DirectionWeights, PackedLayer, Ragged};
+use throughline_kernels::sequence::{DirectionWeights, Masks, PackedLayer, Ragged};
 use throughline_kernels::{Element, Isa};
 
 use crate::error::{Error, Result};
@@ -35,6 +37,8 @@ use crate::memory::{Dropout, assert_is_rate};
 use crate::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
 use crate::parameters::{Builder, DropoutMask, Layout, TensorId};
 use crate::state::{Start, StateArray, StateShape};
+
+use weight_dropout::WeightMasks;
 
 /// The output of a stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,10 +103,12 @@ impl Recurrent {
     /// empty name adds no dot.
     ///
     /// # Panics
-    /// If a size is 0, or the rate of dropout is not in [0, 1).
+    /// If a size is 0, a rate of dropout or zoneout is not in [0, 1), or one acts on what the cell does not have.
     pub fn new(builder: &mut Builder, name: &str, config: RecurrentConfig) -> Self {
         assert!(config.input > 0 && config.hidden > 0 && config.layers > 0, "I, H and L are at least 1: {config:?}");
         assert_is_rate(config.dropout);
+        assert_is_rate(config.regularisation.weight_dropout);
+        config.regularisation.of_steps(None).check(config.cell);
         let rows = config.cell.gates() * config.hidden;
         let prefix = if name.is_empty() { String::new() } else { format!("{name}.") };
         let first_site = builder.stack_sites(config.layers);
@@ -174,6 +180,38 @@ impl Recurrent {
             return if self.readout == Readout::Rows { self.output_dropout } else { Dropout::default() };
         }
         Dropout { rate: self.config.dropout, site: self.first_site + layer as u32, mask: self.dropout_mask }
+    }
+
+    /// The masks inside the recurrence of `layer`, if the pass has any.
+    fn masks(&self, layer: usize, pass: Pass) -> Option<Masks> {
+        let Pass::Training(philox) = pass else { return None };
+        Some(Masks { philox, place: self.first_site + layer as u32 })
+    }
+
+    /// The masks of the recurrent weights of `layer`, if the pass drops any.
+    fn weight_masks(&self, layer: usize, pass: Pass) -> Option<WeightMasks> {
+        let rate = self.config.regularisation.weight_dropout;
+        self.masks(layer, pass).filter(|_| rate > 0.0).map(|masks| WeightMasks { masks, rate })
+    }
+
+    /// The parameters of `layer` for packing, one for each direction.
+    fn weights<'a, E: Element>(
+        &self,
+        layer: usize,
+        layout: &Layout,
+        parameters: &'a [E],
+    ) -> [DirectionWeights<'a, E>; 2] {
+        let none = DirectionWeights { weight_ih: &[], weight_hh: &[], bias_ih: &[], bias_hh: &[] };
+        let mut weights = [none; 2];
+        for (weights, ids) in weights.iter_mut().zip(&self.ids[layer]) {
+            let [weight_ih, weight_hh] = ids.weights.map(|id| layout.view(parameters, id));
+            let [bias_ih, bias_hh] = match ids.biases {
+                Some(biases) => biases.map(|id| layout.view(parameters, id)),
+                None => [&[][..]; 2],
+            };
+            *weights = DirectionWeights { weight_ih, weight_hh, bias_ih, bias_hh };
+        }
+        weights
     }
 }
 
@@ -254,20 +292,9 @@ impl<E: Element> Module<E> for Recurrent {
     }
 
     fn pack(&self, cpu: &Cpu, layout: &Layout, parameters: &[E], packed: &mut Self::Packed) {
-        for (packed, ids) in packed.layers.iter_mut().zip(&self.ids) {
-            let of_direction = |ids: &DirectionIds| {
-                let [weight_ih, weight_hh] = ids.weights.map(|id| layout.view(parameters, id));
-                let [bias_ih, bias_hh] = match ids.biases {
-                    Some(biases) => biases.map(|id| layout.view(parameters, id)),
-                    None => [&[][..]; 2],
-                };
-                DirectionWeights { weight_ih, weight_hh, bias_ih, bias_hh }
-            };
-            let mut weights = [DirectionWeights { weight_ih: &[], weight_hh: &[], bias_ih: &[], bias_hh: &[] }; 2];
-            for (weights, ids) in weights.iter_mut().zip(ids) {
-                *weights = of_direction(ids);
-            }
-            packed.pack(&cpu.threads, &weights[..ids.len()]);
+        for (layer, packed) in packed.layers.iter_mut().enumerate() {
+            let weights = self.weights(layer, layout, parameters);
+            packed.pack(&cpu.threads, &weights[..self.config.directions()]);
         }
     }
 

@@ -8,6 +8,7 @@ use throughline_kernels::sequence::{RowGradients, Scratch, Tape};
 
 use super::checkpointing::{Checkpointing, Segments};
 use super::config::RecurrentConfig;
+use super::weight_dropout::WeightDropout;
 use crate::memory::{LastCall, OneRowEach};
 use crate::module::TapeSetting;
 
@@ -67,6 +68,8 @@ impl<E: Element> Default for RecurrentTape<E> {
 #[derive(Debug, Default)]
 pub(super) struct LayerMemory<E> {
     pub tape: Tape<E>,
+    /// The weights of a pass that drops some; unused without dropout of weights.
+    pub weights: WeightDropout<E>,
     /// The gradients at every row, if they are kept.
     pub row_gradients: RowGradients<E>,
     /// The output: of the top layer as long as the batch, of a layer below as long as a segment.

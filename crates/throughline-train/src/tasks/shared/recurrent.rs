@@ -31,6 +31,19 @@ settings! {
         /// it (Gal and Ghahramani 2016; "locked" dropout of Merity et al. 2018). Of a running text, a sequence is what one
         /// stream reads in an update.
         dropout_mask: DropoutMask = DropoutMask::Step,
+        /// Share of the recurrent weights dropped, one mask for each update, 0 to below 1 (DropConnect; Merity et al.
+        /// 2018).
+        weight_dropout: f64 = 0.0,
+        /// Share of the hidden state dropped where it is multiplied with the recurrent weights, one mask for each text or
+        /// window, 0 to below 1 (Gal and Ghahramani 2016).
+        recurrent_dropout: f64 = 0.0,
+        /// Share of the candidate dropped at each step, g of an LSTM or n of a GRU, 0 to below 1 (Semeniuta et al. 2016).
+        candidate_dropout: f64 = 0.0,
+        /// Share of the hidden state that keeps its previous value at each step, 0 to below 1 (Krueger et al. 2017). The
+        /// model in use mixes the two in this proportion.
+        zoneout_hidden: f64 = 0.0,
+        /// The same for the cell state of an LSTM.
+        zoneout_cell: f64 = 0.0,
         /// Weight of the mean square of the recurrent layers' output, after dropout, which training adds to the loss, 0 to 1e6
         /// (Merity et al. 2017; often 2). The loss that is shown is without it.
         activation_penalty: f64 = 0.0,
@@ -61,6 +74,8 @@ impl RecurrentModel {
             bidirectional,
             bias: self.bias,
             initial_state: self.initial_state,
+            zoneout_hidden: self.zoneout_hidden as f32,
+            zoneout_cell: self.zoneout_cell as f32,
         }
     }
 
@@ -70,6 +85,9 @@ impl RecurrentModel {
             layer_dropout: self.dropout as f32,
             output_dropout: self.output_dropout as f32,
             dropout_mask: self.dropout_mask,
+            weight_dropout: self.weight_dropout as f32,
+            recurrent_dropout: self.recurrent_dropout as f32,
+            candidate_dropout: self.candidate_dropout as f32,
             penalty: ActivationPenalty { activation: self.activation_penalty, temporal: self.temporal_penalty },
             ..Regularisation::default()
         }
@@ -92,11 +110,19 @@ impl RecurrentModel {
             ("directions", if bidirectional { "2" } else { "1" }.to_owned()),
             ("dropout (between layers, output)", format!("{}, {}", self.dropout, self.output_dropout)),
         ];
+        let inside = [
+            ("dropout of recurrent weights", self.weight_dropout),
+            ("dropout of the hidden state", self.recurrent_dropout),
+            ("dropout of the candidate", self.candidate_dropout),
+            ("zoneout of the hidden state", self.zoneout_hidden),
+            ("zoneout of the cell state", self.zoneout_cell),
+        ];
+        let inside = inside.into_iter().filter(|(_, rate)| *rate > 0.0).map(|(what, rate)| (what, rate.to_string()));
         Description {
             network: format!("{direction}{title}, {} {layers} of {} hidden units", self.layers, self.hidden),
             files: files.paths.clone(),
-            sizes: sizes.into_iter().map(|(what, value)| (what.to_owned(), value)).collect(),
-            exchange: exchange(pytorch),
+            sizes: sizes.into_iter().chain(inside).map(|(what, value)| (what.to_owned(), value)).collect(),
+            exchange: exchange(pytorch, self.zoneout_hidden > 0.0 || self.zoneout_cell > 0.0),
             units: units.to_owned(),
             ..Description::default()
         }
@@ -108,10 +134,15 @@ impl RecurrentModel {
         check.within("model.layers", self.layers, 1..=64)?;
         check.share_below_one("model.dropout", self.dropout)?;
         check.share_below_one("model.output_dropout", self.output_dropout)?;
+        check.share_below_one("model.weight_dropout", self.weight_dropout)?;
+        check.share_below_one("model.recurrent_dropout", self.recurrent_dropout)?;
+        check.share_below_one("model.candidate_dropout", self.candidate_dropout)?;
+        check.share_below_one("model.zoneout_hidden", self.zoneout_hidden)?;
+        check.share_below_one("model.zoneout_cell", self.zoneout_cell)?;
         check.within("model.activation_penalty", self.activation_penalty, 0.0..=1e6)?;
         check.within("model.temporal_penalty", self.temporal_penalty, 0.0..=1e6)?;
         check.within("model.forget_bias", self.forget_bias, -10.0..=10.0)?;
-        let stack = self.settings(1, bidirectional).config(0.0);
+        let stack = self.settings(1, bidirectional).config(Regularisation::default());
         let weights = stack.layers as f64 * (4 * stack.output()) as f64 * (stack.output() + stack.hidden) as f64;
         let largest = "sizes of at most 2^32 recurrent weights (model.layers, model.hidden)";
         check.require("model.hidden", weights <= 4_294_967_296.0, largest, self.hidden)?;
@@ -131,6 +162,10 @@ impl RecurrentModel {
                 self.cell.keeping_gate().is_some() && self.bias,
                 "an LSTM or a GRU as model.cell, and model.bias = true",
             ),
+            "model.candidate_dropout" => {
+                (self.cell.has_candidate(), "model.cell = \"lstm\", \"gru\" or \"gru-before\"")
+            }
+            "model.zoneout_cell" => (self.cell.has_cell_state(), "model.cell = \"lstm\""),
             _ => return None,
         };
         (!used).then_some(with)
@@ -138,8 +173,12 @@ impl RecurrentModel {
 }
 
 /// How the recurrent layers' weights go to PyTorch.
-fn exchange(pytorch: PyTorch) -> String {
+fn exchange(pytorch: PyTorch, zoneout: bool) -> String {
     match pytorch {
+        PyTorch::Same(module) if zoneout => format!(
+            "**Do not load this model as PyTorch's `{module}`.** Its states are mixed with those before (zoneout). Names and \
+             shapes of the weights agree, so they would load, and the outputs would be wrong.\n"
+        ),
         PyTorch::Same(module) => {
             format!(
                 "The weights in `model.safetensors` under `rnn.` have the names, shapes and gate order of `{module}`.\n"
@@ -160,8 +199,10 @@ mod tests {
     #[test]
     fn only_a_cell_that_differs_warns_against_pytorch() {
         for &cell in CellKind::ALL {
-            let warns = exchange(cell.names().pytorch).contains("Do not load this model");
-            assert_eq!(warns, cell == CellKind::GruBefore, "{cell:?}");
+            for zoneout in [false, true] {
+                let warns = exchange(cell.names().pytorch, zoneout).contains("Do not load this model");
+                assert_eq!(warns, zoneout || cell == CellKind::GruBefore, "{cell:?}");
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use throughline_kernels::random::{Philox, Purpose};
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::Pass;
 use throughline_nn::layers::RecurrentConfig;
-use throughline_nn::layers::recurrent::Regularisation;
+use throughline_nn::layers::recurrent::RecurrentRegularisation;
 use throughline_nn::standalone::Stack;
 
 /// Steps, sequences, and units of the input and the layer.
@@ -48,19 +48,20 @@ impl Variant {
     }
 }
 
-fn variants(cell: CellKind) -> Vec<(&'static str, Regularisation)> {
-    let none = Regularisation::default();
+fn variants(cell: CellKind) -> Vec<(&'static str, RecurrentRegularisation)> {
+    let none = RecurrentRegularisation::default();
     let mut variants = vec![
         ("plain", none),
-        ("weight dropout 0.5", Regularisation { weight_dropout: 0.5, ..none }),
-        ("recurrent dropout 0.25", Regularisation { recurrent_dropout: 0.25, ..none }),
-        ("zoneout of h 0.1", Regularisation { zoneout_hidden: 0.1, ..none }),
+        ("weight dropout 0.5", RecurrentRegularisation { weight_dropout: 0.5, ..none }),
+        ("recurrent dropout 0.25", RecurrentRegularisation { recurrent_dropout: 0.25, ..none }),
+        ("zoneout of h 0.1", RecurrentRegularisation { zoneout_hidden: 0.1, ..none }),
     ];
     if cell.has_candidate() {
-        variants.push(("candidate dropout 0.25", Regularisation { candidate_dropout: 0.25, ..none }));
+        variants.push(("candidate dropout 0.25", RecurrentRegularisation { candidate_dropout: 0.25, ..none }));
     }
     if cell.has_cell_state() {
-        variants.push(("zoneout of h and c", Regularisation { zoneout_hidden: 0.1, zoneout_cell: 0.1, ..none }));
+        variants
+            .push(("zoneout of h and c", RecurrentRegularisation { zoneout_hidden: 0.1, zoneout_cell: 0.1, ..none }));
     }
     variants
 }
@@ -104,7 +105,7 @@ fn main() {
                 let config = RecurrentConfig { regularisation, ..RecurrentConfig::new(cell, units, units) };
                 Variant { name, stack: Stack::on_threads(config, 1, threads), repeat: (400 / units).max(1) }
             };
-            let mut plain = variant("", Regularisation::default());
+            let mut plain = variant("", RecurrentRegularisation::default());
             let mut variants: Vec<Variant> =
                 variants(cell).into_iter().map(|(name, regularisation)| variant(name, regularisation)).collect();
             compare("training", &mut plain, &mut variants, pairs, |variant| variant.train(&batch, &x, &dy));

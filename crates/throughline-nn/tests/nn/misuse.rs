@@ -7,7 +7,7 @@ use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::concat::Concat;
 use throughline_nn::heads::Softmax;
-use throughline_nn::layers::recurrent::{InitialState, Regularisation};
+use throughline_nn::layers::recurrent::{InitialState, RecurrentRegularisation};
 use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig};
 use throughline_nn::network::{Input, Wanted};
 use throughline_nn::parameters::Builder;
@@ -332,11 +332,11 @@ fn constructors_refuse_what_cannot_be() {
         expect("a rate", expected, || pooled.with_dropout(builder, rate));
         let between = RecurrentConfig { dropout: rate, initial_state: InitialState::Zero, ..config(CellKind::Lstm) };
         expect("a rate", expected, || Recurrent::new(builder, "j", between));
-        let weights = Regularisation { weight_dropout: rate, ..Regularisation::default() };
+        let weights = RecurrentRegularisation { weight_dropout: rate, ..RecurrentRegularisation::default() };
         let weights = RecurrentConfig { regularisation: weights, ..config(CellKind::Lstm) };
         expect("a rate", expected, || Recurrent::new(builder, "k", weights));
     }
-    let candidate = Regularisation { candidate_dropout: 0.1, ..Regularisation::default() };
+    let candidate = RecurrentRegularisation { candidate_dropout: 0.1, ..RecurrentRegularisation::default() };
     let plain = RecurrentConfig { regularisation: candidate, ..config(CellKind::RnnRelu) };
     let expected = "the cell rnn_relu has no candidate to drop";
     expect("candidate dropout", expected, || Recurrent::new(builder, "l", plain));

@@ -424,7 +424,7 @@ momentum = 0.9
         for line in ["threads = 0", "bidirectional = true", "format = \"auto\"", "kind = \"constant\"", "epochs = 10"] {
             assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
         }
-        for absent in ["stride", "temperature", "beta1", "forget_bias", "gamma", "steps = 0\nstep_every"] {
+        for absent in ["stride", "temperature", "beta1", "huber_delta", "gamma", "steps = 0\nstep_every"] {
             assert!(!text.contains(absent), "{absent} in\n{text}");
         }
         assert!(

@@ -20,6 +20,7 @@ pub mod tasks;
 mod testing;
 mod trainer;
 
+pub use averaging::Averaged;
 pub use digest::Digest;
 pub use error::{Error, Origin, RecipeError, Result};
 pub use evaluate::Report;

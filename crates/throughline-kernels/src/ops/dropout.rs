@@ -44,7 +44,7 @@ impl Dropout {
         width: usize,
         row_id: &(dyn Fn(usize) -> (u32, u32) + Sync),
     ) {
-        self.check();
+        self.check(rows.len(), width);
         if self.rate == 0.0 {
             return;
         }
@@ -67,43 +67,50 @@ impl Dropout {
         width: usize,
         tokens: &[u32],
     ) {
-        self.check();
+        self.check(rows.len(), width);
         assert_eq!(rows.len(), tokens.len() * width, "the rows are [N, {width}], N = {}", tokens.len());
         if self.rate == 0.0 {
             return;
         }
+        let factors = self.factors();
         for_each_row(threads, rows, width, |row, units| {
             let [number, ..] = self.philox.block([self.place, tokens[row], 0, 0]);
-            E::dispatch(isa, WholeRow { factor: self.factors().pick(number), units });
+            E::dispatch(isa, WholeRow { factor: factors.pick(number), units });
         });
     }
 
-    fn check(&self) {
+    fn check(&self, length: usize, width: usize) {
         assert!((0.0..1.0).contains(&self.rate), "a dropout rate is at least 0 and below 1, not {}", self.rate);
+        assert!(width > 0 && length.is_multiple_of(width), "the rows are [N, {width}], not [{length}]");
     }
 
     /// What the units are multiplied by.
     pub(crate) fn factors<E: Element>(&self) -> Draw<E> {
         let &Self { philox, rate, place } = self;
-        Draw { philox, place, rate, values: [E::ZERO, E::from_f64(1.0 / (1.0 - f64::from(rate)))] }
+        Draw::new(philox, place, rate, [E::ZERO, E::from_f64(1.0 / (1.0 - f64::from(rate)))])
     }
 }
 
-/// Numbers drawn for the units of a row: the first of `values` with probability `rate`, otherwise the second.
+/// Numbers drawn for the units of a row: the first of two values with a probability, otherwise the second.
 #[derive(Clone, Copy)]
 pub(crate) struct Draw<E> {
-    pub philox: Philox,
-    pub place: u32,
-    pub rate: f32,
-    pub values: [E; 2],
+    philox: Philox,
+    place: u32,
+    /// Below which random number the first value is drawn.
+    first_below: u32,
+    values: [E; 2],
 }
 
 impl<E: Element> Draw<E> {
-    /// The value for the random number `number`.
+    /// Draws the first of `values` with probability `rate`.
+    pub(crate) fn new(philox: Philox, place: u32, rate: f32, values: [E; 2]) -> Self {
+        Self { philox, place, first_below: (f64::from(rate) * (1u64 << 32) as f64) as u32, values }
+    }
+
+    /// The value for a random number.
     #[inline(always)]
     fn pick(&self, number: u32) -> E {
-        let first_below = (f64::from(self.rate) * (1u64 << 32) as f64) as u32;
-        if number < first_below { self.values[0] } else { self.values[1] }
+        if number < self.first_below { self.values[0] } else { self.values[1] }
     }
 
     /// Those of the units from `4 · first_block` on.

@@ -115,7 +115,7 @@ impl Regularisation {
         let rate = self.rate(kind);
         Some(match kind {
             Kind::Hidden | Kind::Candidate => Dropout { philox, rate, place }.factors(),
-            Kind::ZoneoutHidden | Kind::ZoneoutCell => Draw { philox, place, rate, values: [E::ONE, E::ZERO] },
+            Kind::ZoneoutHidden | Kind::ZoneoutCell => Draw::new(philox, place, rate, [E::ONE, E::ZERO]),
         })
     }
 

@@ -27,13 +27,14 @@ impl ActivationPenalty {
             assert!(weight >= 0.0 && weight.is_finite(), "the weight of a penalty is at least 0, not {weight}");
         }
     }
-
-    fn is_none(self) -> bool {
-        self == Self::default()
-    }
 }
 
 impl Recurrent {
+    /// The penalties of a pass, none but in training.
+    fn penalty_of(&self, pass: Pass) -> ActivationPenalty {
+        if matches!(pass, Pass::Training(_)) { self.penalty } else { ActivationPenalty::default() }
+    }
+
     /// The gradient of the top layer's rows before dropout and penalties. Where the output has none but there are
     /// penalties, it is zeros in `zeros`.
     pub(super) fn row_gradient<'a, E: Element>(
@@ -42,8 +43,7 @@ impl Recurrent {
         dy: Option<&'a mut [E]>,
         zeros: &'a mut Buffer<E>,
     ) -> Option<&'a mut [E]> {
-        let penalised = matches!(call.context.pass, Pass::Training(_)) && !self.penalty.is_none();
-        if dy.is_some() || !penalised {
+        if dy.is_some() || self.penalty_of(call.context.pass) == ActivationPenalty::default() {
             return dy;
         }
         let zeros = zeros.at_least(call.rows.rows() * self.config.output());
@@ -61,14 +61,14 @@ impl Recurrent {
     ) {
         let (batch, output) = (call.rows, self.config.output());
         let Cpu { isa, threads } = call.context.cpu;
-        let penalty = if matches!(call.context.pass, Pass::Training(_)) { self.penalty } else { Default::default() };
-        if penalty.activation > 0.0 {
-            add_activation_gradient(*isa, threads, penalty.activation * tape.share, tape.output(dy.len()), dy);
+        let ActivationPenalty { activation, temporal } = self.penalty_of(call.context.pass);
+        if activation > 0.0 {
+            add_activation_gradient(*isa, threads, activation * tape.share, tape.output(dy.len()), dy);
         }
         self.dropout(self.config.layers - 1).apply(call.context, batch, 0, output, dy);
-        if penalty.temporal > 0.0 {
+        if temporal > 0.0 {
             let y = &tape.layers.last().expect("a stack has layers").y[..dy.len()];
-            add_temporal_gradient(*isa, threads, penalty.temporal * tape.share, batch, output, y, dy);
+            add_temporal_gradient(*isa, threads, temporal * tape.share, batch, output, y, dy);
         }
     }
 }

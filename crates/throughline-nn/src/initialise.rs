@@ -51,15 +51,47 @@ pub struct Initialise {
     /// The weights of recurrent stacks.
     pub recurrent: Initialisation,
     /// Added to the input bias of the gate that keeps the state, an LSTM's forget gate (Gers et al. 2000; Jozefowicz et al.
-    /// 2015 advise 1) or a GRU's update gate. With the logarithm of T a state is kept for about T steps (Tallec and Ollivier
-    /// 2018).
+    /// 2015 advise 1) or a GRU's update gate.
     pub forget_bias: f32,
+    /// The longest time in steps over which units are to keep their state at first, above 2, or 0 for no such thing (chrono
+    /// initialisation; Tallec and Ollivier, "Can recurrent neural networks warp time?", ICLR 2018, section 3). Each unit
+    /// draws a time u from 1 to T - 1: ln u is added to the input bias of the gate that keeps the state, and taken from that
+    /// of an LSTM's input gate.
+    pub longest_memory: u32,
 }
 
 impl Initialise {
     /// Embeddings as they are made, uniform recurrent weights, and nothing added to the forget biases.
     pub fn new(seed: u64) -> Self {
         Self { seed, ..Self::default() }
+    }
+}
+
+/// Adds ln u to the biases of gate `keep` in tensor `id`, `[gates · H]`, with u uniform from 1 to `longest` - 1 for each unit,
+/// and takes it from those of gate `enter`.
+///
+/// # Panics
+/// If `longest` is not above 2.
+pub(crate) fn chrono(
+    seed: u64,
+    layout: &Layout,
+    id: TensorId,
+    hidden: usize,
+    longest: u32,
+    (keep, enter): (usize, Option<usize>),
+    parameters: &mut [f32],
+) {
+    assert!(longest > 2, "the longest memory is above 2 steps, not {longest}");
+    // Another stream than that of the biases themselves.
+    let index = layout.tensor(id).range().start as u64 | 1 << 63;
+    let mut random = Philox::new(seed, Purpose::Initialise, index).stream();
+    let biases = layout.view_mut(parameters, id);
+    for unit in 0..hidden {
+        let time = libm::log(1.0 + random.uniform() * f64::from(longest - 2)) as f32;
+        biases[keep * hidden + unit] += time;
+        if let Some(enter) = enter {
+            biases[enter * hidden + unit] -= time;
+        }
     }
 }
 
@@ -132,7 +164,27 @@ fn standard_normal(random: &mut Stream) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parameters::Builder;
     use alloc::string::ToString;
+
+    #[test]
+    fn gates_that_keep_states_for_up_to_so_many_steps() {
+        let mut builder = Builder::new();
+        let id = builder.add("bias".to_string(), &[4 * 500]);
+        let layout = builder.into_layout();
+        let mut parameters = layout.zeros::<f32>();
+        chrono(5, &layout, id, 500, 400, (1, Some(0)), &mut parameters);
+        let biases = layout.view(&parameters, id);
+        let (enter, keep) = (&biases[..500], &biases[500..1000]);
+        assert!(
+            enter.iter().zip(keep).all(|(enter, keep)| *enter == -keep) && biases[1000..].iter().all(|b| *b == 0.0)
+        );
+        // A unit that closes its gate no further forgets with a time constant of 1 / (1 - f) = 1 + e^b steps.
+        let times: Vec<f64> = keep.iter().map(|&bias| f64::from(bias).exp()).collect();
+        assert!(times.iter().all(|&time| (1.0..399.01).contains(&time)));
+        let mean = times.iter().sum::<f64>() / 500.0;
+        assert!((mean - 200.0).abs() < 20.0, "{mean}");
+    }
 
     #[test]
     fn orthogonal_rows() {

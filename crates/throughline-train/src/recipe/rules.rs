@@ -174,7 +174,7 @@ mod tests {
                   model.hidden=65537 model.layers=0 model.layers=65 model.dropout=1 model.dropout=-0.1 \
                   model.embedding_dropout=1 model.output_dropout=nan model.token_dropout=1 model.embedding_scale=0 \
                   model.embedding_scale=101 model.activation_penalty=-1 model.temporal_penalty=inf \
-                  model.forget_bias=11 train.epochs=0 train.epochs=1000001 \
+                  model.forget_bias=11 model.longest_memory=2 model.longest_memory=1000001 train.epochs=0 train.epochs=1000001 \
                   train.batch=0 train.batch=65537 train.accumulate=0 train.accumulate=65537 \
                   train.stride=0 train.stride=1048577 train.window=63 train.window=1048577 \
                   train.checkpoint_every=1048577 train.checkpoint_every=-1 train.checkpoint_every=sometimes \
@@ -234,6 +234,7 @@ mod tests {
             ("lm", "optimiser.alpha=0.9", "optimiser.alpha"),
             ("lm", "schedule.gamma=0.1", "schedule.gamma"),
             ("lm", "model.cell=rnn model.forget_bias=1", "model.forget_bias"),
+            ("lm", "model.cell=rnn-relu model.longest_memory=99", "model.longest_memory"),
             ("lm", "average.decay=0.9", "average.decay"),
             ("lm", "average.kind=exponential average.patience=2", "average.patience"),
             ("lm", "model.embedding_scale=0.5", "model.embedding_scale"),

@@ -275,6 +275,10 @@ impl Layer for Recurrent {
             if let (Some([bias_ih, _]), Some(keep)) = (ids.biases, cell.keeping_gate()) {
                 let gate = keep * hidden..(keep + 1) * hidden;
                 layout.view_mut(parameters, bias_ih)[gate].iter_mut().for_each(|x| *x += how.forget_bias);
+                if how.longest_memory > 0 {
+                    let gates = (keep, cell.gate("input"));
+                    initialise::chrono(seed, layout, bias_ih, hidden, how.longest_memory, gates, parameters);
+                }
             }
         }
     }

@@ -58,8 +58,11 @@ settings! {
         /// `"orthogonal"` (Saxe et al. 2014) for the recurrent ones.
         initialise: Initialisation = Initialisation::Uniform,
         /// Added at the start to the input bias of the gate that keeps the state, an LSTM's forget gate (Gers et al. 2000; often
-        /// 1) or a GRU's update gate, -10 to 10. With ln T, states are kept for about T steps (Tallec and Ollivier 2018).
+        /// 1) or a GRU's update gate, -10 to 10.
         forget_bias: f64 = 0.0,
+        /// Steps over which something may have to be remembered, 0 or 3 to 1000000: the gates begin so that each unit keeps its
+        /// state for a time drawn from 1 to so many steps (chrono initialisation; Tallec and Ollivier 2018). 0: they do not.
+        longest_memory: u32 = 0,
     }
 }
 
@@ -95,7 +98,12 @@ impl RecurrentModel {
 
     /// How the parameters begin.
     pub fn initialise(&self, seed: u64) -> Initialise {
-        Initialise { recurrent: self.initialise, forget_bias: self.forget_bias as f32, ..Initialise::new(seed) }
+        Initialise {
+            recurrent: self.initialise,
+            forget_bias: self.forget_bias as f32,
+            longest_memory: self.longest_memory,
+            ..Initialise::new(seed)
+        }
     }
 
     /// What people are told of the network, of where the data are and of their units.
@@ -142,6 +150,8 @@ impl RecurrentModel {
         check.within("model.activation_penalty", self.activation_penalty, 0.0..=1e6)?;
         check.within("model.temporal_penalty", self.temporal_penalty, 0.0..=1e6)?;
         check.within("model.forget_bias", self.forget_bias, -10.0..=10.0)?;
+        let memory = self.longest_memory == 0 || (3..=1_000_000).contains(&self.longest_memory);
+        check.require("model.longest_memory", memory, "0, or 3 to 1000000", self.longest_memory)?;
         let stack = self.settings(1, bidirectional).config(Regularisation::default());
         let weights = stack.layers as f64 * (4 * stack.output()) as f64 * (stack.output() + stack.hidden) as f64;
         let largest = "sizes of at most 2^32 recurrent weights (model.layers, model.hidden)";
@@ -158,7 +168,7 @@ impl RecurrentModel {
             "model.dropout_mask" => {
                 (self.dropout > 0.0 || self.output_dropout > 0.0, "model.dropout or model.output_dropout above 0")
             }
-            "model.forget_bias" => (
+            "model.forget_bias" | "model.longest_memory" => (
                 self.cell.keeping_gate().is_some() && self.bias,
                 "an LSTM or a GRU as model.cell, and model.bias = true",
             ),

@@ -350,6 +350,55 @@ def make_classifier_run(seed, cell, kind, settings):
     }
 
 
+# ---- a conditional random field --------------------------------------------------------------------------------------
+
+
+def path_score(field, emissions, tags):
+    """The score of one sequence of tags."""
+    score = field["start"][tags[0]] + field["end"][tags[-1]]
+    score = score + sum(emission[tag] for emission, tag in zip(emissions, tags))
+    return score + sum(field["transitions"][before, after] for before, after in zip(tags, tags[1:]))
+
+
+def log_partition(field, emissions):
+    """ln of the sum of e^score over all sequences of tags."""
+    alpha = field["start"] + emissions[0]
+    for emission in emissions[1:]:
+        alpha = torch.logsumexp(alpha[:, None] + field["transitions"], dim=0) + emission
+    return torch.logsumexp(alpha + field["end"], dim=0)
+
+
+def make_field_case(generator, features, tags, lengths, scale):
+    shapes = {"weight": (tags, features), "bias": (tags,), "transitions": (tags, tags), "start": (tags,), "end": (tags,)}
+    field = {name: random(generator, shape, scale).requires_grad_() for name, shape in shapes.items()}
+    x = [random(generator, (length, features), 1.5).requires_grad_() for length in lengths]
+    targets = [torch.randint(tags, (length,), generator=generator).tolist() for length in lengths]
+
+    def loss_of(field, x):
+        emissions = [one @ field["weight"].T + field["bias"] for one in x]
+        pairs = zip(emissions, targets)
+        return sum(log_partition(field, emission) - path_score(field, emission, tags) for emission, tags in pairs)
+
+    loss = loss_of(field, x)
+    loss.backward()
+    double = loss_of({name: values.detach().double() for name, values in field.items()}, [one.detach().double() for one in x])
+    torch.testing.assert_close(loss.detach().double(), double, rtol=1e-5, atol=1e-5)
+    return {
+        "x": [tensor(one) for one in x],
+        "targets": targets,
+        "parameters": tensors(field.items()),
+        "loss": shortest(loss.item()),
+        "gradients": tensors((name, values.grad) for name, values in field.items()),
+        "x_gradients": [tensor(one.grad) for one in x],
+    }
+
+
+def write_field(seed):
+    generator = torch.Generator().manual_seed(seed)
+    shapes = [(4, 3, [5, 1, 3], 1.0), (6, 9, [7, 2], 2.0), (2, 1, [3], 1.0)]
+    write("crf", seed, "cases", [make_field_case(generator, *shape) for shape in shapes])
+
+
 def main():
     torch.set_num_threads(1)
     check_gru_by_hand()
@@ -365,6 +414,7 @@ def main():
         make_classifier_run(12, "lstm", "rmsprop", {"lr": 1e-2, "alpha": 0.99, "eps": 1e-8}),
     ]
     write("train_classifier", 12, "runs", runs)
+    write_field(13)
 
 
 if __name__ == "__main__":

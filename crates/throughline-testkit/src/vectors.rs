@@ -228,7 +228,7 @@ pub enum Optimiser {
 
 /// The passes through one cell: `reference/vectors/{cell}.json`.
 pub fn cell_cases(cell: OracleCell) -> Vec<CellCase> {
-    load::<Cases>(cell.name()).cases
+    load::<Cases<_>>(cell.name()).cases
 }
 
 /// `reference/vectors/train_lm.json`: one run with Adam, one with SGD.
@@ -241,9 +241,32 @@ pub fn train_classifier() -> Vec<ClassifierRun> {
     load::<Runs<_>>("train_classifier").runs
 }
 
+/// The loss of a conditional random field over some sequences of tags.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldCase {
+    /// Of each sequence `[T, I]`.
+    pub x: Vec<Tensor>,
+    /// Of each sequence its tags.
+    pub targets: Vec<Vec<u32>>,
+    /// `weight` `[K, I]`, `bias`, `start` and `end` `[K]`, `transitions` `[from, to]`.
+    pub parameters: Tensors,
+    /// Summed over the sequences.
+    pub loss: f32,
+    /// Its derivatives.
+    pub gradients: Tensors,
+    /// Those by `x`.
+    pub x_gradients: Vec<Tensor>,
+}
+
+/// `reference/vectors/crf.json`.
+pub fn field_cases() -> Vec<FieldCase> {
+    load::<Cases<_>>("crf").cases
+}
+
 #[derive(Deserialize)]
-struct Cases {
-    cases: Vec<CellCase>,
+struct Cases<C> {
+    cases: Vec<C>,
 }
 
 #[derive(Deserialize)]

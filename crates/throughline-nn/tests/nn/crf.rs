@@ -17,10 +17,13 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::layers::RecurrentConfig;
 use throughline_nn::parameters::{Builder, Layout};
 use throughline_nn::{Context, Cpu, Layer, Loss, Pass};
+use throughline_testkit::vectors::{Tensor, field_cases};
 use throughline_testkit::{assert_close, assert_same_bits, central_difference};
 
 /// Of f64 against the sums over all paths, relative to the scores.
 const TOLERANCE: f64 = 1e-12;
+/// Of f32 against PyTorch, relative to the largest number.
+const PYTORCH_TOLERANCE: f64 = 1e-5;
 const LENGTHS: [usize; 8] = [3, 1, 5, 0, 2, 4, 1, 5];
 
 /// A head of its own whose emissions are its input.
@@ -42,19 +45,27 @@ struct Learned<E> {
 }
 
 impl<E: Element> Field<E> {
-    /// Scores between tags in ±`scale`.
-    fn new(tags: usize, threads: usize, scale: f64) -> Self {
+    /// Parameters in ±`scale`.
+    fn with_features(features: usize, tags: usize, threads: usize, scale: f64) -> Self {
         let (mut builder, cpu) = (Builder::new(), Cpu::new(threads));
-        let head = Crf::new(&mut builder, "head", tags, tags);
+        let head = Crf::new(&mut builder, "head", features, tags);
         let layout = builder.into_layout();
-        let mut parameters: Buffer<E> = Numbers::new(31).parameters(&layout, scale);
-        let (weight, bias) = (layout.find("head.weight").unwrap(), layout.find("head.bias").unwrap());
-        for (index, weight) in layout.view_mut(&mut parameters, weight).iter_mut().enumerate() {
-            *weight = if index.is_multiple_of(tags + 1) { E::ONE } else { E::ZERO };
-        }
-        layout.view_mut(&mut parameters, bias).fill(E::ZERO);
+        let parameters: Buffer<E> = Numbers::new(31).parameters(&layout, scale);
         let packed = Head::<E>::packed(&head, cpu.isa, true);
         let mut field = Self { head, cpu, layout, parameters, packed, tape: CrfTape::default() };
+        field.pack();
+        field
+    }
+
+    /// Scores between tags in ±`scale`, and emissions that are the input.
+    fn new(tags: usize, threads: usize, scale: f64) -> Self {
+        let mut field = Self::with_features(tags, tags, threads, scale);
+        let Self { layout, parameters, .. } = &mut field;
+        let (weight, bias) = (layout.find("head.weight").unwrap(), layout.find("head.bias").unwrap());
+        for (index, weight) in layout.view_mut(parameters, weight).iter_mut().enumerate() {
+            *weight = if index.is_multiple_of(tags + 1) { E::ONE } else { E::ZERO };
+        }
+        layout.view_mut(parameters, bias).fill(E::ZERO);
         field.pack();
         field
     }
@@ -167,6 +178,35 @@ fn targets_of(rows: &Ragged, tags: usize) -> Vec<u32> {
 
 fn agrees(path: &[usize], targets: &[u32]) -> bool {
     path.iter().zip(targets).all(|(&tag, &target)| target == IGNORED || tag as u32 == target)
+}
+
+/// Loss and all gradients of PyTorch's automatic differentiation of a plain implementation.
+#[test]
+fn gradients_are_those_of_pytorch() {
+    for (index, case) in field_cases().iter().enumerate() {
+        let [tags, features] = case.parameters["weight"].shape[..] else { panic!("a matrix") };
+        let mut field = Field::<f32>::with_features(features, tags, 1, 1.0);
+        for (name, tensor) in &case.parameters {
+            field.set(&format!("head.{name}"), &tensor.data);
+        }
+        let rows = Ragged::new(&case.targets.iter().map(Vec::len).collect::<Vec<_>>());
+        let (mut x, mut dx, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        rows.for_each_row(|_, sequence, t| {
+            let of = |tensor: &Tensor| tensor.data[t * features..][..features].to_vec();
+            x.extend(of(&case.x[sequence]));
+            dx.extend(of(&case.x_gradients[sequence]));
+            targets.push(case.targets[sequence][t]);
+        });
+        let got = field.learn(&rows, &x, &targets, 1.0);
+        let widened = |values: &[f32]| values.iter().map(|&value| f64::from(value)).collect::<Vec<_>>();
+        assert_close(&format!("loss of case {index}"), &[got.loss.sum], &[f64::from(case.loss)], PYTORCH_TOLERANCE);
+        assert_close(&format!("dx of case {index}"), &widened(&got.dx), &widened(&dx), PYTORCH_TOLERANCE);
+        for (name, want) in &case.gradients {
+            let id = field.layout.find(&format!("head.{name}")).expect("a parameter of the head");
+            let got = widened(field.layout.view(&got.gradients, id));
+            assert_close(&format!("gradient of {name} in case {index}"), &got, &want.to_f64(), PYTORCH_TOLERANCE);
+        }
+    }
 }
 
 /// Scales of transitions and emissions; from the fourth on sums of e^(alpha + A) are lost in f64.

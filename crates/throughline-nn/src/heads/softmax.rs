@@ -109,7 +109,7 @@ impl Layer for Softmax {
 }
 
 impl<E: Element> Head<E> for Softmax {
-    /// `[N]`: a class for each packed row, or [`IGNORED`](throughline_kernels::ops::IGNORED).
+    /// `[N]`: a class for each packed row, or [`IGNORED`].
     type Target = [u32];
     type Packed = Linear<E>;
     type Tape = SoftmaxTape<E>;

@@ -27,7 +27,7 @@ fn settings() {
                 "found true",
             ],
         ),
-        ("model.forget_bias=1", &["--set: model.forget_bias", "only with an LSTM or a GRU as model.cell"]),
+        ("model.zoneout_cell=0.1", &["--set: model.zoneout_cell", "only with model.cell = \"lstm\""]),
         ("train.window=3", &["--set: train.window", "at least train.stride"]),
         ("data.split=[0.9,0.9,0]", &["--set: data.split", "at most 1"]),
         ("data.encoding=klingon", &["encoding", "klingon"]),

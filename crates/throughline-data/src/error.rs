@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::compressed::Damaged;
 use crate::printable::Shown;
 
 /// Input that cannot be used.
@@ -116,8 +117,15 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// The error for a file at `path` that cannot be read, or whose compressed data are damaged.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        move |source| Self::Io { path: path.into(), source }
+        move |source| match source.get_ref().and_then(|cause| cause.downcast_ref::<Damaged>()) {
+            Some(damaged) => {
+                let hint = "fetch the file again, or compress it anew";
+                Self::malformed(path, None, damaged.expected(), &damaged.found, hint)
+            }
+            None => Self::Io { path: path.into(), source },
+        }
     }
 
     pub(crate) fn malformed(

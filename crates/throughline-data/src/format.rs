@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clean::TextRules;
+use crate::compressed::{beginning, ending};
 use crate::error::{Error, Result, quoted, quoted_list};
 use crate::folder::entries;
 
@@ -74,7 +73,7 @@ impl Format {
                 _ => format!("a folder with {folders} folders and {texts} `.txt` files"),
             }
         } else {
-            match path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase).as_deref() {
+            match ending(path).as_deref() {
                 Some("csv") => return Ok(Self::Csv),
                 Some("tsv" | "tab") => return Ok(Self::Tsv),
                 _ if begins_with_labels(path)? => return Ok(Self::LabelFirst),
@@ -109,7 +108,7 @@ impl FromStr for Format {
 }
 
 pub(crate) fn is_text_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("txt")) && path.is_file()
+    ending(path).as_deref() == Some("txt") && path.is_file()
 }
 
 fn begins_with_labels(path: &Path) -> Result<bool> {
@@ -118,8 +117,7 @@ fn begins_with_labels(path: &Path) -> Result<bool> {
     if !path.metadata().map_err(Error::io(path))?.is_file() {
         return Ok(false);
     }
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(SAMPLE).read_to_end(&mut bytes)).map_err(Error::io(path))?;
+    let mut bytes = beginning(path, SAMPLE)?;
     if bytes.len() as u64 == SAMPLE {
         // The last line may be incomplete.
         bytes.truncate(bytes.iter().rposition(|&byte| byte == b'\n' || byte == b'\r').unwrap_or(0));

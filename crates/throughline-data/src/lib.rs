@@ -48,6 +48,7 @@
 
 mod batching;
 mod clean;
+mod compressed;
 mod entities;
 mod error;
 mod folder;

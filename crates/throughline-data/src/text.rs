@@ -1,16 +1,18 @@
 //! Text from files and folders, decoded strictly: invalid bytes are errors and never replaced.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use encoding_rs::{DecoderResult, Encoding, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE};
 
 use crate::clean::{TextRules, line_ends};
+use crate::compressed::{beginning, read_within};
 use crate::error::{Error, Result, quoted};
 use crate::folder::{SkipReason, Skipped, files_below, skipped_list};
 
 /// Reads text files of one encoding, up to a size limit.
+///
+/// A file may be compressed with gzip or zstd, which is told by its first bytes; its name is then read without a `.gz` or
+/// `.zst` at its end. The size limit counts the bytes of the text.
 ///
 /// A byte order mark of another encoding is an error, and so is a file that is evidently UTF-16 if that was not asked
 /// for. All texts are [cleaned](TextRules::clean).
@@ -122,13 +124,7 @@ impl TextReader {
 
     /// The text of a file, not cleaned, without a byte order mark at its beginning.
     pub(crate) fn load_unchanged(&self, path: &Path, budget: &mut u64) -> Result<String> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let mut bytes = Vec::new();
-        file.take(budget.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::io(path))?;
-        *budget = budget
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| Error::TooLarge { path: path.into(), limit: *budget })?;
-        self.decode(bytes, path)
+        self.decode(read_within(path, budget)?, path)
     }
 
     /// The texts below a folder, of which there may be none.
@@ -156,9 +152,7 @@ impl TextReader {
 
     /// Why a file is not read, judging by its first 8 KiB.
     fn unfit(&self, path: &Path) -> Result<Option<SkipReason>> {
-        let mut beginning = Vec::new();
-        let file = File::open(path).map_err(Error::io(path))?;
-        file.take(8 << 10).read_to_end(&mut beginning).map_err(Error::io(path))?;
+        let beginning = beginning(path, 8 << 10)?;
         let binary = !self.is_utf_16() && beginning.contains(&0);
         Ok(match self.other_encoding(&beginning) {
             Some((other, _)) => Some(SkipReason::OtherEncoding(other.name())),

@@ -1,10 +1,10 @@
 //! Word vectors that others have trained, from the text files of GloVe, word2vec and fastText.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use crate::compressed::open;
 use crate::error::{Error, Result, quoted};
 use crate::lines::{BoundedLines, Line};
 
@@ -36,7 +36,7 @@ impl WordVectorReader {
     /// The longest line, in bytes.
     pub const MAX_LINE_BYTES: usize = 1 << 20;
 
-    /// Reads the vectors of `words` from a file in UTF-8, line by line; memory is used for these words alone.
+    /// Reads the vectors of `words` from a file in UTF-8, which may be compressed with gzip or zstd, line by line; memory is used for these words alone.
     ///
     /// A line is a word and its numbers, separated by one space each; spaces at its end and blank lines are ignored. If
     /// the first line is two whole numbers, they are the number of vectors and their dimension, as word2vec and
@@ -52,8 +52,7 @@ impl WordVectorReader {
     /// - [`Error::Io`].
     pub fn read(&self, path: impl AsRef<Path>, words: &[impl AsRef<str>]) -> Result<WordVectors> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(Error::io(path))?;
-        self.read_from(BufReader::with_capacity(1 << 16, file), path, words)
+        self.read_from(BufReader::with_capacity(1 << 16, open(path)?), path, words)
     }
 
     fn read_from(&self, input: impl BufRead, path: &Path, words: &[impl AsRef<str>]) -> Result<WordVectors> {

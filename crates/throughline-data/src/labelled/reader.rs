@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::compressed::inner_name;
 use crate::error::{Error, Result, quoted, quoted_list};
 use crate::folder::{SkipReason, Skipped, entries, skipped_list};
 use crate::format::{Format, LABEL_PREFIX, is_text_file, label_and_text};
@@ -123,7 +124,7 @@ impl LabelledReader {
             files.push(path.to_path_buf());
         }
         for file in files {
-            let label = utf8_name(&file, file.file_stem())?;
+            let label = utf8_name(&file, inner_name(&file).file_stem())?;
             let before = collector.examples.len();
             let text = collector.open(&file)?;
             for (line, number) in text.lines().zip(1..) {

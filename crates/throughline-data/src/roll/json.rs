@@ -2,7 +2,6 @@
 //! object of such lists by split, `"train"`, `"valid"` and `"test"`. It is checked as it is read.
 
 use std::fmt;
-use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
 
@@ -18,13 +17,10 @@ pub(super) type Sequences = Vec<(Option<Split>, PianoRoll)>;
 const HINT: &str = "a sequence is a list of steps, and a step is a list of the pitches that sound, such as [60,64,67]";
 
 /// Reads the sequences of a file.
-pub(super) fn read(path: &Path, from: impl Read) -> Result<Sequences> {
-    let mut deserializer = serde_json::Deserializer::from_reader(from);
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Sequences> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let read = File::deserialize(&mut deserializer).and_then(|file| deserializer.end().map(|()| file.0));
     read.map_err(|error| {
-        if let (serde_json::error::Category::Io, Some(kind)) = (error.classify(), error.io_error_kind()) {
-            return Error::Io { path: path.into(), source: kind.into() };
-        }
         let Wrong { expected, found } = wrong(&error);
         Error::malformed(path, Some(error.line()), expected, found, HINT)
     })

@@ -1,21 +1,21 @@
 //! Pieces from MIDI files and from piano rolls in JSON.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::json::Sequences;
 use super::{PianoRoll, json, midi};
+use crate::compressed::{ending, read_within};
 use crate::error::{Error, Result};
 use crate::folder::{SkipReason, Skipped, files_below, skipped_list};
 use crate::split::Split;
 
-/// Reads pieces from files, and from folders with files that end in `.mid`, `.midi` or `.json`.
+/// Reads pieces from files, and from folders with files that end in `.mid`, `.midi` or `.json`, all of which may be compressed
+/// with gzip (`.mid.gz`) or zstd (`.json.zst`).
 #[derive(Clone, Copy, Debug)]
 pub struct PieceReader {
     /// Steps in a quarter note of a MIDI file: 4, sixteenths, by default. Steps of JSON are what they are.
     pub steps_per_beat: u32,
-    /// The most bytes of all files together, 256 MiB by default.
+    /// The most bytes of all files together, decompressed; 256 MiB by default.
     pub max_bytes: u64,
 }
 
@@ -75,17 +75,10 @@ impl PieceReader {
     }
 
     fn read_file(&self, path: &Path, budget: &mut u64, into: &mut Pieces) -> Result<()> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let size = file.metadata().map_err(Error::io(path))?.len();
-        let limit = *budget;
-        let too_large = || Error::TooLarge { path: path.into(), limit };
-        *budget = budget.checked_sub(size).ok_or_else(too_large)?;
-        let mut from = file.take(size);
+        let bytes = read_within(path, budget)?;
         match kind_of(path) {
-            Some(Kind::Json) => into.pieces.extend(read_json(path, from)?),
+            Some(Kind::Json) => into.pieces.extend(read_json(path, &bytes)?),
             _ => {
-                let mut bytes = Vec::new();
-                from.read_to_end(&mut bytes).map_err(Error::io(path))?;
                 let piece = midi::read(path, &bytes, self.steps_per_beat)?;
                 into.drums += piece.drums;
                 into.pieces.push((None, piece.roll));
@@ -95,8 +88,8 @@ impl PieceReader {
     }
 }
 
-fn read_json(path: &Path, from: impl Read) -> Result<Sequences> {
-    let sequences = json::read(path, BufReader::new(from))?;
+fn read_json(path: &Path, bytes: &[u8]) -> Result<Sequences> {
+    let sequences = json::read(path, bytes)?;
     if sequences.is_empty() {
         let hint = "name another file".to_owned();
         return Err(Error::Empty { path: path.into(), expected: "at least one sequence".to_owned(), hint });
@@ -109,9 +102,9 @@ enum Kind {
     Json,
 }
 
-/// The kind of file by its name's ending, in upper or lower case.
+/// The kind of file by its name's ending, in upper or lower case, without a `.gz` or `.zst` after it.
 fn kind_of(path: &Path) -> Option<Kind> {
-    match &path.extension()?.to_str()?.to_ascii_lowercase()[..] {
+    match &ending(path)?[..] {
         "mid" | "midi" => Some(Kind::Midi),
         "json" => Some(Kind::Json),
         _ => None,

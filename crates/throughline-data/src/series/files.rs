@@ -5,12 +5,13 @@ use std::path::Path;
 use super::collector::Collector;
 use super::long::{self, Which};
 use super::reader::WantedAnswers;
+use crate::compressed::ending;
 use crate::error::{Error, Result};
 use crate::folder::{SkipReason, Skipped, files_below};
 
 /// The delimiter of a table by its name: a comma or a tab; `None` for a file that is no table.
 pub(super) fn delimiter(path: &Path) -> Option<u8> {
-    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+    match ending(path)?.as_str() {
         "csv" => Some(b','),
         "tsv" | "tab" => Some(b'\t'),
         _ => None,

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::collector::Collector;
 use super::long::{self, Which};
 use super::{SeriesFormat, SeriesSet, files, ts};
+use crate::compressed::ending;
 use crate::error::{Error, Result};
 use crate::folder::skipped_list;
 use crate::printable::Shown;
@@ -109,7 +110,7 @@ fn detect(path: &Path) -> Result<SeriesFormat> {
     if files::delimiter(path).is_some() {
         return Ok(SeriesFormat::Long);
     }
-    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ts")) {
+    if ending(path).as_deref() == Some("ts") {
         return Ok(SeriesFormat::Ts);
     }
     let expected = "series whose format can be told: a folder, or a file whose name ends in .ts, .csv, .tsv or .tab";

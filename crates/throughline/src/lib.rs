@@ -34,8 +34,8 @@
 //! | train from a recipe, as the program does | [`train::train`] |
 //! | use a model that the program has trained | [`Model::open`](infer::Model::open) |
 //!
-//! The examples 01 to 05 in the repository are commented programs, from an LSTM written by hand to a trained language
-//! model.
+//! The examples in the repository are commented programs, from an LSTM written by hand to taggers, piano rolls and
+//! series.
 #![forbid(unsafe_code)]
 
 /// Layers, modules, heads, networks and states, from which models are composed.
@@ -111,8 +111,8 @@ pub mod train {
     pub use throughline_train::{
         DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Learn, Learned, Lengths, Measured,
         MetricsLog, Origin, Outcome, Overview, Place, RangeRow, RangeTest, RateRange, Recipe, RecipeError, Report,
-        Result, Row, RunFolder, RunLock, Score, SplitRecord, SplitReport, check_replaceable, evaluate,
-        find_learning_rate, inspect, read_rows, recipe, replace, resume, settings, tasks, train, write_atomically,
+        Result, Row, RunFolder, RunLock, Score, SplitRecord, SplitReport, check_replaceable, evaluate, examine,
+        find_learning_rate, read_rows, recipe, replace, resume, settings, tasks, train, write_atomically,
     };
 }
 

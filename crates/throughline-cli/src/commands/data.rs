@@ -15,7 +15,7 @@ const MOST_LABELS: usize = 40;
 
 pub fn check(arguments: &DataCheckArguments) -> Result<()> {
     let DataCheckArguments { given, json } = arguments;
-    let report = train::inspect(&recipe(given, &given.set, false)?)?;
+    let report = train::examine(&recipe(given, &given.set, false)?)?;
     if *json {
         return Ok(say_json(&(serde_json::to_string(&report)? + "\n"))?);
     }

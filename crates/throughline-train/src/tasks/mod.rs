@@ -17,7 +17,7 @@ use throughline_infer::{Info, Model, Serve};
 use toml::Table;
 
 use crate::evaluate::{self, Report};
-use crate::inspect::{self, DataReport};
+use crate::examine::{self, DataReport};
 use crate::learn::Learn;
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
 use crate::trainer::{self, Event, Outcome, RangeRow, RangeTest, RateRange};
@@ -66,8 +66,8 @@ pub fn resume(
 ///
 /// # Errors
 /// If the data cannot be used.
-pub fn inspect(recipe: &Recipe) -> Result<DataReport> {
-    task_of(recipe).inspect(recipe)
+pub fn examine(recipe: &Recipe) -> Result<DataReport> {
+    task_of(recipe).examine(recipe)
 }
 
 /// Tries learning rates, the next higher in each update, and writes nothing anywhere. The schedule of the recipe has no part in
@@ -114,8 +114,8 @@ pub trait Task: TaskSettings {
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome>;
 
-    /// See [`inspect`](crate::inspect()).
-    fn inspect(&self, recipe: &Recipe) -> Result<DataReport>;
+    /// See [`examine`](crate::examine()).
+    fn examine(&self, recipe: &Recipe) -> Result<DataReport>;
 
     /// See [`find_learning_rate`](crate::find_learning_rate()).
     fn find_learning_rate(
@@ -174,8 +174,8 @@ impl<L: Learn> Task for TaskOf<L> {
         trainer::resume::<L>(recipe, folder, stop, watch)
     }
 
-    fn inspect(&self, recipe: &Recipe) -> Result<DataReport> {
-        inspect::inspect::<L>(recipe)
+    fn examine(&self, recipe: &Recipe) -> Result<DataReport> {
+        examine::examine::<L>(recipe)
     }
 
     fn find_learning_rate(

@@ -11,7 +11,7 @@ use crate::{Recipe, Result};
 /// Bars of a histogram, at most.
 const BARS: usize = 10;
 
-/// What [`inspect`](crate::inspect()) found.
+/// What [`examine`](crate::examine()) found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataReport {
     /// The task that the data are read for.
@@ -85,8 +85,8 @@ impl Lengths {
     }
 }
 
-/// See [`inspect`](crate::inspect()).
-pub(crate) fn inspect<L: Learn>(recipe: &Recipe) -> Result<DataReport> {
+/// See [`examine`](crate::examine()).
+pub(crate) fn examine<L: Learn>(recipe: &Recipe) -> Result<DataReport> {
     let data = L::read(recipe)?;
     let described = data.describe();
     let encoding = recipe.value("data.encoding").and_then(|encoding| encoding.as_str().map(str::to_owned));

@@ -72,16 +72,18 @@ impl SeriesEncoder {
             return Err(Error::Input { expected: "a series with numbers".to_owned(), found: found.to_owned() });
         }
         let mut features = Vec::with_capacity(values.len() / channels * self.features());
-        let mut last = vec![0.0; channels];
+        let means = self.channels.iter().map(|channel| self.scaled(channel, channel.scale.mean));
+        let means = means.collect::<Result<Vec<f32>>>()?;
+        let mut last = means.clone();
         for (step, values) in values.chunks(channels).enumerate() {
-            for ((channel, value), last) in self.channels.iter().zip(values).zip(&mut last) {
+            for (((channel, value), mean), last) in self.channels.iter().zip(values).zip(&means).zip(&mut last) {
                 if !value.is_nan() {
                     *last = self.scaled(channel, *value)?;
                     features.push(*last);
                     continue;
                 }
                 features.push(match self.missing {
-                    MissingNumbers::Mask => 0.0,
+                    MissingNumbers::Mask => *mean,
                     MissingNumbers::Forward => *last,
                     MissingNumbers::Refuse => {
                         let expected = "no missing numbers, since the model was trained with data.missing = \"refuse\"";
@@ -153,7 +155,7 @@ pub(crate) fn check_channels(key: &'static str, channels: &[Channel]) -> std::re
         return Err(ConfigError::new(key, "at least one", "none"));
     }
     if let Some(channel) = channels.iter().find(|channel| !channel.scale.is_valid()) {
-        let expected = "a finite shift and a finite factor above 0";
+        let expected = "a finite shift, a finite mean and a finite factor above 0";
         return Err(ConfigError::new(key, expected, format_args!("{:?}", channel.scale)));
     }
     Ok(())

@@ -12,7 +12,7 @@ use crate::common::{TestModel, settings};
 const NAN: f64 = f64::NAN;
 
 fn channel(name: &str, shift: f64, factor: f64) -> Channel {
-    Channel { name: name.to_owned(), scale: Scale { shift, factor } }
+    Channel { name: name.to_owned(), scale: Scale { shift, factor, mean: shift } }
 }
 
 fn encoder(missing: MissingNumbers) -> SeriesEncoder {
@@ -53,6 +53,16 @@ fn series_are_scaled_and_missing_numbers_follow_the_rule() {
         let error = encode(MissingNumbers::Forward, values).unwrap_err();
         assert!(matches!(error, Error::Input { .. }) && error.to_string().contains(found), "{error}");
     }
+}
+
+/// Also where 0 is not what the mean is scaled to, but the least number, say.
+#[test]
+fn missing_numbers_are_read_as_the_mean() {
+    let scale = Scale { shift: 10.0, factor: 4.0, mean: 11.0 };
+    let channels = vec![Channel { name: "x".to_owned(), scale }];
+    let encode = |missing| SeriesEncoder { channels: channels.clone(), missing }.encode(&[NAN, 14.0, NAN]).unwrap();
+    assert_eq!(encode(MissingNumbers::Forward), [0.25, 1.0, 1.0]);
+    assert_eq!(encode(MissingNumbers::Mask), [0.25, 0.0, 1.0, 1.0, 0.25, 0.0]);
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl Learn for Series {
                     let numbers = set.values(series).iter().skip(*column).step_by(channels.len());
                     let last = numbers.rev().find(|number| !number.is_nan());
                     // A channel without any number in the series has none to repeat.
-                    last.copied().unwrap_or(self.data.encoder.channels[*column].scale.shift)
+                    last.copied().unwrap_or(self.data.encoder.channels[*column].scale.mean)
                 };
                 let places = (0..set.len()).flat_map(|series| columns.iter().map(move |column| (series, column)));
                 score("last number", places.map(last).collect());

@@ -108,7 +108,7 @@ settings! {
         floor: f64 = 0.01,
         /// Evaluations in a row without a new lowest validation loss before a step (`plateau`), at least 1.
         patience: u64 = 2,
-        /// Go back to the parameters of the kept update, and to the optimiser's moments there, at every step (`plateau`).
+        /// Go back to the kept update at every step (`plateau`): to its parameters, the optimiser's moments and the average.
         restart: bool = false,
         /// Rate at both ends of the cycle as a share of the peak (`one-cycle`), `floor` to 1.
         start: f64 = 0.1,

@@ -53,11 +53,11 @@ pub struct Progress {
     pub evaluated_at: Option<u64>,
     /// State of the learning rate schedule.
     pub plateau: Plateau,
-    /// Updates that the optimiser's moments come of: fewer than `step` once the schedule went back to the kept update.
-    pub optimiser_updates: u64,
-    /// The same of the moments that are kept for that.
-    pub kept_updates: u64,
-    /// Which updates are in the average of the parameters.
+    /// Of how many updates moments and average are: fewer than `step` once the schedule went back to the kept update.
+    pub counts: Counts,
+    /// The same of those that are kept for that.
+    pub kept_counts: Counts,
+    /// Whether updates are averaged.
     pub averaged: Averaged,
     /// Sums for the next row about the training split.
     pub recent: Recent,
@@ -85,6 +85,16 @@ pub struct Recent {
     pub updates: u64,
     /// Learning rate of the last update.
     pub learning_rate: f64,
+}
+
+/// Of how many updates the numbers are that stand beside the parameters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// The optimiser's moments.
+    pub moments: u64,
+    /// The average of the parameters.
+    pub average: u64,
 }
 
 /// What a model reached on the validation split, and after which update.
@@ -121,8 +131,8 @@ impl Progress {
             best: None,
             evaluated_at: None,
             plateau: Plateau::default(),
-            optimiser_updates: 0,
-            kept_updates: 0,
+            counts: Counts::default(),
+            kept_counts: Counts::default(),
             averaged,
             recent: Recent::default(),
             planned,
@@ -165,8 +175,7 @@ impl Progress {
         let place = self.epoch.checked_mul(updates_per_epoch).and_then(|updates| updates.checked_add(self.position));
         let counters = [self.tokens, self.evaluations, self.evaluations_since_best, self.recent.updates];
         let sane = counters.iter().all(|&counter| counter <= 1 << 53)
-            && self.optimiser_updates.max(self.kept_updates) <= self.step
-            && self.averaged.count(self.step).is_some();
+            && [self.counts, self.kept_counts].iter().all(|counts| counts.moments.max(counts.average) <= self.step);
         if sane && self.position < updates_per_epoch && place == Some(self.step) {
             return Ok(());
         }
@@ -366,8 +375,8 @@ mod tests {
             best: Some(Reached { step: 90, score: 0.1 + 0.2, loss: 1.0 / 3.0 }),
             evaluated_at: None,
             plateau: Plateau::default(),
-            optimiser_updates: 0,
-            kept_updates: 0,
+            counts: Counts::default(),
+            kept_counts: Counts::default(),
             averaged: Averaged::default(),
             recent: Recent::default(),
             planned: 200,

@@ -15,7 +15,7 @@ use throughline_nn::network::Weights;
 use super::kept::Kept;
 use super::{End, Event, Session, Trainer};
 use crate::learn::{Learn, Learned, Place};
-use crate::run::checkpoint::{Progress, Reached, Recent};
+use crate::run::checkpoint::{Counts, Progress, Reached, Recent};
 use crate::run::metrics::Row;
 use crate::{Error, Result, RunFolder};
 
@@ -151,12 +151,12 @@ impl<L: Learn> Trainer<L> {
             _ => 1.0,
         };
         optimiser.step(*isa, threads, learning_rate, factor, parameters, gradients);
-        progress.optimiser_updates = optimiser.updates();
         data.set_parameters(network, parameters, true);
         network.pack(cpu, parameters, packed);
         if let Some(average) = average.as_mut().filter(|_| progress.averaged.begun()) {
             average.add(*isa, threads, parameters);
         }
+        progress.counts = Counts::of(optimiser, average.as_ref());
         self.count(learned, grad_norm, learning_rate);
         Ok(loss)
     }
@@ -230,7 +230,7 @@ impl<L: Learn> Trainer<L> {
         let best = self.progress.observe(Reached { step, score, loss: reached.loss }, due);
         let lowered = due && self.progress.plateau.observe(&self.recipe.schedule, reached.loss);
         if due {
-            self.progress.averaged.observe(&self.recipe.average, step, reached.loss);
+            self.progress.averaged.observe(&self.recipe.average, reached.loss);
         }
         self.progress.evaluated_at = Some(step);
         if best {
@@ -246,19 +246,19 @@ impl<L: Learn> Trainer<L> {
         Ok(Measured { best, lowered })
     }
 
-    /// Remembers the parameters and moments at hand, where the schedule may go back to them.
+    /// Remembers the parameters, moments and average at hand, where the schedule may go back to them.
     fn keep(&mut self) {
         if let Some(kept) = &mut self.kept {
-            *kept = Kept::new(&self.parameters, &self.optimiser);
-            self.progress.kept_updates = kept.updates();
+            *kept = Kept::new(&self.parameters, &self.optimiser, self.average.as_ref());
+            self.progress.kept_counts = kept.counts();
         }
     }
 
     /// Goes back to what was kept; `false` where the schedule does not.
     fn go_back(&mut self) -> bool {
         let Some(kept) = &self.kept else { return false };
-        kept.restore(&mut self.parameters, &mut self.optimiser);
-        self.progress.optimiser_updates = self.optimiser.updates();
+        kept.restore(&mut self.parameters, &mut self.optimiser, self.average.as_mut());
+        self.progress.counts = kept.counts();
         self.network.pack(&self.cpu, &self.parameters, &mut self.packed);
         true
     }

@@ -71,7 +71,7 @@ pub enum Event<'a> {
     },
     /// The model has written a text.
     Sample(&'a str),
-    /// The learning rate went down a step, and the parameters went back to those of the kept update.
+    /// The learning rate went down a step, and the parameters, moments and average went back to those of the kept update.
     Restart {
         /// The kept update.
         kept: u64,
@@ -197,6 +197,7 @@ impl<L: Learn> Trainer<L> {
         };
         let planned = recipe.schedule.length(steps);
         let optimiser = Optimiser::new(recipe.method(), network.layout().length());
+        let average = recipe.averaging().map(|averaging| Average::new(averaging, network.layout().length()));
         let averaged = Averaged::start(&recipe.average);
         let progress = Progress::start(planned, averaged, data.record(), recipe.identity()?);
         let mut workspace = Workspace::default();
@@ -205,9 +206,9 @@ impl<L: Learn> Trainer<L> {
             gradients: network.layout().zeros(),
             packed: network.packed(&cpu, &parameters, true),
             workspace,
-            kept: recipe.schedule.restart.then(|| Kept::new(&parameters, &optimiser)),
+            kept: recipe.schedule.restart.then(|| Kept::new(&parameters, &optimiser, average.as_ref())),
             optimiser,
-            average: recipe.averaging().map(|averaging| Average::new(averaging, network.layout().length())),
+            average,
             cpu,
             data,
             network,

@@ -32,12 +32,12 @@ impl<L: Learn> Trainer<L> {
         let mut tensors = vec![("parameters".to_owned(), shape.clone(), &self.parameters[..])];
         let moments = self.optimiser.state();
         tensors.extend(moments.iter().map(|(name, moment)| (format!("optimiser.{name}"), shape.clone(), *moment)));
+        if let Some(average) = &self.average {
+            tensors.push(("average".to_owned(), shape.clone(), average.values()));
+        }
         if let Some(kept) = &self.kept {
             let names: Vec<String> = tensors.iter().map(|(name, ..)| format!("kept.{name}")).collect();
             tensors.extend(names.into_iter().zip(kept.arrays()).map(|(name, kept)| (name, shape.clone(), kept)));
-        }
-        if let Some(average) = &self.average {
-            tensors.push(("average".to_owned(), shape, average.values()));
         }
         tensors.extend(self.data.state().into_iter().flat_map(state_tensors));
         tensors
@@ -60,12 +60,12 @@ impl<L: Learn> Trainer<L> {
         for (_, moment) in self.optimiser.state_mut() {
             moment.copy_from_slice(&tensors.next().expect("every moment"));
         }
-        for array in self.kept.iter_mut().flat_map(Kept::arrays_mut) {
-            array.copy_from_slice(&tensors.next().expect("what was kept"));
-        }
         if let Some(average) = &mut self.average {
             average.values_mut().copy_from_slice(&tensors.next().expect("the average"));
-            average.set_count(progress.averaged.count(progress.step).expect("the place was checked"));
+            average.set_count(progress.counts.average);
+        }
+        for array in self.kept.iter_mut().flat_map(Kept::arrays_mut) {
+            array.copy_from_slice(&tensors.next().expect("what was kept"));
         }
         if let Some(state) = self.data.state_mut() {
             for (array, values) in state.arrays_mut().iter_mut().zip(tensors) {
@@ -73,8 +73,8 @@ impl<L: Learn> Trainer<L> {
             }
             state.begin();
         }
-        self.optimiser.set_updates(progress.optimiser_updates);
-        self.kept.iter_mut().for_each(|kept| kept.set_updates(progress.kept_updates));
+        self.optimiser.set_updates(progress.counts.moments);
+        self.kept.iter_mut().for_each(|kept| kept.set_counts(progress.kept_counts));
         self.progress = progress;
         self.network.pack(&self.cpu, &self.parameters, &mut self.packed);
         Ok(())

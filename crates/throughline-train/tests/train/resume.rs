@@ -137,7 +137,7 @@ fn check_interruptions(make: fn(&TestFolder, usize) -> Recipe, updates_per_epoch
     assert_eq!(outcome.step, make(&folder, 1).train.steps);
     let progress = throughline_train::checkpoint::peek(&whole.opened().checkpoint()).unwrap();
     let goes_back = make(&folder, 1).schedule.restart;
-    assert_eq!(goes_back, progress.optimiser_updates < outcome.step, "the run went back if it was to");
+    assert_eq!(goes_back, progress.counts.moments < outcome.step, "the run went back if it was to");
     let rows = read_rows(&whole.opened().metrics()).unwrap();
     assert!(rows.len() as u64 > outcome.step, "every update has its row");
     assert!(rows.iter().all(|row| row.epoch == row.step.div_ceil(updates_per_epoch)));

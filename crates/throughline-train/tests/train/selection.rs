@@ -2,7 +2,7 @@
 
 use crate::common::{Run, TestFolder, classifier, classify, table};
 use throughline_data::Split;
-use throughline_train::recipe::ScheduleKind;
+use throughline_train::recipe::{AverageKind, ScheduleKind};
 use throughline_train::{End, Event, Recipe, Row, read_rows};
 
 fn recipe(folder: &TestFolder, seed: u64) -> Recipe {
@@ -126,17 +126,18 @@ fn a_run_out_of_time_keeps_a_trained_model() {
     run.model();
 }
 
-/// With a rate that makes every model worse than the first, each step of the plateau goes back to that one and its moments.
+/// With a rate that makes every model worse than the first, each step of the plateau goes back to that one, its moments and
+/// its average.
 #[test]
 fn a_plateau_may_go_back_to_the_kept_update() {
     let folder = TestFolder::new();
     let mut recipe = recipe(&folder, 1);
     (recipe.train.steps, recipe.train.evaluations, recipe.optimiser.learning_rate) = (12, 6, 10.0);
     (recipe.schedule.kind, recipe.schedule.patience, recipe.schedule.gamma) = (ScheduleKind::Plateau, 1, 0.9);
-    let run = |restart: bool| {
+    let run = |restart: bool, average: AverageKind| {
         let mut recipe = recipe.clone();
-        recipe.schedule.restart = restart;
-        let (run, mut restarts) = (folder.run(&format!("restart-{restart}")), Vec::new());
+        (recipe.schedule.restart, recipe.average.kind) = (restart, average);
+        let (run, mut restarts) = (folder.run(&format!("restart-{restart}-{average:?}")), Vec::new());
         let watch = &mut |event: Event<'_>| {
             if let Event::Restart { kept } = event {
                 restarts.push(kept);
@@ -145,13 +146,15 @@ fn a_plateau_may_go_back_to_the_kept_update() {
         let outcome = run.train_watched(&recipe, watch).unwrap();
         (run.checkpoint(), restarts, outcome.kept)
     };
-    let (checkpoint, restarts, kept) = run(true);
-    assert!(restarts.len() > 1 && restarts.last() == Some(&kept), "{restarts:?} {kept}");
-    // The last evaluation was a step of the plateau.
-    let of_kept = checkpoint.iter().filter_map(|(name, bits)| Some((name.strip_prefix("kept.")?, bits)));
-    let compared = of_kept.map(|(name, kept)| assert_eq!(checkpoint[name], *kept, "{name}")).count();
-    assert_eq!(compared, 3, "the parameters and two moments of AdamW");
-    let (without, restarts, _) = run(false);
-    assert!(restarts.is_empty() && !without.keys().any(|name| name.starts_with("kept.")));
-    assert_ne!(without["parameters"], checkpoint["parameters"]);
+    for (average, arrays) in [(AverageKind::None, 3), (AverageKind::Exponential, 4)] {
+        let (checkpoint, restarts, kept) = run(true, average);
+        assert!(restarts.len() > 1 && restarts.last() == Some(&kept), "{restarts:?} {kept}");
+        // The last evaluation was a step of the plateau.
+        let of_kept = checkpoint.iter().filter_map(|(name, bits)| Some((name.strip_prefix("kept.")?, bits)));
+        let compared = of_kept.map(|(name, kept)| assert_eq!(checkpoint[name], *kept, "{name}")).count();
+        assert_eq!(compared, arrays, "the parameters, two moments of AdamW, and the average");
+        let (without, restarts, _) = run(false, average);
+        assert!(restarts.is_empty() && !without.keys().any(|name| name.starts_with("kept.")));
+        assert_ne!(without["parameters"], checkpoint["parameters"]);
+    }
 }

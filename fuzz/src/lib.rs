@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fs, process};
 
 use throughline_data::{
-    EntityTags, Format, LabelledReader, PieceReader, Pitches, TagScheme, TaggedFormat, TaggedReader, TextRules,
-    Vocabulary, WordVectorReader, piano_roll_from_json, piano_roll_to_json, piano_roll_to_midi,
+    Answers, EntityTags, Format, LabelledReader, PieceReader, Pitches, SeriesReader, TagScheme, TaggedFormat,
+    TaggedReader, TextReader, TextRules, Vocabulary, WantedAnswers, WordVectorReader, piano_roll_from_json,
+    piano_roll_to_json, piano_roll_to_midi,
 };
 use throughline_infer::tasks::lm::Continuation;
 use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
@@ -35,10 +36,11 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "tables", run: tables, seeds: table_seeds },
     Target { name: "tagged", run: tagged, seeds: tagged_seeds },
     Target { name: "music", run: music, seeds: music_seeds },
+    Target { name: "series", run: series, seeds: series_seeds },
     Target { name: "word_vectors", run: word_vectors, seeds: word_vector_seeds },
     Target { name: "model_files", run: model_files, seeds: model_file_seeds },
     Target { name: "recipes", run: recipes, seeds: recipe_seeds },
@@ -169,6 +171,58 @@ fn music_seeds() -> Vec<Vec<u8>> {
         b"\x01[[[60,64],[],[127,0]],[[5]]]".to_vec(),
         b"\x01{\"train\": [[[60]]], \"valid\": [[[1,2]]], \"test\": []}".to_vec(),
     ]
+}
+
+/// Reads series of numbers, also compressed. The first byte chooses the format and what is wanted besides the numbers.
+pub fn series(input: &[u8]) -> bool {
+    let Some((&choice, content)) = input.split_first() else { return false };
+    let ending = [".ts", ".csv", ".tsv"][usize::from(choice % 3)];
+    let wanted = match choice / 3 % 3 {
+        0 => WantedAnswers::Nothing,
+        1 => WantedAnswers::Classes { column: None, labels: None },
+        _ => WantedAnswers::Numbers { columns: Vec::new() },
+    };
+    let text = TextReader::default().max_bytes(1 << 20);
+    let reader = SeriesReader { text, wanted, ..SeriesReader::default() };
+    with_file_ending_in(ending, content, |path| {
+        let Some(set) = accepted(reader.read(&[path])) else { return false };
+        assert!(!set.is_empty() && !set.channels.is_empty());
+        for (index, length) in set.lengths().into_iter().enumerate() {
+            let values = set.values(index);
+            assert!(length > 0 && values.len() == length * set.channels.len(), "{set:?}");
+            assert!(!values.iter().any(|value| value.is_infinite()) && set.missing(index) < values.len(), "{set:?}");
+        }
+        match &set.answers {
+            Answers::None => {}
+            Answers::Classes { labels, classes } => {
+                assert!(labels.is_sorted() && labels.len() >= 2 && classes.len() == set.len(), "{set:?}");
+                assert!(classes.iter().all(|&class| (class as usize) < labels.len()), "{set:?}");
+            }
+            Answers::Numbers { names, values } => {
+                assert!(!names.is_empty() && values.len() == set.len() * names.len(), "{set:?}");
+                assert!(values.iter().all(|value| value.is_finite()), "{set:?}");
+            }
+        }
+        // Missing numbers are not equal to themselves.
+        let again = accepted(reader.read(&[path])).map(|set| format!("{set:?}"));
+        assert_eq!(again, Some(format!("{set:?}")), "read a second time");
+        true
+    })
+}
+
+fn series_seeds() -> Vec<Vec<u8>> {
+    let seeds: [&[u8]; 7] = [
+        b"\x03# two speakers\n@problemName vowels\n@timeStamps false\n@missing true\n@univariate false\n@dimensions 2\n\
+          @classLabel true a b\n@data\n1,2,?:4,5,6:a\n-1e3:.5:b\n",
+        b"\x06@timeStamps false\n@univariate true\n@targetLabel true\n@data\n1,2:0.5\n3:-1\n",
+        b"\x04id,time,x,y,label\na,1,1,2,p\na,2,,4,p\nb,1,5,6,q\n",
+        b"\x08id\tx\ttarget\na\t1\t2.5\na\tNA\t2.5\nb\t3\t-1\n",
+        b"\x01id,x\n1,0.5\n2,1\n1,7\n",
+        b"\x04\x1f\x8b\x08\0\0\0\0\0\x02\x03\xcbL\xd1\xa9\xd0\xc9ILJ\xcd\xe1J\xd41\xd4)\xe0J\xd21\xd2)\xe4\x02\0\
+          \x04V\xd0\xb0\x17\0\0\0",
+        b"\x04(\xb5/\xfd\0h\xb9\0\0id,x,label\na,1,p\nb,2,q\n",
+    ];
+    seeds.map(<[u8]>::to_vec).to_vec()
 }
 
 /// Reads the vectors of a few words.

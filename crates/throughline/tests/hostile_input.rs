@@ -47,6 +47,9 @@ const TOKENS: &[&[u8]] = &[
     b"-DOCSTART-",
     b"1-2",
     b"I-PER",
+    b"@data",
+    b":",
+    b"?",
     b"<unk>",
 ];
 
@@ -73,6 +76,11 @@ fn model_files() {
 #[test]
 fn music() {
     check("music");
+}
+
+#[test]
+fn series() {
+    check("series");
 }
 
 #[test]

@@ -56,13 +56,16 @@ pub mod nn {
     pub use throughline_nn::heads::{Bernoulli, Crf, Head, HeadCall, Loss, Regression, Softmax, Tagger};
     pub use throughline_nn::initialise::{self, EmbeddingInitialisation, Initialisation, Initialise};
     pub use throughline_nn::layers::embedding::EmbeddingTape;
+    pub use throughline_nn::layers::layer_norm::{LayerNormTape, PackedLayerNorm};
     pub use throughline_nn::layers::linear::LinearTape;
     pub use throughline_nn::layers::pool::PoolTape;
     pub use throughline_nn::layers::recurrent::{
         ActivationPenalty, InitialState, Readout, RecurrentRegularisation, RecurrentTape,
     };
     pub use throughline_nn::layers::words::WordsTape;
-    pub use throughline_nn::layers::{Embedding, Linear, Pool, Pooling, Recurrent, RecurrentConfig, WordRows, Words};
+    pub use throughline_nn::layers::{
+        Embedding, LayerNorm, Linear, Pool, Pooling, Recurrent, RecurrentConfig, WordRows, Words,
+    };
     pub use throughline_nn::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
     pub use throughline_nn::network::{Input, Network, PackedNetwork, Wanted, Weights, Workspace};
     pub use throughline_nn::parameters::{Builder, DropoutMask, Layout, Tensor, TensorId};
@@ -140,9 +143,9 @@ pub mod prelude {
     pub use crate::infer::Model;
     pub use crate::nn::checkpointing::Checkpointing;
     pub use crate::nn::{
-        Builder, Chain, Cpu, Embedding, Head, Initialisation, Initialise, Input, Layer, Layout, Linear, Loss, Module,
-        Network, Pass, Pool, Pooling, Recurrent, RecurrentConfig, Sampling, Softmax, Stack, Standalone, State,
-        TapeSetting, Wanted, Weights, Workspace,
+        Builder, Chain, Cpu, Embedding, Head, Initialisation, Initialise, Input, Layer, LayerNorm, Layout, Linear,
+        Loss, Module, Network, Pass, Pool, Pooling, Recurrent, RecurrentConfig, Sampling, Softmax, Stack, Standalone,
+        State, TapeSetting, Wanted, Weights, Workspace,
     };
     pub use crate::train::{Recipe, RunFolder};
 }

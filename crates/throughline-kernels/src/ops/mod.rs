@@ -2,6 +2,7 @@
 //!
 //! - [`embedding`]: rows of a table;
 //! - [`linear`]: y = x W' + b;
+//! - [`layer_norm`]: rows of mean 0 and deviation 1;
 //! - [`mod@cross_entropy`]: softmax and its losses;
 //! - [`crf`]: the loss of whole sequences of tags;
 //! - [`softmax_head`]: linear and cross-entropy over a vocabulary in bounded memory;
@@ -23,6 +24,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod elementwise;
 pub mod embedding;
+pub mod layer_norm;
 pub mod linear;
 pub mod reduce;
 pub mod residual;

@@ -2,12 +2,14 @@
 
 pub mod attention;
 pub mod embedding;
+pub mod layer_norm;
 pub mod linear;
 pub mod pool;
 pub mod recurrent;
 pub mod words;
 
 pub use embedding::Embedding;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use pool::{Pool, Pooling};
 pub use recurrent::{Recurrent, RecurrentConfig};

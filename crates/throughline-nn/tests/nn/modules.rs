@@ -9,7 +9,7 @@ use throughline_kernels::{Element, Isa, for_each_cell};
 use throughline_nn::chain::Chain;
 use throughline_nn::concat::Concat;
 use throughline_nn::layers::recurrent::InitialState;
-use throughline_nn::layers::{Linear, Recurrent, RecurrentConfig};
+use throughline_nn::layers::{LayerNorm, Linear, Recurrent, RecurrentConfig};
 use throughline_nn::parameters::Builder;
 use throughline_nn::standalone::{Stack, Standalone};
 use throughline_nn::{Layer, Pass, State};
@@ -42,16 +42,17 @@ fn mixed<E: Element>(shape: &throughline_nn::state::StateShape) -> State<E> {
     state
 }
 
-type Sandwich = Chain<Chain<Recurrent, Linear>, Recurrent>;
+type Sandwich = Chain<Chain<Chain<Recurrent, LayerNorm>, Linear>, Recurrent>;
 
-/// A stack, a linear map and another stack, each with dropout.
+/// A stack, a normalisation, a linear map and another stack, each with dropout.
 fn sandwich<E: Element>(cell: CellKind, bidirectional: bool) -> Standalone<Sandwich, E> {
     let mut builder = Builder::new();
     let lower = RecurrentConfig { layers: 2, dropout: 0.3, bidirectional, ..config(cell, 3, 4) };
     let lower = Recurrent::new(&mut builder, "lower", lower).with_dropout(&mut builder, 0.2);
+    let normalised = LayerNorm::new(&mut builder, "normalised", lower.width()).with_dropout(&mut builder, 0.15);
     let linear = Linear::new(&mut builder, "between", lower.width(), 5).with_dropout(&mut builder, 0.25);
     let upper = Recurrent::new(&mut builder, "upper", config(CellKind::GruAfter, 5, 2));
-    standalone(lower.then(linear).then(upper), builder, 1, 0.8)
+    standalone(lower.then(normalised).then(linear).then(upper), builder, 1, 0.8)
 }
 
 type Pair = Chain<Concat<Recurrent, Recurrent>, Linear>;

@@ -1,0 +1,326 @@
+//! Layer normalisation (Ba, Kiros and Hinton 2016, equations 3 and 4): a row x of F numbers becomes
+//!
+//! ```text
+//! y = weight · n + bias,   n = (x - mean) r,   r = 1 / sqrt(variance + epsilon)
+//! ```
+//!
+//! with the row's own mean and variance (the mean square of x - mean). With g = weight · dy the transpose is
+//!
+//! ```text
+//! dx = r (g - mean(g) - n · mean(g n)),   dweight = sum of dy n,   dbias = sum of dy, over the rows in order
+//! ```
+//!
+//! since a change of x moves the mean by its own mean and ln r by the mean of -r n dx.
+
+use throughline_simd::{Element, Isa, Kernel, Lane};
+
+use super::tasks::{for_each_row, for_each_task};
+use super::vectors::{Map, Terms, map, sum};
+use crate::disjoint::Disjoint;
+use crate::threads::Threads;
+
+/// What PyTorch adds to a variance by default.
+pub const EPSILON: f64 = 1e-5;
+
+/// Columns of a task that adds up the gradients of parameters.
+const COLUMNS: usize = 64;
+
+/// The mean of a row and r, the inverse of its deviation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moments<E> {
+    /// The mean.
+    pub mean: E,
+    /// 1 / sqrt(variance + epsilon)
+    pub inverse_deviation: E,
+}
+
+/// Writes `y` `[N, F]` and the moments `[N]` of the rows of `x` `[N, F]`; `weight` and `bias` are `[F]`.
+///
+/// # Panics
+/// If a length does not fit.
+pub fn forward<E: Element>(
+    isa: Isa,
+    threads: &Threads,
+    x: &[E],
+    [weight, bias]: [&[E]; 2],
+    y: &mut [E],
+    moments: &mut [Moments<E>],
+) {
+    let width = weight.len();
+    assert_eq!(bias.len(), width, "a bias for each weight");
+    assert!(x.len() == y.len() && x.len() == moments.len() * width, "x and y are [N, {width}], N = {}", moments.len());
+    let moments = Disjoint::new(moments);
+    for_each_row(threads, y, width, |row, y| {
+        let x = &x[row * width..][..width];
+        // SAFETY: every row belongs to one task, and so do its moments.
+        let own = unsafe { moments.slice(row..row + 1) };
+        own[0] = E::dispatch(isa, Forward { x, weight, bias, y });
+    });
+}
+
+/// Overwrites `dx` `[N, F]`, if wanted, and adds to the gradients of weight and bias, `[F]` each. `x`, `weight` and
+/// `moments` are those of [`forward`], `dy` `[N, F]` the gradient of what it wrote.
+///
+/// # Panics
+/// If a length does not fit.
+pub fn backward<E: Element>(
+    isa: Isa,
+    threads: &Threads,
+    [x, dy]: [&[E]; 2],
+    weight: &[E],
+    moments: &[Moments<E>],
+    dx: Option<&mut [E]>,
+    [d_weight, d_bias]: [&mut [E]; 2],
+) {
+    let width = weight.len();
+    assert!(d_weight.len() == width && d_bias.len() == width, "gradients of weight and bias are [{width}]");
+    let fits = x.len() == dy.len() && x.len() == moments.len() * width;
+    assert!(fits, "x and dy are [N, {width}], N = {}", moments.len());
+    if let Some(dx) = dx {
+        assert_eq!(dx.len(), x.len(), "dx is like x");
+        for_each_row(threads, dx, width, |row, dx| {
+            let [x, dy] = [x, dy].map(|rows| &rows[row * width..][..width]);
+            E::dispatch(isa, Backward { x, dy, weight, moments: moments[row], dx });
+        });
+    }
+    let (d_weight, d_bias) = (Disjoint::new(d_weight), Disjoint::new(d_bias));
+    for_each_task(threads, width.div_ceil(COLUMNS), |task| {
+        let columns = task * COLUMNS..width.min((task + 1) * COLUMNS);
+        // SAFETY: runs of columns do not overlap, and each belongs to one task.
+        let (d_weight, d_bias) = unsafe { (d_weight.slice(columns.clone()), d_bias.slice(columns.clone())) };
+        for (row, moments) in moments.iter().enumerate() {
+            let [x, dy] = [x, dy].map(|rows| &rows[row * width..][columns.clone()]);
+            let terms = AddParameterGradients(*moments);
+            E::dispatch(isa, AddRow { terms, x, dy, d_weight: &mut *d_weight, d_bias: &mut *d_bias });
+        }
+    });
+}
+
+/// One row of [`forward`].
+struct Forward<'a, E> {
+    x: &'a [E],
+    weight: &'a [E],
+    bias: &'a [E],
+    y: &'a mut [E],
+}
+
+impl<E: Element> Kernel<E> for Forward<'_, E> {
+    type Output = Moments<E>;
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) -> Moments<E> {
+        let count = self.x.len() as f64;
+        let mean = E::from_f64(sum(lane, &Plain, [self.x]) / count);
+        let variance = sum(lane, &SquareAround(mean), [self.x]) / count;
+        let moments = Moments { mean, inverse_deviation: E::from_f64(1.0 / libm::sqrt(variance + EPSILON)) };
+        map(lane, &Normalise(moments), [self.y], [self.x, self.weight, self.bias]);
+        moments
+    }
+}
+
+struct Plain;
+
+impl<E: Element> Terms<E, 1> for Plain {
+    #[inline(always)]
+    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
+        lane.add(sums, x)
+    }
+}
+
+/// (x - mean)²
+struct SquareAround<E>(E);
+
+impl<E: Element> Terms<E, 1> for SquareAround<E> {
+    #[inline(always)]
+    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
+        let difference = lane.sub(x, lane.splat(self.0));
+        lane.fma(difference, difference, sums)
+    }
+}
+
+/// n = (x - mean) r
+#[inline(always)]
+fn normalised<L: Lane>(lane: L, moments: Moments<L::Element>, x: L::Vector) -> L::Vector {
+    lane.mul(lane.sub(x, lane.splat(moments.mean)), lane.splat(moments.inverse_deviation))
+}
+
+/// y = weight · n + bias
+struct Normalise<E>(Moments<E>);
+
+impl<E: Element> Map<E, 1, 3> for Normalise<E> {
+    #[inline(always)]
+    fn map<L: Lane<Element = E>>(
+        &self,
+        lane: L,
+        _: [L::Vector; 1],
+        [x, weight, bias]: [L::Vector; 3],
+    ) -> [L::Vector; 1] {
+        [lane.fma(weight, normalised(lane, self.0, x), bias)]
+    }
+}
+
+/// One row of dx.
+struct Backward<'a, E> {
+    x: &'a [E],
+    dy: &'a [E],
+    weight: &'a [E],
+    moments: Moments<E>,
+    dx: &'a mut [E],
+}
+
+impl<E: Element> Kernel<E> for Backward<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        let count = self.x.len() as f64;
+        let mean_g = E::from_f64(sum(lane, &Weighted, [self.dy, self.weight]) / count);
+        let mean_gn = E::from_f64(sum(lane, &WeightedNormalised(self.moments), [self.x, self.dy, self.weight]) / count);
+        let operation = InputGradient { moments: self.moments, mean_g, mean_gn };
+        map(lane, &operation, [self.dx], [self.x, self.dy, self.weight]);
+    }
+}
+
+/// g = weight · dy
+struct Weighted;
+
+impl<E: Element> Terms<E, 2> for Weighted {
+    #[inline(always)]
+    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [dy, weight]: [L::Vector; 2]) -> L::Vector {
+        lane.fma(dy, weight, sums)
+    }
+}
+
+/// g n
+struct WeightedNormalised<E>(Moments<E>);
+
+impl<E: Element> Terms<E, 3> for WeightedNormalised<E> {
+    #[inline(always)]
+    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x, dy, weight]: [L::Vector; 3]) -> L::Vector {
+        lane.fma(lane.mul(dy, weight), normalised(lane, self.0, x), sums)
+    }
+}
+
+/// dx = r (g - mean(g) - n · mean(g n))
+struct InputGradient<E> {
+    moments: Moments<E>,
+    mean_g: E,
+    mean_gn: E,
+}
+
+impl<E: Element> Map<E, 1, 3> for InputGradient<E> {
+    #[inline(always)]
+    fn map<L: Lane<Element = E>>(&self, lane: L, _: [L::Vector; 1], [x, dy, weight]: [L::Vector; 3]) -> [L::Vector; 1] {
+        let centred = lane.sub(lane.mul(dy, weight), lane.splat(self.mean_g));
+        let along = lane.mul(normalised(lane, self.moments, x), lane.splat(self.mean_gn));
+        [lane.mul(lane.sub(centred, along), lane.splat(self.moments.inverse_deviation))]
+    }
+}
+
+/// A run of columns of one row: dweight += dy n, dbias += dy.
+struct AddRow<'a, E> {
+    terms: AddParameterGradients<E>,
+    x: &'a [E],
+    dy: &'a [E],
+    d_weight: &'a mut [E],
+    d_bias: &'a mut [E],
+}
+
+impl<E: Element> Kernel<E> for AddRow<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        map(lane, &self.terms, [self.d_weight, self.d_bias], [self.x, self.dy]);
+    }
+}
+
+struct AddParameterGradients<E>(Moments<E>);
+
+impl<E: Element> Map<E, 2, 2> for AddParameterGradients<E> {
+    #[inline(always)]
+    fn map<L: Lane<Element = E>>(
+        &self,
+        lane: L,
+        [d_weight, d_bias]: [L::Vector; 2],
+        [x, dy]: [L::Vector; 2],
+    ) -> [L::Vector; 2] {
+        [lane.fma(dy, normalised(lane, self.0, x), d_weight), lane.add(d_bias, dy)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use throughline_testkit::{assert_close, assert_same_bits, central_difference};
+
+    use super::*;
+    use crate::ops::testing::{for_every_setting, numbers};
+
+    /// The definition, in f64.
+    fn plain(x: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
+        let row = |x: &[f64]| {
+            let mean = x.iter().sum::<f64>() / x.len() as f64;
+            let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / x.len() as f64;
+            let of = |i: usize| weight[i] * (x[i] - mean) / (variance + EPSILON).sqrt() + bias[i];
+            (0..x.len()).map(of).collect::<Vec<_>>()
+        };
+        x.chunks(weight.len()).flat_map(row).collect()
+    }
+
+    #[test]
+    fn it_and_its_gradients_are_those_of_the_definition() {
+        let (isa, threads) = (Isa::detect(), Threads::ONE);
+        for width in [1, 2, 7, 70] {
+            let rows = 3;
+            let [x, dy] = [1, 2].map(|seed| numbers::<f64>(seed, rows * width));
+            let [weight, bias] = [3, 4].map(|seed| numbers::<f64>(seed, width));
+            let (mut y, mut moments) = (vec![0.0; x.len()], vec![Moments::default(); rows]);
+            forward(isa, threads, &x, [&weight, &bias], &mut y, &mut moments);
+            assert_close("y", &y, &plain(&x, &weight, &bias), 1e-13);
+
+            let (mut dx, mut d_weight, mut d_bias) = (vec![9.0; x.len()], vec![0.5; width], vec![0.5; width]);
+            let gradients = [&mut d_weight[..], &mut d_bias[..]];
+            backward(isa, threads, [&x, &dy], &weight, &moments, Some(&mut dx), gradients);
+            let loss = |y: Vec<f64>| y.iter().zip(&dy).map(|(y, dy)| y * dy).sum::<f64>();
+            let added = |want: Vec<f64>| want.into_iter().map(|want| want + 0.5).collect::<Vec<_>>();
+            let want = central_difference(|x| loss(plain(x, &weight, &bias)), &mut x.clone(), 1e-4);
+            assert_close("dx", &dx, &want, 1e-8);
+            let want = central_difference(|weight| loss(plain(&x, weight, &bias)), &mut weight.clone(), 1e-3);
+            assert_close("dweight", &d_weight, &added(want), 1e-10);
+            let want = central_difference(|bias| loss(plain(&x, &weight, bias)), &mut bias.clone(), 1e-3);
+            assert_close("dbias", &d_bias, &added(want), 1e-10);
+        }
+    }
+
+    #[test]
+    fn the_same_bits_in_every_setting_and_any_batch() {
+        let (rows, width) = (150, 131);
+        let [x, dy] = [1, 2].map(|seed| numbers::<f32>(seed, rows * width));
+        let [weight, bias] = [3, 4].map(|seed| numbers::<f32>(seed, width));
+        let run = |isa, threads: &Threads, rows: core::ops::Range<usize>| {
+            let [x, dy] = [&x, &dy].map(|array| &array[rows.start * width..rows.end * width]);
+            let (mut y, mut moments) = (vec![0.0; x.len()], vec![Moments::default(); rows.len()]);
+            forward(isa, threads, x, [&weight, &bias], &mut y, &mut moments);
+            let (mut dx, mut gradients) = (vec![0.0; x.len()], [vec![0.0; width], vec![0.0; width]]);
+            let [d_weight, d_bias] = &mut gradients;
+            backward(isa, threads, [x, dy], &weight, &moments, Some(&mut dx), [d_weight, d_bias]);
+            (y, dx, gradients)
+        };
+        let want = run(Isa::SCALAR, Threads::ONE, 0..rows);
+        for_every_setting(|isa, threads| {
+            let got = run(isa, threads, 0..rows);
+            assert_same_bits("y", &got.0, &want.0);
+            assert_same_bits("dx", &got.1, &want.1);
+            assert_same_bits("dweight", &got.2[0], &want.2[0]);
+            assert_same_bits("dbias", &got.2[1], &want.2[1]);
+            let alone = run(isa, threads, 77..78);
+            assert_same_bits("y of a row alone", &alone.0, &want.0[77 * width..78 * width]);
+            assert_same_bits("dx of a row alone", &alone.1, &want.1[77 * width..78 * width]);
+        });
+    }
+
+    #[test]
+    fn a_row_of_equal_numbers_is_the_bias() {
+        let (x, bias) = ([3.0f32; 5], [0.0, 1.0, -2.0, 0.5, 4.0]);
+        let (mut y, mut moments) = ([9.0; 5], [Moments::default()]);
+        forward(Isa::detect(), Threads::ONE, &x, [&[2.0; 5], &bias], &mut y, &mut moments);
+        assert_eq!(y, bias);
+    }
+}

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
 /// The byte order mark. Inside a text it is left over from concatenated files.
-const BYTE_ORDER_MARK: char = '\u{FEFF}';
+pub(crate) const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
 /// The rules for cleaning texts. A model must be used with the rules it was trained with, so they are saved with it.
 ///

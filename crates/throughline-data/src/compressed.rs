@@ -10,6 +10,7 @@ use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use crate::error::{Error, Result};
+use crate::text::take;
 
 /// Bytes that are read at a time.
 const BUFFER: usize = 1 << 16;
@@ -34,8 +35,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>> {
 /// All that a file holds, decompressed. Its size is subtracted from `budget`, and nothing larger is ever in memory.
 pub(crate) fn read_within(path: &Path, budget: &mut u64) -> Result<Vec<u8>> {
     let bytes = beginning(path, budget.saturating_add(1))?;
-    let left = budget.checked_sub(bytes.len() as u64);
-    *budget = left.ok_or_else(|| Error::TooLarge { path: path.into(), limit: *budget })?;
+    take(budget, bytes.len() as u64, path)?;
     Ok(bytes)
 }
 

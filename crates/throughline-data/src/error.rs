@@ -38,10 +38,10 @@ pub enum Error {
         /// The name of the encoding.
         encoding: &'static str,
     },
-    /// More bytes than the size limit allows.
+    /// More bytes to be kept in memory than the limit allows.
     #[error(
-        "{}: expected at most {limit} more bytes, found a larger file; use less data (a program can raise the limit: \
-         `TextReader::max_bytes`)",
+        "{}: expected at most {limit} more bytes to keep in memory, found more; use less data (a program can raise the \
+         limit: `TextReader::max_bytes`)",
         Shown(.path)
     )]
     TooLarge {

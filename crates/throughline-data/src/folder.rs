@@ -42,7 +42,7 @@ pub enum SkipReason {
     OutsideClasses,
     /// A file whose name does not end in `.txt`, where each `.txt` file is a class.
     Extension,
-    /// A file whose name ends neither in `.csv` nor in `.tsv`, where each such file is a series.
+    /// A file whose name does not end as that of a table, where each table is a series.
     NotTable,
     /// A file whose name does not end in `.mid`, `.midi` or `.json`, where pieces of music are read.
     NotMusic,
@@ -67,7 +67,7 @@ impl fmt::Display for SkipReason {
             Self::Empty => f.write_str("no text in it"),
             Self::OutsideClasses => f.write_str("a file next to the class folders"),
             Self::Extension => f.write_str("not a `.txt` file"),
-            Self::NotTable => f.write_str("neither a `.csv` nor a `.tsv` file"),
+            Self::NotTable => f.write_str("not a table"),
             Self::NotMusic => f.write_str("neither MIDI nor JSON"),
             Self::Folder => f.write_str("a folder next to the class files"),
             Self::DanglingLink => f.write_str("a broken link"),

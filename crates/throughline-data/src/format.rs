@@ -11,6 +11,7 @@ use crate::clean::TextRules;
 use crate::compressed::{beginning, ending};
 use crate::error::{Error, Result, quoted, quoted_list};
 use crate::folder::entries;
+use crate::table::TableFormat;
 
 /// The prefix of labels in the files of fastText.
 pub(crate) const LABEL_PREFIX: &str = "__label__";
@@ -24,6 +25,10 @@ pub enum Format {
     Csv,
     /// A file of tab-separated values. Quotes have no meaning, and no field contains a tab or a line end.
     Tsv,
+    /// JSON lines: an object on each line, whose keys are the columns. `null` is a missing value.
+    Jsonl,
+    /// Apache Parquet, with the feature `parquet`.
+    Parquet,
     /// A folder with one subfolder for each class, named by its label. Each text file in it, at any depth, is one
     /// example.
     FolderPerClass,
@@ -37,13 +42,16 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 5] = [Self::Csv, Self::Tsv, Self::FolderPerClass, Self::FilePerClass, Self::LabelFirst];
+    pub const ALL: [Self; 7] =
+        [Self::Csv, Self::Tsv, Self::Jsonl, Self::Parquet, Self::FolderPerClass, Self::FilePerClass, Self::LabelFirst];
 
-    /// `csv`, `tsv`, `folder-per-class`, `file-per-class` or `label-first`.
+    /// `csv`, `tsv`, `jsonl`, `parquet`, `folder-per-class`, `file-per-class` or `label-first`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Csv => "csv",
             Self::Tsv => "tsv",
+            Self::Jsonl => "jsonl",
+            Self::Parquet => "parquet",
             Self::FolderPerClass => "folder-per-class",
             Self::FilePerClass => "file-per-class",
             Self::LabelFirst => "label-first",
@@ -52,7 +60,8 @@ impl Format {
 
     /// Detects the format of a file or folder:
     ///
-    /// - a file whose name ends in `.csv`, `.tsv` or `.tab` has that format (`.tab` is TSV);
+    /// - a file whose name ends in `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson` or `.parquet` has that format (`.tab` is TSV,
+    ///   `.ndjson` is JSON lines);
     /// - any other file is [`LabelFirst`](Self::LabelFirst) if every line in its first 64 KiB begins with a whole
     ///   number or a word such as `__label__good`, some lines have text after it, and there are at most half as many
     ///   labels as lines;
@@ -73,11 +82,13 @@ impl Format {
                 _ => format!("a folder with {folders} folders and {texts} `.txt` files"),
             }
         } else {
-            match ending(path).as_deref() {
-                Some("csv") => return Ok(Self::Csv),
-                Some("tsv" | "tab") => return Ok(Self::Tsv),
-                _ if begins_with_labels(path)? => return Ok(Self::LabelFirst),
-                _ => "a file whose name and content do not show it".into(),
+            match TableFormat::of(path) {
+                Some(TableFormat::Csv) => return Ok(Self::Csv),
+                Some(TableFormat::Tsv) => return Ok(Self::Tsv),
+                Some(TableFormat::JsonLines) => return Ok(Self::Jsonl),
+                Some(TableFormat::Parquet) => return Ok(Self::Parquet),
+                None if begins_with_labels(path)? => return Ok(Self::LabelFirst),
+                None => "a file whose name and content do not show it".into(),
             }
         };
         let expected = "labelled texts whose format can be detected";
@@ -86,7 +97,7 @@ impl Format {
     }
 
     pub(crate) fn is_table(self) -> bool {
-        matches!(self, Self::Csv | Self::Tsv)
+        matches!(self, Self::Csv | Self::Tsv | Self::Jsonl | Self::Parquet)
     }
 }
 
@@ -169,6 +180,9 @@ mod tests {
             ("files/SOURCE.md", b"about"),
             ("a.CSV", b"anything"),
             ("a.tab", b"anything"),
+            ("a.jsonl", b"anything"),
+            ("a.ndjson.gz", b"anything"),
+            ("a.parquet", b"anything"),
             ("numbers.train", b"1 x\n0 y\n\n1 z\n0\n"),
             ("words.txt", b"__label__a x\n__label__b y\n__label__a z\n"),
         ]);
@@ -177,6 +191,9 @@ mod tests {
             ("files", Format::FilePerClass),
             ("a.CSV", Format::Csv),
             ("a.tab", Format::Tsv),
+            ("a.jsonl", Format::Jsonl),
+            ("a.ndjson.gz", Format::Jsonl),
+            ("a.parquet", Format::Parquet),
             ("numbers.train", Format::LabelFirst),
             ("words.txt", Format::LabelFirst),
         ] {

@@ -6,6 +6,7 @@ use crate::folder::Skipped;
 use crate::format::Format;
 
 mod collector;
+pub(crate) mod columns;
 pub(crate) mod duplicates;
 pub(crate) mod reader;
 
@@ -18,7 +19,7 @@ pub struct Example {
     pub text: String,
     /// The file it was read from, an index into [`LabelledSet::files`].
     pub file: u32,
-    /// The line of the file where it begins, from 1.
+    /// The line of the file where it begins, or in Parquet the number of its row, from 1.
     pub line: usize,
 }
 

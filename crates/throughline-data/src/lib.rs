@@ -49,6 +49,7 @@
 mod batching;
 mod clean;
 mod compressed;
+mod decoded;
 mod entities;
 mod error;
 mod folder;
@@ -80,6 +81,7 @@ pub use entities::{Entity, EntityTags, TagScheme};
 pub use error::{Error, Result};
 pub use folder::{SkipReason, Skipped};
 pub use format::Format;
+pub use labelled::columns::TextColumn;
 pub use labelled::duplicates::{SharedExample, remove_duplicates, shared_examples};
 pub use labelled::reader::LabelledReader;
 pub use labelled::{Example, LabelledSet};

@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use encoding_rs::{DecoderResult, Encoding, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE};
+use encoding_rs::{Encoding, REPLACEMENT, UTF_8, UTF_16BE, UTF_16LE};
 
-use crate::clean::{TextRules, line_ends};
-use crate::compressed::{beginning, read_within};
+use crate::clean::TextRules;
+use crate::compressed::beginning;
+use crate::decoded::{Decoded, Lines};
 use crate::error::{Error, Result, quoted};
 use crate::folder::{SkipReason, Skipped, files_below, skipped_list};
 
 /// Reads text files of one encoding, up to a size limit.
 ///
 /// A file may be compressed with gzip or zstd, which is told by its first bytes; its name is then read without a `.gz` or
-/// `.zst` at its end. The size limit counts the bytes of the text.
+/// `.zst` at its end. The size limit counts the bytes of what is kept in memory.
 ///
 /// A byte order mark of another encoding is an error, and so is a file that is evidently UTF-16 if that was not asked
 /// for. All texts are [cleaned](TextRules::clean).
@@ -67,7 +68,7 @@ impl TextReader {
         }
     }
 
-    /// Sets the limit, in bytes, on all files of one call together.
+    /// Sets the limit, in bytes, on what is kept in memory of all files of one call together.
     pub fn max_bytes(self, max_bytes: u64) -> Self {
         Self { max_bytes, ..self }
     }
@@ -82,7 +83,7 @@ impl TextReader {
         self.rules
     }
 
-    /// The limit, in bytes, on all files of one call together.
+    /// The limit, in bytes, on what is kept of all files of one call together.
     pub(crate) fn limit(&self) -> u64 {
         self.max_bytes
     }
@@ -124,7 +125,38 @@ impl TextReader {
 
     /// The text of a file, not cleaned, without a byte order mark at its beginning.
     pub(crate) fn load_unchanged(&self, path: &Path, budget: &mut u64) -> Result<String> {
-        self.decode(read_within(path, budget)?, path)
+        let mut decoded = self.open(path)?;
+        let mut text = String::new();
+        while decoded.read(&mut text)? {
+            if decoded.bytes() > *budget {
+                break;
+            }
+        }
+        take(budget, decoded.bytes(), path)?;
+        Ok(text)
+    }
+
+    /// The cleaned lines of a file, of which none is longer than the limit.
+    pub(crate) fn lines(&self, path: &Path) -> Result<Lines> {
+        Ok(Lines::new(self.open(path)?, self.rules, self.max_bytes))
+    }
+
+    /// The lines of a text as if it were in a file.
+    #[cfg(test)]
+    pub(crate) fn lines_of(&self, path: &Path, text: String) -> Result<Lines> {
+        let source = Box::new(std::io::Cursor::new(text));
+        Ok(Lines::new(Decoded::new(path, source, self.encoding, |_| Ok(()))?, self.rules, self.max_bytes))
+    }
+
+    fn open(&self, path: &Path) -> Result<Decoded> {
+        Decoded::open(path, self.encoding, |beginning| match self.other_encoding(beginning) {
+            None => Ok(()),
+            Some((other, sign)) => {
+                let found = format!("{sign} {}", other.name());
+                let hint = format!("set data.encoding to `{}`, or save the file as UTF-8", other.name().to_lowercase());
+                Err(Error::malformed(path, Some(1), format!("{} text", self.encoding.name()), found, hint))
+            }
+        })
     }
 
     /// The texts below a folder, of which there may be none.
@@ -172,42 +204,13 @@ impl TextReader {
             None => unmarked_utf_16(bytes).map(|encoding| (encoding, "a NUL in every second byte, as in")),
         }
     }
+}
 
-    fn decode(&self, mut bytes: Vec<u8>, path: &Path) -> Result<String> {
-        if let Some((other, sign)) = self.other_encoding(&bytes) {
-            let found = format!("{sign} {}", other.name());
-            let hint = format!("set data.encoding to `{}`, or save the file as UTF-8", other.name().to_lowercase());
-            return Err(Error::malformed(path, Some(1), format!("{} text", self.encoding.name()), found, hint));
-        }
-        let mark = Encoding::for_bom(&bytes).map_or(0, |(_, length)| length);
-        let invalid = |prefix: &[u8], offset: usize| Error::Encoding {
-            path: path.into(),
-            line: 1 + line_ends(prefix),
-            offset,
-            encoding: self.encoding.name(),
-        };
-        if self.encoding == UTF_8 {
-            bytes.drain(..mark);
-            return String::from_utf8(bytes).map_err(|error| {
-                let offset = error.utf8_error().valid_up_to();
-                invalid(&error.as_bytes()[..offset], mark + offset)
-            });
-        }
-        let mut decoder = self.encoding.new_decoder_without_bom_handling();
-        let (mut text, mut position) = (String::new(), mark);
-        loop {
-            let rest = &bytes[position..];
-            let (result, read) = decoder.decode_to_string_without_replacement(rest, &mut text, true);
-            position += read;
-            match result {
-                DecoderResult::InputEmpty => return Ok(text),
-                DecoderResult::OutputFull => text.reserve(rest.len().max(16)),
-                DecoderResult::Malformed(length, after) => {
-                    return Err(invalid(text.as_bytes(), position - usize::from(length) - usize::from(after)));
-                }
-            }
-        }
-    }
+/// Takes `bytes` from what may still be kept in memory.
+pub(crate) fn take(budget: &mut u64, bytes: u64, path: &Path) -> Result<()> {
+    let left = budget.checked_sub(bytes);
+    *budget = left.ok_or_else(|| Error::TooLarge { path: path.into(), limit: *budget })?;
+    Ok(())
 }
 
 /// The encoding of text that looks like UTF-16 without a byte order mark in its first 4 KiB: nearly all NULs are in the

@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::reader::LabelledReader;
 use super::{Example, LabelledSet};
+use crate::decoded::Lines;
 use crate::error::Result;
 use crate::folder::Skipped;
 use crate::format::Format;
 use crate::labels::Labels;
+use crate::text::take;
 
 /// A labelled set while it is being read.
 pub(super) struct Collector<'a> {
     reader: &'a LabelledReader,
-    /// How many bytes may still be read.
+    /// How many bytes may still be kept.
     pub(super) budget: u64,
     labels: Labels,
     pub(super) examples: Vec<Example>,
@@ -34,10 +36,15 @@ impl<'a> Collector<'a> {
         })
     }
 
-    /// Opens a file and returns its text. Examples pushed next are from this file.
-    pub(super) fn open(&mut self, path: &Path) -> Result<String> {
+    /// Says that the examples pushed next are from this file.
+    pub(super) fn begin(&mut self, path: &Path) {
         self.files.push(path.into());
-        self.reader.text.load(path, &mut self.budget)
+    }
+
+    /// Opens a file and returns its lines. Examples pushed next are from this file.
+    pub(super) fn open(&mut self, path: &Path) -> Result<Lines> {
+        self.begin(path);
+        self.reader.text.lines(path)
     }
 
     /// Adds an example, or counts it as blank if it has no text.
@@ -49,6 +56,7 @@ impl<'a> Collector<'a> {
             return Ok(());
         }
         let path = self.files.last().expect("a file is open");
+        take(&mut self.budget, (size_of::<Example>() + text.len()) as u64, path)?;
         let label = self.labels.index(label, path, line)?;
         self.examples.push(Example { label, text: text.into(), file: self.files.len() as u32 - 1, line });
         Ok(())

@@ -8,14 +8,16 @@ use crate::folder::{SkipReason, Skipped, entries, skipped_list};
 use crate::format::{Format, LABEL_PREFIX, is_text_file, label_and_text};
 use crate::labelled::LabelledSet;
 use crate::labelled::collector::Collector;
+use crate::labelled::columns::{Columns, for_each};
 use crate::printable::Shown;
-use crate::table::{Columns, Table};
+use crate::table::TableFormat;
 use crate::text::TextReader;
 
 /// Reads labelled texts.
 #[derive(Clone, Debug, Default)]
 pub struct LabelledReader {
-    /// Encoding, size limit and cleaning. The limit is on all files of one call together.
+    /// Encoding, size limit and cleaning. The limit is on what is kept in memory of all files of one call together: the texts,
+    /// and of a folder of texts each file.
     pub text: TextReader,
     /// The format of all paths; by default it is detected ([`Format::detect`]).
     pub format: Option<Format>,
@@ -57,8 +59,10 @@ impl LabelledReader {
             let path = path.as_ref();
             let before = collector.examples.len();
             match format {
-                Format::Csv => self.read_table(path, b',', &mut collector)?,
-                Format::Tsv => self.read_table(path, b'\t', &mut collector)?,
+                Format::Csv => self.read_table(path, TableFormat::Csv, &mut collector)?,
+                Format::Tsv => self.read_table(path, TableFormat::Tsv, &mut collector)?,
+                Format::Jsonl => self.read_table(path, TableFormat::JsonLines, &mut collector)?,
+                Format::Parquet => self.read_table(path, TableFormat::Parquet, &mut collector)?,
                 Format::FolderPerClass => self.read_folders(path, &mut collector)?,
                 Format::FilePerClass => self.read_class_files(path, &mut collector)?,
                 Format::LabelFirst => self.read_label_first(path, &mut collector)?,
@@ -70,14 +74,13 @@ impl LabelledReader {
         collector.finish(first.as_ref(), format)
     }
 
-    fn read_table(&self, path: &Path, delimiter: u8, collector: &mut Collector) -> Result<()> {
+    fn read_table(&self, path: &Path, format: TableFormat, collector: &mut Collector) -> Result<()> {
         let rules = self.text.rules();
         let text = self.text_column.as_deref().map(|name| rules.clean_example(name));
         let label = self.label_column.as_deref().map(|name| rules.clean_example(name));
-        let columns = Columns::new(text.as_deref(), label.as_deref())?;
-        let content = collector.open(path)?;
-        let table = Table { path, content: &content, delimiter };
-        table.for_each(columns, |label, text, line| collector.push(label, text, line))
+        let columns = Columns::new(format, text.as_deref(), label.as_deref())?;
+        collector.begin(path);
+        for_each(path, format, columns, &self.text, |label, text, line| collector.push(label, text, line))
     }
 
     fn read_folders(&self, path: &Path, collector: &mut Collector) -> Result<()> {
@@ -100,7 +103,7 @@ impl LabelledReader {
                     texts.skipped.push(Skipped { path: document.path, reason: SkipReason::Empty });
                     continue;
                 }
-                collector.files.push(document.path);
+                collector.begin(&document.path);
                 collector.push(&label, &document.text, 1)?;
             }
             if collector.examples.len() == before {
@@ -126,9 +129,9 @@ impl LabelledReader {
         for file in files {
             let label = utf8_name(&file, inner_name(&file).file_stem())?;
             let before = collector.examples.len();
-            let text = collector.open(&file)?;
-            for (line, number) in text.lines().zip(1..) {
-                collector.push(&label, line, number)?;
+            let mut lines = collector.open(&file)?;
+            while let Some((number, line)) = lines.next()? {
+                collector.push(&label, &line, number)?;
             }
             if collector.examples.len() == before {
                 let expected = format!("at least one line of the class {}", quoted(&label));
@@ -139,9 +142,9 @@ impl LabelledReader {
     }
 
     fn read_label_first(&self, path: &Path, collector: &mut Collector) -> Result<()> {
-        let text = collector.open(path)?;
-        for (line, number) in text.lines().zip(1..) {
-            let Some((label, text)) = label_and_text(line) else {
+        let mut lines = collector.open(path)?;
+        while let Some((number, line)) = lines.next()? {
+            let Some((label, text)) = label_and_text(&line) else {
                 collector.blank += 1;
                 continue;
             };
@@ -321,7 +324,7 @@ mod tests {
         let error = message(read(&columns("1", "2"), "a.csv", &many));
         assert!(error.contains("a.csv:4097: expected at most 4096 different labels"), "{error}");
         let reader = LabelledReader { text: TextReader::default().max_bytes(5), ..Default::default() };
-        assert!(matches!(read(&reader, "a.csv", "text,label\n"), Err(Error::TooLarge { limit: 5, .. })));
+        assert!(matches!(read(&reader, "a.csv", "text,label\na,b\n"), Err(Error::TooLarge { limit: 5, .. })));
     }
 
     #[test]

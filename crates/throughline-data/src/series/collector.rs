@@ -8,12 +8,13 @@ use super::{Answers, Place, SeriesFormat, SeriesSet};
 use crate::error::{Error, Result, quoted, quoted_list};
 use crate::folder::Skipped;
 use crate::labels::Labels;
+use crate::text::take;
 
 /// A set of series while it is being read.
 pub(super) struct Collector<'a> {
     pub(super) reader: &'a SeriesReader,
-    /// How many bytes may still be read.
-    pub(super) budget: u64,
+    /// How many bytes may still be kept.
+    budget: u64,
     pub(super) skipped: Vec<Skipped>,
     /// The channels, once they are known.
     channels: Vec<String>,
@@ -56,10 +57,15 @@ impl<'a> Collector<'a> {
         })
     }
 
-    /// Opens a file and returns its text. Series pushed next are from this file.
-    pub(super) fn open(&mut self, path: &Path) -> Result<String> {
+    /// Says that the series pushed next are from this file.
+    pub(super) fn begin(&mut self, path: &Path) {
         self.files.push(path.into());
-        self.reader.text.load(path, &mut self.budget)
+    }
+
+    /// Counts so many numbers as kept.
+    pub(super) fn keep(&mut self, numbers: usize) -> Result<()> {
+        let path = self.files.last().expect("a file is open");
+        take(&mut self.budget, (numbers * size_of::<f64>()) as u64, path)
     }
 
     /// The columns of the answers that are wanted.

@@ -5,18 +5,9 @@ use std::path::Path;
 use super::collector::Collector;
 use super::long::{self, Which};
 use super::reader::WantedAnswers;
-use crate::compressed::ending;
 use crate::error::{Error, Result};
 use crate::folder::{SkipReason, Skipped, files_below};
-
-/// The delimiter of a table by its name: a comma or a tab; `None` for a file that is no table.
-pub(super) fn delimiter(path: &Path) -> Option<u8> {
-    match ending(path)?.as_str() {
-        "csv" => Some(b','),
-        "tsv" | "tab" => Some(b'\t'),
-        _ => None,
-    }
-}
+use crate::table::TableFormat;
 
 /// Reads all tables below a folder. Where classes are wanted and no column is named for them, a table's class is the name of
 /// the subfolder of `folder` that it is in.
@@ -28,7 +19,7 @@ pub(super) fn read(folder: &Path, collector: &mut Collector<'_>) -> Result<()> {
     let (files, skipped) = files_below(folder)?;
     collector.skipped.extend(skipped);
     for path in files {
-        let Some(delimiter) = delimiter(&path) else {
+        let Some(format) = TableFormat::of(&path) else {
             collector.skipped.push(Skipped { path, reason: SkipReason::NotTable });
             continue;
         };
@@ -58,10 +49,9 @@ pub(super) fn read(folder: &Path, collector: &mut Collector<'_>) -> Result<()> {
             }
             _ => None,
         };
-        let content = collector.open(&path)?;
         let which = Which::One { name: &name, class: class.as_deref() };
         let before = collector.len();
-        long::read(&path, &content, delimiter, &which, collector)?;
+        long::read(&path, format, &which, collector)?;
         if collector.len() == before {
             return Err(collector.wrong(
                 1,

@@ -1,13 +1,13 @@
 //! Tables with a row for each step: in long form, with a column that says which series a row belongs to, or one series alone.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 use super::collector::{Collector, Read};
+use super::reader::WantedAnswers;
 use super::values::{Time, number};
 use crate::error::{Result, quoted};
-use crate::table::Table;
+use crate::table::{Kind, Table, TableFormat};
 
 /// The default names of the columns.
 const ID: &str = "id";
@@ -42,15 +42,9 @@ const HINT: &str = "name the columns in data.id_column, data.time_column, data.c
 
 impl Columns {
     /// The columns by the names in the header.
-    fn new(
-        table: &Table<'_>,
-        header: &[Cow<'_, str>],
-        line: usize,
-        which: &Which<'_>,
-        collector: &Collector<'_>,
-    ) -> Result<Self> {
-        let reader = collector.reader;
-        let place = |name: &str| table.column(header, name, line, HINT);
+    fn new(table: &Table, which: &Which<'_>, collector: &Collector<'_>) -> Result<Self> {
+        let (reader, header, line) = (collector.reader, table.header(), table.header_line());
+        let place = |name: &str| table.column(name, HINT);
         let id = match which {
             Which::ById => Some(place(reader.id_column.as_deref().unwrap_or(ID))?),
             Which::One { .. } => None,
@@ -75,25 +69,39 @@ impl Columns {
         }
         Ok(Self { id, time, channels, answers })
     }
+
+    /// Selects them in the table, in the order of the fields, and says where they then are.
+    fn select(self, table: &mut Table, answers: Kind) -> Result<Self> {
+        let mut selected = Vec::new();
+        let mut select = |column: usize, kind: Kind| {
+            selected.push((column, kind));
+            selected.len() - 1
+        };
+        let columns = Self {
+            id: self.id.map(|column| select(column, Kind::Name)),
+            time: self.time.map(|column| select(column, Kind::Time)),
+            channels: self.channels.iter().map(|&column| select(column, Kind::Number)).collect(),
+            answers: self.answers.iter().map(|&column| select(column, answers)).collect(),
+        };
+        table.select(&selected)?;
+        Ok(columns)
+    }
 }
 
-/// Reads the text of a table.
-pub(super) fn read(
-    path: &Path,
-    content: &str,
-    delimiter: u8,
-    which: &Which<'_>,
-    collector: &mut Collector<'_>,
-) -> Result<()> {
-    let table = Table { path, content, delimiter };
-    let mut records = table.records();
-    let mut fields = Vec::new();
-    let line = records.next(&mut fields)?.unwrap_or(1);
-    let columns = Columns::new(&table, &fields, line, which, collector)?;
-    let header: Vec<String> = fields.iter().map(|name| name.trim().to_owned()).collect();
-    collector.set_channels(columns.channels.iter().map(|&column| header[column].clone()).collect(), line)?;
+/// Reads a table.
+pub(super) fn read(path: &Path, format: TableFormat, which: &Which<'_>, collector: &mut Collector<'_>) -> Result<()> {
+    collector.begin(path);
+    let mut table = Table::open(path, format, &collector.reader.text)?;
+    let columns = Columns::new(&table, which, collector)?;
+    let name = |column: &usize| table.header()[*column].trim().to_owned();
+    let channels: Vec<String> = columns.channels.iter().map(name).collect();
+    let answers: Vec<String> = columns.answers.iter().map(name).collect();
+    collector.set_channels(channels.clone(), table.header_line())?;
+    let answer =
+        if matches!(collector.reader.wanted, WantedAnswers::Numbers { .. }) { Kind::Number } else { Kind::Name };
+    let columns = columns.select(&mut table, answer)?;
     let (mut series, mut index_of) = (Vec::<Rows>::new(), HashMap::<String, usize>::new());
-    while let Some(line) = records.next(&mut fields)? {
+    while let Some((line, fields)) = table.next()? {
         let name = match (which, columns.id) {
             (Which::One { name, .. }, _) => *name,
             (Which::ById, id) => fields[id.expect("there is a column of identifiers")].trim(),
@@ -113,7 +121,8 @@ pub(super) fn read(
                 series.len() - 1
             }
         };
-        take(&columns, &header, &fields, line, collector, &mut series[index])?;
+        collector.keep(columns.channels.len())?;
+        take(&columns, [&channels, &answers], fields, line, collector, &mut series[index])?;
     }
     for Rows { name, line, values, answers, .. } in series {
         collector.push(Read { name, line, values: &values, answers: &answers })?;
@@ -121,11 +130,11 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Adds a record to its series.
+/// Adds a record to its series. `names` are those of the channels and of the answers.
 fn take(
     columns: &Columns,
-    header: &[String],
-    fields: &[Cow<'_, str>],
+    names: [&[String]; 2],
+    fields: &[String],
     line: usize,
     collector: &Collector<'_>,
     rows: &mut Rows,
@@ -165,19 +174,19 @@ fn take(
         }
         rows.time = Some(time);
     }
-    for &column in &columns.channels {
+    for (&column, name) in columns.channels.iter().zip(names[0]) {
         let value = number(&fields[column]).map_err(|found| {
-            let expected = format!("a finite number, or nothing, in column {}", quoted(&header[column]));
+            let expected = format!("a finite number, or nothing, in column {}", quoted(name));
             collector.wrong(line, &expected, &found, "correct it, or name the columns to read in data.channels")
         })?;
         rows.values.push(value);
     }
-    for (answer, &column) in rows.answers.iter_mut().zip(&columns.answers) {
+    for ((answer, &column), name) in rows.answers.iter_mut().zip(&columns.answers).zip(names[1]) {
         let field = fields[column].trim();
         if answer.is_empty() {
             *answer = field.to_owned();
         } else if !field.is_empty() && field != answer {
-            let expected = format!("{} in column {} {of}, as before", quoted(answer), quoted(&header[column]));
+            let expected = format!("{} in column {} {of}, as before", quoted(answer), quoted(name));
             let hint = "a series has one answer, in all of its rows or in one";
             return Err(collector.wrong(line, &expected, &quoted(field), hint));
         }

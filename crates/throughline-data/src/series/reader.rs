@@ -9,6 +9,7 @@ use crate::compressed::ending;
 use crate::error::{Error, Result};
 use crate::folder::skipped_list;
 use crate::printable::Shown;
+use crate::table::{ENDINGS, TableFormat};
 use crate::text::TextReader;
 
 /// What is wanted of each series besides its numbers.
@@ -37,10 +38,10 @@ pub enum WantedAnswers {
 /// errors.
 #[derive(Clone, Debug, Default)]
 pub struct SeriesReader {
-    /// Encoding and size limit. The limit is on all files of one call together.
+    /// Encoding and size limit. The limit is on what is kept in memory of all files of one call together: 8 bytes a number.
     pub text: TextReader,
     /// The format of all paths. By default a folder is one of tables, and a file is told by its name: `.ts`, or a table in
-    /// long form, `.csv`, `.tsv` or `.tab`.
+    /// long form, `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson` or `.parquet`.
     pub format: Option<SeriesFormat>,
     /// The column of a table in long form that says which series a row belongs to; by default `id`. The rows of a series need
     /// not follow each other.
@@ -81,13 +82,11 @@ impl SeriesReader {
             match format {
                 SeriesFormat::Folder => files::read(path, &mut collector)?,
                 SeriesFormat::Ts => {
-                    let text = collector.open(path)?;
-                    ts::read(&text, &mut collector)?;
+                    ts::read(path, &mut collector)?;
                 }
                 SeriesFormat::Long => {
-                    let text = collector.open(path)?;
-                    let delimiter = files::delimiter(path).unwrap_or(b',');
-                    long::read(path, &text, delimiter, &Which::ById, &mut collector)?;
+                    let format = TableFormat::of(path).unwrap_or(TableFormat::Csv);
+                    long::read(path, format, &Which::ById, &mut collector)?;
                 }
             }
             if collector.len() == before {
@@ -107,13 +106,13 @@ fn detect(path: &Path) -> Result<SeriesFormat> {
     if path.is_dir() {
         return Ok(SeriesFormat::Folder);
     }
-    if files::delimiter(path).is_some() {
+    if TableFormat::of(path).is_some() {
         return Ok(SeriesFormat::Long);
     }
     if ending(path).as_deref() == Some("ts") {
         return Ok(SeriesFormat::Ts);
     }
-    let expected = "series whose format can be told: a folder, or a file whose name ends in .ts, .csv, .tsv or .tab";
+    let expected = format!("series whose format can be told: a folder, or a file whose name ends in .ts, {ENDINGS}");
     Err(Error::malformed(path, None, expected, "another name", "rename the file, or set data.format to `ts` or `long`"))
 }
 
@@ -291,6 +290,36 @@ mod tests {
             "{error}"
         );
         assert!(matches!(reader(classes()).read(&[""; 0]), Err(Error::Setting { key: "paths", .. })));
+    }
+
+    #[test]
+    fn json_lines_in_long_form() {
+        let content = concat!(
+            "{\"id\": 1, \"time\": \"2016-07-01\", \"x\": 1.5, \"up\": true, \"label\": \"a\"}\n",
+            "{\"label\": null, \"id\": 1, \"up\": false, \"x\": null, \"time\": \"2016-07-02\"}\n",
+            "{\"id\": \"b\", \"time\": 5, \"x\": -2e3, \"up\": false, \"label\": 7}\n",
+        );
+        let set = read(&reader(classes()), "x.jsonl", content).unwrap();
+        assert_eq!(set.channels, ["x", "up"]);
+        assert_eq!(rows(&set), [("1".into(), vec![1.5, 1.0, -1.0, 0.0]), ("b".into(), vec![-2000.0, 0.0])]);
+        assert!(matches!(&set.answers, Answers::Classes { labels, .. } if labels == &["7", "a"]));
+        let values = "{\"id\": 1, \"x\": 0, \"target\": 0.1}\n{\"id\": 2, \"x\": 1, \"target\": 3}\n";
+        let set = read(&reader(numbers(&[])), "x.ndjson", values).unwrap();
+        assert!(matches!(&set.answers, Answers::Numbers { values, .. } if values == &[0.1, 3.0]));
+        let error = message(read(&reader(numbers(&[])), "x.jsonl", &values.replace("\"x\": 1", "\"y\": 1")));
+        assert!(error.contains("x.jsonl:2: expected the key \"x\", found the keys"), "{error}");
+        let error = message(read(&reader(numbers(&[])), "x.jsonl", &values.replace("\"x\": 1", "\"x\": [1]")));
+        assert!(error.contains("x.jsonl:2: expected a number in \"x\", or `null`, found a list"), "{error}");
+    }
+
+    #[test]
+    fn what_is_kept_is_limited_and_not_the_file() {
+        let comments = format!("{}{TS}", "# a comment\n".repeat(1000));
+        let limited = |bytes| SeriesReader { text: TextReader::default().max_bytes(bytes), ..reader(classes()) };
+        assert_eq!(read(&limited(64), "x.ts", &comments).unwrap().len(), 2);
+        let error = read(&limited(63), "x.ts", &comments).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { limit: 15, .. }), "{error}");
+        assert!(matches!(read(&limited(63), "x.csv", LONG), Err(Error::TooLarge { .. })));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The `.ts` files of sktime and aeon: lines of `@key value`, then after `@data` a series a line, with channels parted by
 //! colons, the numbers of a channel by commas, and the class or the number to predict last.
 
+use std::path::Path;
+
 use super::collector::{Collector, Read};
 use super::reader::WantedAnswers;
 use super::values::number;
+use crate::decoded::Lines;
 use crate::error::{Error, Result, quoted, quoted_list};
 
 /// What the header says.
@@ -48,28 +51,34 @@ fn stamped(collector: &Collector<'_>, line: usize) -> Error {
     collector.wrong(line, "series without time stamps", "time stamps", hint)
 }
 
-/// Reads a file's text.
-pub(super) fn read(text: &str, collector: &mut Collector<'_>) -> Result<()> {
+/// The next line that is neither blank nor a comment, and its number.
+fn next(lines: &mut Lines) -> Result<Option<(usize, String)>> {
+    while let Some((number, line)) = lines.next()? {
+        if !line.trim().is_empty() && !line.starts_with('#') {
+            return Ok(Some((number, line.trim().to_owned())));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a file.
+pub(super) fn read(path: &Path, collector: &mut Collector<'_>) -> Result<()> {
+    collector.begin(path);
+    let mut lines = collector.reader.text.lines(path)?;
     let mut header = Header::default();
-    let mut lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty() && !line.starts_with('#'));
     loop {
-        let Some((text, line)) = lines.next() else {
+        let Some((line, text)) = next(&mut lines)? else {
             let hint = "a .ts file has a line `@data` before its series";
-            return Err(collector.wrong(text.lines().count().max(1), "a line `@data`", "the end of the file", hint));
+            return Err(collector.wrong(lines.number().max(1), "a line `@data`", "the end of the file", hint));
         };
-        let text = text.trim();
         if text.eq_ignore_ascii_case("@data") {
             break;
         }
         if !text.starts_with('@') {
-            return Err(collector.wrong(
-                line,
-                "`@data` before the first series",
-                &quoted(text),
-                "add the line `@data`",
-            ));
+            let expected = "`@data` before the first series";
+            return Err(collector.wrong(line, expected, &quoted(&text), "add the line `@data`"));
         }
-        header.read(collector, line, text)?;
+        header.read(collector, line, &text)?;
     }
     let wanted = match collector.reader.wanted {
         WantedAnswers::Nothing => true,
@@ -85,11 +94,12 @@ pub(super) fn read(text: &str, collector: &mut Collector<'_>) -> Result<()> {
         return Err(collector.wrong(1, expected, found, "use data that have what is to be predicted"));
     }
     let (mut values, mut number_of) = (Vec::new(), 0);
-    for (text, line) in lines {
+    while let Some((line, text)) = next(&mut lines)? {
         number_of += 1;
-        let mut parts: Vec<&str> = text.trim().split(':').collect();
+        let mut parts: Vec<&str> = text.split(':').collect();
         let answer = if header.class || header.target { parts.pop() } else { None };
         read_channels(&parts, line, collector, &mut values)?;
+        collector.keep(values.len())?;
         let answer = answer.map(|answer| answer.trim().to_owned());
         if let Some(class) = answer.as_ref().filter(|_| header.class && !header.classes.is_empty())
             && !header.classes.contains(class)

@@ -37,10 +37,11 @@ options! {
 settings! {
     /// In table `[data]`: how examples lie in the files, and which are used.
     pub struct Examples {
-        /// `"auto"` (found out from the files), `"csv"`, `"tsv"`, `"folder-per-class"`, `"file-per-class"` or `"label-first"`.
+        /// `"auto"` (found out from the files), `"csv"`, `"tsv"`, `"jsonl"`, `"parquet"`, `"folder-per-class"`, `"file-per-class"` or
+        /// `"label-first"`.
         #[serde(with = "auto_or_format")]
         format: Option<Format> = None,
-        /// Column of the text in CSV and TSV files: its name, or with both columns its number from 1 in a file without header.
+        /// Column of the text in tables: its name, or with both columns its number from 1 in a CSV or TSV file without header.
         /// Empty: the column called `text`.
         text_column: String = String::new(),
         /// Column of the label, given like `text_column`. Empty: the column called `label`.

@@ -20,6 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   throughline train                                    learn from the text at hand
   throughline train --text book.txt notes/             learn from your own text
+  throughline train reviews.csv                        the task that the data seem to be for
   throughline train recipes/names.toml --data names/   follow a recipe
   throughline train recipe.toml --set model.hidden=512 follow it with one setting changed
   throughline data check reviews.csv --set task=classify   is anything wrong with them?
@@ -85,7 +86,8 @@ pub struct TrainArguments {
 /// A recipe, and what is changed in it.
 #[derive(Args, Debug)]
 pub struct RecipeArgument {
-    /// A recipe (a file that ends in .toml) and files or folders with data, in any order.
+    /// A recipe (a file that ends in .toml) and files or folders with data, in any order. Without a recipe, the task is told by
+    /// the data.
     #[arg(value_name = "RECIPE.toml|PATH")]
     pub paths: Vec<PathBuf>,
     /// Files or folders with data; they take the place of the recipe's `data.paths`.

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use throughline_data::{Split, Splits};
+use throughline_data::{Glimpse, Split, Splits};
 use throughline_infer::{Regularisation, Runner, Serve};
 use throughline_nn::heads::Loss;
 use throughline_nn::initialise::Initialise;
@@ -156,6 +156,24 @@ pub struct Measured<D> {
     pub record: Option<SplitRecord>,
 }
 
+/// What says which task data are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// What the data have and those of other tasks have not, in words: `the columns text and label`.
+    Clear(&'static str),
+    /// What the data of other tasks may have, too; it counts where those have no sign of their own.
+    Faint(&'static str),
+}
+
+impl Sign {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Clear(words) | Self::Faint(words) => words,
+        }
+    }
+}
+
 /// The network of a task in training.
 pub type NetworkOf<L> = Network<<<L as Learn>::Serve as Serve>::Body, <<L as Learn>::Serve as Serve>::Head>;
 
@@ -165,6 +183,9 @@ pub trait Learn: Sized + 'static {
     type Serve: Serve;
     /// Its settings.
     type Options: TaskOptions;
+
+    /// What says that a file or folder has data of this task, if anything does.
+    fn recognises(seen: &Glimpse) -> Option<Sign>;
 
     /// Reads the data of a recipe.
     ///

@@ -112,10 +112,11 @@ pub mod train {
     pub use throughline_train::tasks::lm::BUILT_IN;
     pub use throughline_train::tasks::{TASKS, Task};
     pub use throughline_train::{
-        DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Learn, Learned, Lengths, Measured,
-        MetricsLog, Origin, Outcome, Overview, Place, RangeRow, RangeTest, RateRange, Recipe, RecipeError, Report,
-        Result, Row, RunFolder, RunLock, Score, SplitRecord, SplitReport, check_replaceable, evaluate, examine,
-        find_learning_rate, read_rows, recipe, replace, resume, settings, tasks, train, write_atomically,
+        DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Guess, Learn, Learned, Lengths,
+        Measured, MetricsLog, Origin, Outcome, Overview, Place, RangeRow, RangeTest, RateRange, Recipe, RecipeError,
+        Report, Result, Row, RunFolder, RunLock, Score, Sign, SplitRecord, SplitReport, check_replaceable, evaluate,
+        examine, find_learning_rate, guess, read_rows, recipe, replace, resume, settings, tasks, train,
+        write_atomically,
     };
 }
 

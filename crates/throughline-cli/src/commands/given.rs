@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use throughline::train::{BUILT_IN, Recipe};
+use throughline::train::{self, BUILT_IN, Guess, Recipe};
 
 use crate::arguments::RecipeArgument;
 use crate::output::note;
 
-/// Settings for training with no recipe: small enough for two cores and two minutes.
+/// The task where nothing is said.
+const TASK: &str = "lm";
+
+/// Its settings for training with no recipe: small enough for two cores and two minutes.
 const DEFAULTS: &[&str] = &[
-    "task=lm",
     "model.cell=gru",
     "model.embedding=64",
     "model.hidden=256",
@@ -39,9 +41,13 @@ pub fn recipe(arguments: &RecipeArgument, changes: &[String], quiet: bool) -> Re
     let mut settings = Vec::new();
     if recipes.is_empty() {
         let (task, paths) = (sets(arguments, "task"), sets(arguments, "data.paths"));
-        if task || paths {
-            settings.extend((!task).then(|| "task=lm".to_owned()));
+        let guessed = if task || paths || data.is_empty() || !arguments.text.is_empty() {
+            TASK
         } else {
+            guessed_task(&data, quiet)?
+        };
+        settings.extend((!task).then(|| format!("task={guessed}")));
+        if !task && !paths && guessed == TASK {
             settings.extend(DEFAULTS.iter().map(|set| (*set).to_owned()));
         }
         if data.is_empty() && !paths {
@@ -54,6 +60,17 @@ pub fn recipe(arguments: &RecipeArgument, changes: &[String], quiet: bool) -> Re
     }
     settings.extend(changes.iter().cloned());
     Ok(Recipe::resolve(recipes.first().map(|path| path.as_path()), &settings, &data)?)
+}
+
+/// The task that `data` seem to be for; people are told from what.
+fn guessed_task(data: &[PathBuf], quiet: bool) -> Result<&'static str> {
+    let Guess { task, sign } = train::guess(data)?;
+    let name = task.info().name;
+    if !quiet {
+        let data = data[0].display();
+        note(&format!("{data}: {}, so the task is {name}; for another one, --set task=...", sign.words()));
+    }
+    Ok(name)
 }
 
 /// Whether `--set` gives `key`.

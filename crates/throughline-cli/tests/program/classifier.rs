@@ -21,6 +21,14 @@ fn in_every_format() -> Vec<(&'static str, &'static str, Files)> {
         ("csv", "texts.csv", vec![file("texts.csv", csv)]),
         ("tsv", "texts.tsv", vec![file("texts.tsv", tsv())]),
         (
+            "jsonl",
+            "texts.jsonl",
+            vec![file(
+                "texts.jsonl",
+                lines(&|label, text| format!("{}\n", serde_json::json!({"text": text, "label": label}))),
+            )],
+        ),
+        (
             "folder-per-class",
             "texts",
             numbered.map(|(i, (label, text))| file(&format!("texts/{label}/{i}.txt"), text)).collect(),

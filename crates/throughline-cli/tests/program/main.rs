@@ -4,9 +4,11 @@
 mod budgets;
 mod classifier;
 mod comparison;
+mod compressed;
 mod data_check;
 mod faults;
 mod folder;
+mod guess;
 mod help;
 mod interruption;
 mod language_model;

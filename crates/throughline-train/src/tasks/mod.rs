@@ -13,12 +13,13 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use throughline_data::Glimpse;
 use throughline_infer::{Info, Model, Serve};
 use toml::Table;
 
 use crate::evaluate::{self, Report};
 use crate::examine::{self, DataReport};
-use crate::learn::Learn;
+use crate::learn::{Learn, Sign};
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
 use crate::trainer::{self, Event, Outcome, RangeRow, RangeTest, RateRange};
 use crate::{Error, Recipe, Result, RunFolder};
@@ -102,6 +103,9 @@ pub trait Task: TaskSettings {
     /// What people are told of it.
     fn info(&self) -> &'static Info;
 
+    /// See [`Learn::recognises`].
+    fn recognises(&self, seen: &Glimpse) -> Option<Sign>;
+
     /// See [`train`](crate::train()).
     fn train(&self, recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome>;
 
@@ -158,6 +162,10 @@ impl<L: Learn> TaskSettings for TaskOf<L> {
 impl<L: Learn> Task for TaskOf<L> {
     fn info(&self) -> &'static Info {
         &L::Serve::INFO
+    }
+
+    fn recognises(&self, seen: &Glimpse) -> Option<Sign> {
+        L::recognises(seen)
     }
 
     fn train(&self, recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {

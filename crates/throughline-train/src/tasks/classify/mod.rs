@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use throughline_data::{
-    LabelledSet, NaiveBayes, NaiveBayesOptions, Split, Splits, UnknownReplacement, Vocabulary, majority_class,
-    shared_examples,
+    Format, Glimpse, LabelledSet, NaiveBayes, NaiveBayesOptions, Split, Splits, TaggedFormat, UnknownReplacement,
+    Vocabulary, majority_class, shared_examples,
 };
 use throughline_infer::tasks::{Classify, classify};
 use throughline_infer::{Regularisation, Runner, Serve, TextEncoder};
@@ -20,8 +20,8 @@ use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
 use crate::learn::{
-    DataRecord, Description, Examined, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord, count_labels,
-    key,
+    DataRecord, Description, Examined, Learn, Learned, Measured, NetworkOf, Place, Score, Sign, SplitRecord,
+    count_labels, key,
 };
 use crate::run::card::grouped;
 use crate::tasks::shared::{Batches, check_names, text_counts, weight_of, weighted};
@@ -71,6 +71,17 @@ fn check_lengths(config: &classify::Config, set: &LabelledSet, texts: &classify:
 impl Learn for Texts {
     type Serve = Classify;
     type Options = Options;
+
+    fn recognises(seen: &Glimpse) -> Option<Sign> {
+        if seen.has_columns(&["text", "label"]) {
+            return Some(Sign::Clear("the columns `text` and `label`"));
+        }
+        if seen.labelled == Some(Format::LabelFirst) && seen.tagged != Some(TaggedFormat::Conllu) {
+            return Some(Sign::Clear("a label at the beginning of each line"));
+        }
+        let of_folders = seen.folder.as_ref().is_some_and(|folder| folder.of_folders);
+        (of_folders && seen.is_folder_of(&["txt"])).then_some(Sign::Clear("a folder of texts for each class"))
+    }
 
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();

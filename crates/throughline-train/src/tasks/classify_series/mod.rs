@@ -8,7 +8,7 @@ pub use options::{Labels, Options};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use throughline_data::{Answers, SeriesSet, Split, Splits};
+use throughline_data::{Answers, Glimpse, SeriesSet, Split, Splits};
 use throughline_infer::tasks::ClassifySeries;
 use throughline_infer::tasks::classify_series::{Config, LabelledSeries};
 use throughline_infer::{Regularisation, Runner, SeriesBatch, Serve};
@@ -17,10 +17,10 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, NetworkOf, Place, Score};
+use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, NetworkOf, Place, Score, Sign};
 use crate::run::card::grouped;
 use crate::tasks::shared::{
-    Batches, MeasuredSeries, SeriesData, SeriesForm, check_lengths, check_names, weight_of, weighted,
+    Batches, MeasuredSeries, SeriesData, SeriesForm, check_lengths, check_names, ts_says, weight_of, weighted,
 };
 use crate::{Recipe, Result};
 
@@ -47,6 +47,18 @@ fn classes(set: &SeriesSet) -> (&[String], &[u32]) {
 impl Learn for Series {
     type Serve = ClassifySeries;
     type Options = Options;
+
+    fn recognises(seen: &Glimpse) -> Option<Sign> {
+        if ts_says(seen, "@classlabel") {
+            return Some(Sign::Clear("series with their classes"));
+        }
+        if seen.has_columns(&["id", "label"]) && !seen.has_columns(&["text"]) {
+            return Some(Sign::Clear("the columns `id` and `label`"));
+        }
+        let of_folders = seen.folder.as_ref().is_some_and(|folder| folder.of_folders);
+        (of_folders && seen.is_folder_of(&["csv", "tsv", "tab", "jsonl", "ndjson", "parquet"]))
+            .then_some(Sign::Clear("a folder of tables for each class"))
+    }
 
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();

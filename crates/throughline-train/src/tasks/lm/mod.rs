@@ -9,7 +9,7 @@ pub use read::BUILT_IN;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use throughline_data::{NgramModel, Split, Splits, Streams, UnknownReplacement, Vocabulary};
+use throughline_data::{Glimpse, NgramModel, Split, Splits, Streams, UnknownReplacement, Vocabulary};
 use throughline_infer::tasks::lm::{Continuation, generate, metrics};
 use throughline_infer::tasks::{LanguageModel, lm};
 use throughline_infer::{Regularisation, Runner, Serve, TextEncoder};
@@ -22,7 +22,7 @@ use throughline_nn::module::{Pass, TapeSetting};
 use throughline_nn::network::{Input, Wanted};
 use throughline_nn::state::State;
 
-use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score, SplitRecord};
+use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score, Sign, SplitRecord};
 use crate::run::card::grouped;
 use crate::tasks::shared::{skipped_notes, text_counts};
 use crate::{Digest, Recipe, Result};
@@ -64,6 +64,11 @@ impl Text {
 impl Learn for Text {
     type Serve = LanguageModel;
     type Options = Options;
+
+    fn recognises(seen: &Glimpse) -> Option<Sign> {
+        let is_text = !seen.beginning.is_empty() && !seen.beginning.contains('\0');
+        (is_text || seen.folder.is_some()).then_some(Sign::Faint("text"))
+    }
 
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();

@@ -7,7 +7,7 @@ pub use options::{LossKind, Options, RegressionLoss, Targets};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use throughline_data::{Answers, Scale, SeriesSet, Split, Splits};
+use throughline_data::{Answers, Glimpse, Scale, SeriesSet, Split, Splits};
 use throughline_infer::tasks::Regress;
 use throughline_infer::tasks::regress::{Config, TargetedSeries, metrics};
 use throughline_infer::{Channel, Regularisation, Runner, SeriesBatch};
@@ -16,8 +16,8 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score};
-use crate::tasks::shared::{Batches, MeasuredSeries, SeriesData, SeriesForm, check_lengths};
+use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score, Sign};
+use crate::tasks::shared::{Batches, MeasuredSeries, SeriesData, SeriesForm, check_lengths, ts_says};
 use crate::{Recipe, Result};
 
 /// The data of a regression.
@@ -43,6 +43,13 @@ fn targets(set: &SeriesSet) -> (&[String], &[f64]) {
 impl Learn for Series {
     type Serve = Regress;
     type Options = Options;
+
+    fn recognises(seen: &Glimpse) -> Option<Sign> {
+        if ts_says(seen, "@targetlabel") {
+            return Some(Sign::Clear("series with numbers to predict"));
+        }
+        seen.has_columns(&["id", "target"]).then_some(Sign::Clear("the columns `id` and `target`"))
+    }
 
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();

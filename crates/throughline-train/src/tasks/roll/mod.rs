@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use throughline_data::{PianoRoll, Pitches, Split, Splits};
+use throughline_data::{Glimpse, PianoRoll, Pitches, Split, Splits};
 use throughline_infer::tasks::{Roll, roll};
 use throughline_infer::{Regularisation, Runner};
 use throughline_nn::heads::Loss;
@@ -18,9 +18,12 @@ use throughline_nn::initialise::Initialise;
 use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
-use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score, SplitRecord, key};
+use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score, Sign, SplitRecord, key};
 use crate::tasks::shared::{Batches, skipped_notes};
 use crate::{Digest, Error, Recipe, Result};
+
+/// How the names of files with music end.
+const ENDINGS: &[&str] = &["mid", "midi", "json"];
 
 /// The data of a model of piano rolls.
 pub struct Rolls {
@@ -46,6 +49,11 @@ fn parts(lengths: impl Iterator<Item = usize>, window: usize) -> Vec<(usize, Ran
 impl Learn for Rolls {
     type Serve = Roll;
     type Options = Options;
+
+    fn recognises(seen: &Glimpse) -> Option<Sign> {
+        let music = seen.ends_in(ENDINGS) || seen.is_folder_of(ENDINGS);
+        music.then_some(Sign::Clear("the name of MIDI or of piano rolls in JSON"))
+    }
 
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();

@@ -17,7 +17,7 @@ pub use embedding::{EmbeddingModel, EmbeddingStart};
 pub use files::DataFiles;
 pub use reading::Reading;
 pub use recurrent::RecurrentModel;
-pub(crate) use series::{MeasuredSeries, SeriesData, check_columns, check_lengths};
+pub(crate) use series::{MeasuredSeries, SeriesData, check_columns, check_lengths, ts_says};
 pub use series::{SeriesForm, SeriesTables};
 pub use text::{KnownUnits, Normalise, TextCleaning, TextUnits};
 pub(crate) use text::{check_names, skipped_notes, text_counts};

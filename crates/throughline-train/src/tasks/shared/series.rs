@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use throughline_data::{
-    Answers, MissingNumbers, Scale, Scaling, SeriesFormat, SeriesReader, SeriesSet, Split, Splits, TextReader,
+    Answers, Glimpse, MissingNumbers, Scale, Scaling, SeriesFormat, SeriesReader, SeriesSet, Split, Splits, TextReader,
     WantedAnswers,
 };
 use throughline_infer::{Channel, RecurrentSettings, SeriesEncoder};
@@ -388,4 +388,14 @@ fn digest(set: &SeriesSet, digest: &mut Digest) -> usize {
         }
     }
     set.len()
+}
+
+/// Whether a `.ts` file says that it has what `key` stands for, such as `@classlabel`.
+pub(crate) fn ts_says(seen: &Glimpse, key: &str) -> bool {
+    let says = |line: &str| {
+        let mut words = line.split_whitespace();
+        let mut is = |word: &str| words.next().is_some_and(|found| found.eq_ignore_ascii_case(word));
+        is(key) && is("true")
+    };
+    seen.ends_in(&["ts"]) && seen.beginning.lines().any(says)
 }

@@ -10,7 +10,9 @@ pub use options::{Options, Scheme, Sentences, Tagger, Vectors};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use throughline_data::{EntityTags, Split, Splits, TaggedFormat, TaggedSet, Unit, UnknownReplacement, Vocabulary};
+use throughline_data::{
+    EntityTags, Glimpse, Split, Splits, TaggedFormat, TaggedSet, Unit, UnknownReplacement, Vocabulary,
+};
 use throughline_infer::tasks::{Tag, tag};
 use throughline_infer::{Regularisation, Runner};
 use throughline_nn::heads::Loss;
@@ -19,13 +21,16 @@ use throughline_nn::module::Pass;
 use throughline_nn::network::Wanted;
 
 use crate::learn::{
-    DataRecord, Description, Examined, Learn, Learned, Measured, NetworkOf, Place, Score, SplitRecord, count_labels,
-    key,
+    DataRecord, Description, Examined, Learn, Learned, Measured, NetworkOf, Place, Score, Sign, SplitRecord,
+    count_labels, key,
 };
 use crate::run::card::grouped;
 use crate::tasks::shared::{Batches, check_names};
 use crate::{Digest, Recipe, Result};
 use vectors::Pretrained;
+
+/// How the names of files with tagged sentences end.
+const ENDINGS: &[&str] = &["conllu", "conll", "iob", "iob2", "bio"];
 
 /// The data of a tagger.
 pub struct Words {
@@ -65,6 +70,14 @@ fn encoder(options: &Options, training: &TaggedSet) -> Result<tag::Encoder> {
 impl Learn for Words {
     type Serve = Tag;
     type Options = Options;
+
+    fn recognises(seen: &Glimpse) -> Option<Sign> {
+        if seen.tagged == Some(TaggedFormat::Conllu) {
+            return Some(Sign::Clear("sentences in CoNLL-U"));
+        }
+        let named = seen.ends_in(ENDINGS) || seen.is_folder_of(ENDINGS);
+        named.then_some(Sign::Clear("the name of sentences in columns"))
+    }
 
     fn read(recipe: &Recipe) -> Result<Self> {
         let options = recipe.options::<Options>().clone();

@@ -1,0 +1,138 @@
+//! Which task data are for, by what the tasks recognise in them.
+
+use std::path::{Path, PathBuf};
+
+use throughline_data::Glimpse;
+
+use crate::learn::Sign;
+use crate::tasks::{TASKS, Task};
+use crate::{Error, Result};
+
+/// What data seem to be for.
+#[derive(Clone, Copy)]
+pub struct Guess {
+    /// The task.
+    pub task: &'static dyn Task,
+    /// What in the data says so.
+    pub sign: Sign,
+}
+
+/// Tells by a look at data which task they are for.
+///
+/// # Errors
+/// If no task recognises one of the `paths`, several do equally, they are for different tasks, or one cannot be read.
+///
+/// # Panics
+/// If there are no paths.
+pub fn guess(paths: &[PathBuf]) -> Result<Guess> {
+    let [first, others @ ..] = paths else { panic!("there is no path to guess from") };
+    let found = guess_one(first)?;
+    for path in others {
+        let other = guess_one(path)?;
+        if other.task.name() != found.task.name() {
+            let expected =
+                format!("data for the task {}, as {} seems to be; {}", found.task.name(), first.display(), HOW);
+            let seen = format!("{}, which is for {}", other.sign.words(), other.task.name());
+            return Err(Error::file(path, "task", expected, seen));
+        }
+    }
+    Ok(found)
+}
+
+const HOW: &str = "say which task it is with --set task=..., one of those that `throughline recipe` lists";
+
+fn guess_one(path: &Path) -> Result<Guess> {
+    let seen = Glimpse::of(path)?;
+    let signs: Vec<Guess> =
+        TASKS.iter().filter_map(|&task| Some(Guess { task, sign: task.recognises(&seen)? })).collect();
+    let clear: Vec<Guess> = signs.iter().copied().filter(|guess| matches!(guess.sign, Sign::Clear(_))).collect();
+    match if clear.is_empty() { &signs[..] } else { &clear[..] } {
+        [one] => Ok(*one),
+        [] => Err(Error::file(path, "task", format!("data of a task; {HOW}"), seen.in_words())),
+        several => {
+            let tasks: Vec<String> =
+                several.iter().map(|guess| format!("{} for {}", guess.sign.words(), guess.task.name())).collect();
+            Err(Error::file(path, "task", format!("data of one task; {HOW}"), tasks.join(" and ")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::testing::TestFolder;
+
+    fn guessed(files: &[(&str, &str)], path: &str) -> std::result::Result<&'static str, String> {
+        let folder = TestFolder::new();
+        for (name, content) in files {
+            let file = folder.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+        }
+        guess(&[folder.join(path)]).map(|guess| guess.task.name()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_kind_of_data_has_its_task() {
+        let conllu = "1\tGo\tgo\tVERB\tVB\t_\t0\troot\t_\t_\n\n";
+        for (name, content, task) in [
+            ("book.txt", "It was a dark and stormy night.\n", "lm"),
+            ("main.ts", "const x: number = 1;\n", "lm"),
+            ("data", "", "none"),
+            ("reviews.csv", "text,label\nfine,good\ndull,bad\n", "classify"),
+            ("reviews.jsonl", "{\"label\": \"good\", \"text\": \"fine\"}\n", "classify"),
+            ("labels.txt", "1 fine\n0 dull\n1 good\n0 bad\n", "classify"),
+            ("words.txt", conllu, "tag"),
+            ("train.conll", "EU B-ORG\n", "tag"),
+            ("a.ts", "@problemName a\n@classLabel true x y\n@data\n1,2:x\n", "classify-series"),
+            ("b.ts", "@targetLabel TRUE\n@classLabel false\n@data\n1,2:0.5\n", "regress"),
+            ("long.tsv", "id\tx\tlabel\n1\t2\ta\n", "classify-series"),
+            ("target.csv", "id,x,target\n1,2,3\n", "regress"),
+            ("piece.mid", "MThd", "roll"),
+            ("rolls.json", "[[[60]]]", "roll"),
+            ("notes.csv", "a,b\n1,2\n", "none"),
+            ("both.csv", "id,x,label,target\n1,2,3,4\n", "two"),
+        ] {
+            let found = guessed(&[(name, content)], name);
+            match task {
+                "none" => {
+                    let message = found.unwrap_err();
+                    assert!(message.contains("expected data of a task, found a "), "{name}: {message}");
+                }
+                "two" => {
+                    let message = found.unwrap_err();
+                    assert!(
+                        message.contains("for classify-series and the columns `id` and `target` for regress"),
+                        "{message}"
+                    );
+                }
+                task => assert_eq!(found.as_deref(), Ok(task), "{name}"),
+            }
+        }
+    }
+
+    #[test]
+    fn so_have_folders() {
+        let texts = [("a/1.txt", "x"), ("b/2.txt", "y")];
+        assert_eq!(guessed(&texts, ".").as_deref(), Ok("classify"));
+        assert_eq!(guessed(&texts, "a").as_deref(), Ok("lm"));
+        assert_eq!(guessed(&[("a/1.csv", "x\n1\n"), ("b/2.csv", "x\n2\n")], ".").as_deref(), Ok("classify-series"));
+        assert_eq!(guessed(&[("src/main.rs", "fn main() {}"), ("README.md", "x")], ".").as_deref(), Ok("lm"));
+        assert_eq!(guessed(&[("a.mid", "x"), ("b.midi", "x")], ".").as_deref(), Ok("roll"));
+    }
+
+    #[test]
+    fn data_of_two_tasks_are_refused() {
+        let folder = TestFolder::new();
+        let [a, b] = ["a.txt", "b.csv"].map(|name| folder.join(name));
+        fs::write(&a, "a text\n").unwrap();
+        fs::write(&b, "text,label\na,b\n").unwrap();
+        let message = guess(&[a, b]).map(|guess| guess.task.name()).unwrap_err().to_string();
+        assert!(
+            message.contains("expected data for the task lm") && message.contains("which is for classify"),
+            "{message}"
+        );
+    }
+}

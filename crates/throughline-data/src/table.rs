@@ -9,10 +9,6 @@ use crate::text::TextReader;
 mod delimited;
 mod json_lines;
 mod object;
-#[cfg(feature = "parquet")]
-mod parquet;
-#[cfg(not(feature = "parquet"))]
-#[path = "table/without_parquet.rs"]
 mod parquet;
 
 /// A format of tables.
@@ -120,10 +116,7 @@ impl Table {
                 let (records, header, line) = json_lines::open(path, text)?;
                 Ok(Self::new(path, header, line, Box::new(records)))
             }
-            TableFormat::Parquet => {
-                let (records, header) = parquet::open(path, text.limit())?;
-                Ok(Self::new(path, header, 1, Box::new(records)))
-            }
+            TableFormat::Parquet => Err(parquet::refused(path)),
         }
     }
 

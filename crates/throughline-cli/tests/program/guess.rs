@@ -57,10 +57,11 @@ fn what_cannot_be_told_is_asked_for() {
             "found the columns `id` and `label` for classify-series and the columns `id` and `target` for regress",
         ),
         (&["text.txt", "texts.csv"], "found the columns `text` and `label`, which is for classify"),
-        (&["missing.csv"], "missing.csv"),
     ] {
-        let parts: &[&str] = if data == ["missing.csv"] { &[found] } else { &[found, how] };
-        folder.run(&with(&["train"], data)).refused(parts);
+        folder.run(&with(&["train"], data)).refused(&[found, how]);
     }
+    folder.run(&["train", "missing.csv"]).refused(&["missing.csv"]);
+    folder.write("table.parquet", "PAR1");
+    folder.run(&["train", "table.parquet"]).refused(&["table.parquet", "found Parquet", "as CSV or JSON lines"]);
     assert!(!folder.names(".").contains(&"runs".to_owned()), "nothing was begun");
 }

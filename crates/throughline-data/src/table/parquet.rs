@@ -1,25 +1,11 @@
-//! In the place of the reader of Parquet, where the feature `parquet` is off.
+//! Apache Parquet is known by its name and refused, so that it is not taken for a text.
 
 use std::path::Path;
 
-use super::{Cells, Kind, Records};
-use crate::error::{Error, Result};
-
-/// There are none.
-pub(super) enum Parquet {}
+use crate::error::Error;
 
 /// The error that says what to do.
-pub(super) fn open(path: &Path, _limit: u64) -> Result<(Parquet, Vec<String>)> {
-    let hint = "build with the feature `parquet`, or write the table as CSV or JSON lines";
-    Err(Error::malformed(path, None, "a format that this program was built with", "Parquet", hint))
-}
-
-impl Records for Parquet {
-    fn select(&mut self, _columns: &[(usize, Kind)]) -> Result<()> {
-        match *self {}
-    }
-
-    fn next(&mut self, _cells: &mut Cells) -> Result<Option<usize>> {
-        match *self {}
-    }
+pub(super) fn refused(path: &Path) -> Error {
+    let expected = "a table of a format that is read";
+    Error::malformed(path, None, expected, "Parquet", "write the table as CSV or JSON lines")
 }

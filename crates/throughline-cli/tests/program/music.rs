@@ -46,6 +46,9 @@ fn pieces_are_answered_with_their_next_step() {
     assert_eq!(pitches[..2], ["[67,71,74]", "[67,71,74]"]);
     let probabilities = rows[0]["probabilities"].as_array().unwrap();
     assert_eq!((rows[0]["steps"].as_u64(), rows[0]["lowest"].as_u64(), probabilities.len()), (Some(2), Some(60), 20));
+    let shown =
+        folder.run_with_input(&["predict", "roll-1", "--format", "text"], "[[60,64,67],[65,69,72]]\n").succeeded();
+    assert!(shown.contains("pitches 67 71 74  "), "{shown}");
     let ran = folder.run_with_input(&["predict", "roll-1"], "[[60]]\nnot music\n[[200]]\n[[60,60]]\n");
     for part in ["line 2: expected", "line 3: expected a MIDI pitch", "line 4: expected each pitch", "3 of 4 lines"] {
         assert!(ran.err.contains(part), "no {part} in {ran:?}");

@@ -99,6 +99,15 @@ fn part_for_people(key: &str, value: &Value) -> String {
         Value::Number(number) => format!("{} {:.4}  ", key.replace('_', " "), number.as_f64().unwrap_or(f64::NAN)),
         Value::Null => format!("{} -  ", key.replace('_', " ")),
         Value::Object(parts) => parts.iter().map(|(key, value)| part_for_people(key, value)).collect(),
+        // Whole numbers, such as pitches, are what was predicted; probabilities are for programs.
+        Value::Array(numbers) if numbers.iter().all(Value::is_u64) => {
+            let numbers: Vec<String> = numbers.iter().map(Value::to_string).collect();
+            format!(
+                "{} {}  ",
+                key.replace('_', " "),
+                if numbers.is_empty() { "-".to_owned() } else { numbers.join(" ") }
+            )
+        }
         _ => String::new(),
     }
 }

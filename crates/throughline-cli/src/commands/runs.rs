@@ -39,8 +39,8 @@ fn read(folders: &[PathBuf]) -> Result<Vec<Overview>> {
             continue;
         }
         for path in paths_of_runs(folder)? {
-            let folder = RunFolder::open(Path::new(""), &path);
-            match folder.and_then(|folder| Overview::read(&folder)) {
+            let run = RunFolder::open(folder, &path);
+            match run.and_then(|run| Overview::read(&run)) {
                 Ok(run) => runs.push(run),
                 Err(error) => note(&format!("warning: left out: {error}")),
             }

@@ -81,6 +81,7 @@ fn what_is_no_run_is_said_and_the_others_are_listed() {
     }
     folder.write("runs/old/last.safetensors", "nonsense that is long enough");
     let ran = folder.run(&["runs"]);
+    assert!(ran.err.contains("the name of one in runs, found neither"), "{ran:?}");
     for part in ["runs/foreign", "runs/broken/config.toml:1", "runs/old/last.safetensors"] {
         assert!(ran.err.lines().any(|line| line.starts_with("warning: ") && line.contains(part)), "{part}: {ran:?}");
     }

@@ -2,7 +2,7 @@
 
 use std::io::{BufReader, Stdin};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use throughline::data::{BoundedLines, Line};
 use throughline::infer::{Model, Tag};
@@ -43,17 +43,15 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
         while let Some(batch) = lines.next_batch()? {
             answer(&model, batch, top, &mut answers, &mut totals)?;
         }
-        Ok(totals)
+        // A file with no answer takes the place of none.
+        if totals.answered == 0 { totals.complaint().map(|()| totals) } else { Ok(totals) }
     })?;
     warn_of_top(arguments, totals.answered, totals.had_classes);
     let share = totals.unknown / totals.answered.max(1) as f64;
     if let Some(warning) = warning_of_unknown("these lines", share) {
         note(&warning);
     }
-    if totals.refused > 0 {
-        bail!("standard input: {} of {} lines could not be answered", totals.refused, totals.refused + totals.answered);
-    }
-    Ok(())
+    totals.complaint()
 }
 
 /// How many classes are written.
@@ -76,6 +74,15 @@ struct Totals {
     had_classes: bool,
     /// The sum of the answers' shares of unknown units.
     unknown: f64,
+}
+
+impl Totals {
+    /// An error if a line was refused.
+    fn complaint(&self) -> Result<()> {
+        let Self { answered, refused, .. } = self;
+        ensure!(*refused == 0, "standard input: {refused} of {} lines could not be answered", refused + answered);
+        Ok(())
+    }
 }
 
 /// A line to answer, or why there is none.

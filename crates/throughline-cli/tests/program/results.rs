@@ -104,6 +104,8 @@ fn a_file_is_whole_or_as_it_was() {
     folder.write("answers", "from before");
     folder.run(&["eval", "classify-1", "--data", "missing", "--out", "answers"]).refused(&["missing"]);
     folder.run(&["predict", "nothing", "--out", "answers"]).refused(&["nothing"]);
+    let ran = folder.run_with_input(&["predict", "classify-1", "--out", "answers"], b"\xFF\n");
+    assert!(ran.code == Some(1) && ran.err.contains("1 of 1 lines could not be answered"), "{ran:?}");
     assert_eq!(folder.text("answers"), "from before");
     for (path, part) in [("runs", "a folder"), ("nowhere/answers", "nowhere/answers")] {
         folder.run(&["eval", "classify-1", "--out", path]).refused(&[path, part]);

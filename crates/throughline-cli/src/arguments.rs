@@ -23,7 +23,7 @@ Examples:
   throughline train reviews.csv                        the task that the data seem to be for
   throughline train recipes/names.toml --data names/   follow a recipe
   throughline train recipe.toml --set model.hidden=512 follow it with one setting changed
-  throughline data check reviews.csv --set task=classify   is anything wrong with them?
+  throughline data check reviews.csv                   is anything wrong with them?
   throughline lr-find recipes/names.toml --data names/ which learning rate?
   throughline recipe classify > recipe.toml            begin a recipe of your own
   throughline train recipe.toml --minutes 10           stop in time, whatever the recipe says

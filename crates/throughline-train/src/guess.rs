@@ -121,6 +121,7 @@ mod tests {
         assert_eq!(guessed(&[("a/1.csv", "x\n1\n"), ("b/2.csv", "x\n2\n")], ".").as_deref(), Ok("classify-series"));
         assert_eq!(guessed(&[("src/main.rs", "fn main() {}"), ("README.md", "x")], ".").as_deref(), Ok("lm"));
         assert_eq!(guessed(&[("a.mid", "x"), ("b.midi", "x")], ".").as_deref(), Ok("roll"));
+        assert!(guessed(&[("a.csv", "x\n1\n"), ("b.csv", "x\n2\n")], ".").is_err());
     }
 
     #[test]

@@ -14,10 +14,10 @@ fn the_task_is_told_by_the_data() {
     let rolls = serde_json::to_string(&vec![vec![[60, 64], [62, 65]]; 40]).unwrap();
     for (file, content, task, sign) in [
         ("texts.tsv", tsv(), "classify", "the columns `text` and `label`"),
-        ("tags.conll", tags, "tag", "the name of sentences in columns"),
+        ("tags.conll", tags, "tag", "a name that ends in .conllu, .conll, .iob or .bio"),
         ("series.csv", "id,x,label\n".to_owned() + &series, "classify-series", "the columns `id` and `label`"),
         ("targets.csv", "id,x,target\n".to_owned() + &targets, "regress", "the columns `id` and `target`"),
-        ("rolls.json", rolls, "roll", "the name of MIDI or of piano rolls in JSON"),
+        ("rolls.json", rolls, "roll", "a name that ends in .mid, .midi or .json"),
     ] {
         let folder = Folder::with(&[(file, &content)]);
         let ran = folder.run(&with(&["train", file], SHORT));

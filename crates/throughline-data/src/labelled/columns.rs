@@ -54,7 +54,8 @@ pub(super) fn for_each(
         Columns::Named { text, label } => {
             let table = Table::open(path, format, reader)?;
             let hint = if format.has_names() { NAMES_HINT } else { HINT };
-            let places = [table.column(label, hint)?, table.column(text, hint)?];
+            let text = table.column(text, hint)?;
+            let places = [table.column(label, hint)?, text];
             (table, places)
         }
     };
@@ -156,7 +157,7 @@ mod tests {
             "{error}"
         );
         assert!(message(csv("text,text,label\n1,2,3")).contains("found more than one in"));
-        assert!(message(csv("")).contains("one column named \"label\""));
+        assert!(message(csv("")).contains("one column named \"text\""));
     }
 
     #[test]

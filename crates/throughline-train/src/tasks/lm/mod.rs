@@ -27,6 +27,9 @@ use crate::run::card::grouped;
 use crate::tasks::shared::{skipped_notes, text_counts};
 use crate::{Digest, Recipe, Result};
 
+/// How the names of files end that are not read as texts where nothing is said.
+const NO_TEXTS: &[&str] = &["csv", "tsv", "tab", "jsonl", "ndjson", "parquet", "mid", "midi", "json"];
+
 /// The data of a language model.
 pub struct Text {
     options: Options,
@@ -66,8 +69,13 @@ impl Learn for Text {
     type Options = Options;
 
     fn recognises(seen: &Glimpse) -> Option<Sign> {
-        let is_text = !seen.beginning.is_empty() && !seen.beginning.contains('\0');
-        (is_text || seen.folder.is_some()).then_some(Sign::Faint("text"))
+        // What is called a text is one, so that its reader says what is wrong with it.
+        let is_text = !seen.beginning.is_empty() && !seen.beginning.contains('\0') || seen.ends_in(&["txt"]);
+        let has_text = seen
+            .folder
+            .as_ref()
+            .is_some_and(|folder| folder.endings.iter().any(|ending| !NO_TEXTS.contains(&ending.as_str())));
+        (is_text || has_text).then_some(Sign::Faint("text"))
     }
 
     fn read(recipe: &Recipe) -> Result<Self> {

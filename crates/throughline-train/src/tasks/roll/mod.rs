@@ -52,7 +52,7 @@ impl Learn for Rolls {
 
     fn recognises(seen: &Glimpse) -> Option<Sign> {
         let music = seen.ends_in(ENDINGS) || seen.is_folder_of(ENDINGS);
-        music.then_some(Sign::Clear("the name of MIDI or of piano rolls in JSON"))
+        music.then_some(Sign::Clear("a name that ends in .mid, .midi or .json"))
     }
 
     fn read(recipe: &Recipe) -> Result<Self> {

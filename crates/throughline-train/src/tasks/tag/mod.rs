@@ -76,7 +76,7 @@ impl Learn for Words {
             return Some(Sign::Clear("sentences in CoNLL-U"));
         }
         let named = seen.ends_in(ENDINGS) || seen.is_folder_of(ENDINGS);
-        named.then_some(Sign::Clear("the name of sentences in columns"))
+        named.then_some(Sign::Clear("a name that ends in .conllu, .conll, .iob or .bio"))
     }
 
     fn read(recipe: &Recipe) -> Result<Self> {

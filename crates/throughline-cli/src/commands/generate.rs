@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use throughline::infer::Generation;
 use throughline::prelude::Sampling;
-use throughline::train::write_atomically;
+use throughline::train::{check_replaceable, write_atomically};
 
 use crate::arguments::GenerateArguments;
 use crate::output::{say, say_line};
@@ -25,6 +25,7 @@ pub fn run(arguments: &GenerateArguments) -> Result<()> {
             Ok(say_line("")?)
         }
         Some(path) => {
+            check_replaceable(path)?;
             let mut bytes = Vec::new();
             let mut keep = |more: &[u8]| {
                 bytes.extend_from_slice(more);

@@ -95,6 +95,10 @@ fn what_cannot_be_continued() {
         folder.run(&with(&["generate", "roll-1"], options)).refused(says);
     }
     assert!(!folder.join("piece.wav").exists());
+    folder.write("kept.mid", midi("[[60]]"));
+    std::os::unix::fs::symlink(folder.join("kept.mid"), folder.join("link.mid")).unwrap();
+    folder.run(&["generate", "roll-1", "--out", "link.mid"]).refused(&["link.mid", "a symbolic link"]);
+    assert!(folder.join("link.mid").is_symlink());
 }
 
 #[test]

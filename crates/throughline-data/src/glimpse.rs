@@ -41,11 +41,11 @@ pub struct FolderGlimpse {
 }
 
 impl Glimpse {
-    /// Looks at `path`.
+    /// Looks at `path`; of a table the header is decoded by `reader`.
     ///
     /// # Errors
     /// [`Error::Io`], and [`Error::Malformed`] for a table whose header cannot be read.
-    pub fn of(path: &Path) -> Result<Self> {
+    pub fn of(path: &Path, reader: &TextReader) -> Result<Self> {
         let glimpse = Self { ending: ending(path), ..Self::default() };
         let metadata = path.metadata().map_err(Error::io(path))?;
         if metadata.is_dir() {
@@ -55,7 +55,7 @@ impl Glimpse {
             return Ok(glimpse);
         }
         if let Some(format) = TableFormat::of(path) {
-            let table = Table::open(path, format, &TextReader::default())?;
+            let table = Table::open(path, format, reader)?;
             return Ok(Self { columns: Some(table.header().to_vec()), ..glimpse });
         }
         let beginning = String::from_utf8_lossy(&beginning(path, BYTES)?).into_owned();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use throughline_data::Glimpse;
+use throughline_data::{Glimpse, TextReader};
 
 use crate::learn::Sign;
 use crate::tasks::{TASKS, Task};
@@ -17,18 +17,23 @@ pub struct Guess {
     pub sign: Sign,
 }
 
-/// Tells by a look at data which task they are for.
+/// Tells by a look at data which task they are for. Tables have the `encoding` of that WHATWG label, by default UTF-8.
 ///
 /// # Errors
-/// If no task recognises one of the `paths`, several do equally, they are for different tasks, or one cannot be read.
+/// If no task recognises one of the `paths`, several do equally, they are for different tasks, one cannot be read, or
+/// there is no such encoding.
 ///
 /// # Panics
 /// If there are no paths.
-pub fn guess(paths: &[PathBuf]) -> Result<Guess> {
+pub fn guess(paths: &[PathBuf], encoding: Option<&str>) -> Result<Guess> {
     let [first, others @ ..] = paths else { panic!("there is no path to guess from") };
-    let found = guess_one(first)?;
+    let reader = match encoding {
+        Some(label) => TextReader::default().encoding(label)?,
+        None => TextReader::default(),
+    };
+    let found = guess_one(first, &reader)?;
     for path in others {
-        let other = guess_one(path)?;
+        let other = guess_one(path, &reader)?;
         if other.task.name() != found.task.name() {
             let expected =
                 format!("data for the task {}, as {} seems to be; {}", found.task.name(), first.display(), HOW);
@@ -41,8 +46,8 @@ pub fn guess(paths: &[PathBuf]) -> Result<Guess> {
 
 const HOW: &str = "say which task it is with --set task=..., one of those that `throughline recipe` lists";
 
-fn guess_one(path: &Path) -> Result<Guess> {
-    let seen = Glimpse::of(path)?;
+fn guess_one(path: &Path, reader: &TextReader) -> Result<Guess> {
+    let seen = Glimpse::of(path, reader)?;
     let signs: Vec<Guess> =
         TASKS.iter().filter_map(|&task| Some(Guess { task, sign: task.recognises(&seen)? })).collect();
     let clear: Vec<Guess> = signs.iter().copied().filter(|guess| matches!(guess.sign, Sign::Clear(_))).collect();
@@ -71,7 +76,7 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, content).unwrap();
         }
-        guess(&[folder.join(path)]).map(|guess| guess.task.name()).map_err(|error| error.to_string())
+        guess(&[folder.join(path)], None).map(|guess| guess.task.name()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -130,7 +135,7 @@ mod tests {
         let [a, b] = ["a.txt", "b.csv"].map(|name| folder.join(name));
         fs::write(&a, "a text\n").unwrap();
         fs::write(&b, "text,label\na,b\n").unwrap();
-        let message = guess(&[a, b]).map(|guess| guess.task.name()).unwrap_err().to_string();
+        let message = guess(&[a, b], None).map(|guess| guess.task.name()).unwrap_err().to_string();
         assert!(
             message.contains("expected data for the task lm") && message.contains("which is for classify"),
             "{message}"

@@ -42,6 +42,17 @@ fn a_text_is_for_a_language_model() {
 }
 
 #[test]
+fn a_table_is_looked_at_in_its_encoding() {
+    let folder = Folder::new();
+    let latin: Vec<u8> = tsv().replacen("fine", "f\u{ef}ne", 3).chars().map(|letter| letter as u8).collect();
+    folder.write("texts.tsv", latin);
+    folder.run(&with(&["train", "texts.tsv"], SHORT)).refused(&["texts.tsv:2: expected UTF-8 text", "data.encoding"]);
+    let ran = folder.run(&with(&with(&["train", "texts.tsv"], SHORT), &["data.encoding=windows-1252"]));
+    assert!(ran.err.contains("so the task is classify"), "{}", ran.err);
+    ran.succeeded();
+}
+
+#[test]
 fn what_cannot_be_told_is_asked_for() {
     let folder = Folder::with(&[
         ("numbers.csv", "a,b\n1,2\n"),

@@ -105,27 +105,24 @@ fn read_task(text: &str, place: &str) -> Result<String> {
     Ok(task)
 }
 
-/// A model of task `T`. It is immutable, and any number of threads can share it.
-pub struct Served<T: Serve> {
-    config: T::Config,
-    encoder: T::Encoder,
-    network: Network<T::Body, T::Head>,
-    /// The parameters that are read unpacked, such as embeddings. Of the others there is only `packed`.
-    parameters: Buffer<f32>,
-    packed: PackedNetwork<f32, T::Body, T::Head>,
-    parameter_count: usize,
-    cpu: Cpu,
-    /// Working memory that no call is using.
-    workspaces: Mutex<Vec<RunnerWorkspace<T>>>,
+/// What a model of task `T` is made of.
+pub struct Parts<T: Serve> {
+    /// The configuration.
+    pub config: T::Config,
+    /// The encoder of inputs.
+    pub encoder: T::Encoder,
+    /// The network.
+    pub network: Network<T::Body, T::Head>,
+    /// All of its parameters, in its layout.
+    pub parameters: Buffer<f32>,
 }
 
-impl<T: Serve> Served<T> {
-    /// Opens a model from its files, to run on `threads` threads, or on as many as the CPU has.
+impl<T: Serve> Parts<T> {
+    /// Reads a model from its files.
     ///
     /// # Errors
-    /// If a file is missing or damaged, has another version or task, or does not match the others; or if the system
-    /// cannot start the threads.
-    pub fn open(files: &Files, threads: Option<usize>) -> Result<Self> {
+    /// If a file is missing or damaged, has another version or task, or does not match the others.
+    pub fn open(files: &Files) -> Result<Self> {
         let place = files.place(CONFIG);
         let text = files.read_text(CONFIG, LARGEST_CONFIG)?;
         let task = read_task(&text, &place)?;
@@ -151,7 +148,31 @@ impl<T: Serve> Served<T> {
             }
             other => Error::model(&place, "weights", "those of this model", other),
         })?;
-        drop(bytes);
+        Ok(Self { config, encoder, network, parameters })
+    }
+}
+
+/// A model of task `T`. It is immutable, and any number of threads can share it.
+pub struct Served<T: Serve> {
+    config: T::Config,
+    encoder: T::Encoder,
+    network: Network<T::Body, T::Head>,
+    /// The parameters that are read unpacked, such as embeddings. Of the others there is only `packed`.
+    parameters: Buffer<f32>,
+    packed: PackedNetwork<f32, T::Body, T::Head>,
+    parameter_count: usize,
+    cpu: Cpu,
+    /// Working memory that no call is using.
+    workspaces: Mutex<Vec<RunnerWorkspace<T>>>,
+}
+
+impl<T: Serve> Served<T> {
+    /// Opens a model from its files, to run on `threads` threads, or on as many as the CPU has.
+    ///
+    /// # Errors
+    /// As [`Parts::open`], or if the system cannot start the threads.
+    pub fn open(files: &Files, threads: Option<usize>) -> Result<Self> {
+        let Parts { config, encoder, network, parameters } = Parts::<T>::open(files)?;
         Self::new(config, encoder, network, &parameters, threads)
     }
 

@@ -11,7 +11,7 @@ use throughline_nn::parameters::Builder;
 use crate::batches::like_length;
 use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::error::{Error, Result};
-use crate::serve::{Runner, Serve};
+use crate::serve::{Runner, Sample, Serve};
 
 /// The most numbers that a series may take in memory: 256 MiB of f32.
 const MOST_NUMBERS: usize = 1 << 26;
@@ -230,6 +230,15 @@ pub(crate) fn for_each_batch<T: Serve<Body = SeriesBody>>(
         });
         take(&indices, &outputs, attention);
     }
+}
+
+/// Some of `series`, each `[T, I]`, as a batch and its rows, and which they are.
+pub(crate) fn sample(features: usize, series: &[Vec<f32>], sample: Sample) -> (Ragged, Vec<f32>, Vec<usize>) {
+    let chosen: Vec<usize> = sample.of(series.len()).collect();
+    let cut = |index: &usize| &series[*index][..features * sample.cut(series[*index].len() / features)];
+    let mut batch = SeriesBatch::default();
+    batch.set(features, &chosen.iter().map(cut).collect::<Vec<_>>());
+    (batch.rows, batch.x, chosen)
 }
 
 /// What is said of a series beside what is predicted.

@@ -7,6 +7,7 @@ use std::io;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use throughline_data::ConfusionMatrix;
+use throughline_kernels::sequence::Ragged;
 use throughline_nn::decode::Sampling;
 use throughline_nn::heads::Head;
 use throughline_nn::module::Module;
@@ -65,6 +66,43 @@ pub struct Generation<'a> {
     pub ending: Option<&'a str>,
 }
 
+/// How much of some data is looked at: sequences spread evenly over them, and of each the first steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The most sequences.
+    pub sequences: usize,
+    /// The most steps of each.
+    pub steps: usize,
+}
+
+impl Sample {
+    /// The indices of its sequences among so many.
+    pub fn of(self, count: usize) -> impl Iterator<Item = usize> {
+        let sequences = self.sequences.min(count);
+        (0..sequences).map(move |index| index * count / sequences)
+    }
+
+    /// The steps that are read of a sequence of `length`.
+    pub fn cut(self, length: usize) -> usize {
+        self.steps.min(length)
+    }
+}
+
+/// Sequences with their targets as a batch: inputs `X`, targets `Y` of a head.
+#[derive(Debug)]
+pub struct Examples<X: ToOwned + ?Sized, Y: ToOwned + ?Sized> {
+    /// The shape of the batch.
+    pub rows: Ragged,
+    /// What the network reads.
+    pub x: X::Owned,
+    /// What its head is to find.
+    pub targets: Y::Owned,
+}
+
+/// The [`Examples`] of a task.
+pub type ExamplesOf<T> =
+    Examples<<<T as Serve>::Body as Module<f32>>::Input, <<T as Serve>::Head as Head<f32>>::Target>;
+
 /// A network with its weights, and the working memory of one caller.
 pub struct Runner<'a, T: Serve> {
     /// The network.
@@ -88,9 +126,9 @@ pub trait Serve: Sized + Send + Sync + 'static {
     /// Encodes texts as the network's input.
     type Encoder: Send + Sync + 'static;
     /// The body of the network.
-    type Body: Module<f32, Packed: Send + Sync, Tape: Send> + Send + Sync;
+    type Body: Module<f32, Packed: Send + Sync, Tape: Send, Input: ToOwned> + Send + Sync;
     /// The head of the network.
-    type Head: Head<f32, Packed: Send + Sync, Tape: Send> + Send + Sync;
+    type Head: Head<f32, Packed: Send + Sync, Tape: Send, Target: ToOwned> + Send + Sync;
     /// Encoded data to evaluate on.
     type Data;
     /// The answer to one input.
@@ -122,6 +160,9 @@ pub trait Serve: Sized + Send + Sync + 'static {
         data: &Self::Data,
     ) -> Option<Evaluation>;
 
+    /// Some of `data`, as a batch.
+    fn sample(config: &Self::Config, encoder: &Self::Encoder, data: &Self::Data, sample: Sample) -> ExamplesOf<Self>;
+
     /// The number that models are compared by; lower is better.
     fn score(evaluation: &Evaluation) -> f64;
 
@@ -147,5 +188,19 @@ pub trait Serve: Sized + Send + Sync + 'static {
     ) -> Result<()> {
         let _ = (runner, config, encoder, generation, write);
         Err(Error::Input { expected: "a model that writes".to_owned(), found: format!("a {}", Self::INFO.title) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_spread_evenly() {
+        let sample = Sample { sequences: 3, steps: 5 };
+        assert_eq!(sample.of(10).collect::<Vec<_>>(), [0, 3, 6]);
+        assert_eq!(sample.of(2).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(sample.of(0).count(), 0);
+        assert_eq!((sample.cut(9), sample.cut(4)), (5, 4));
     }
 }

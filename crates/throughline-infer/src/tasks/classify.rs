@@ -17,7 +17,7 @@ use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::encoder::{TextEncoder, names_json, read_names};
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::serve::{Evaluation, Info, Runner, Serve};
+use crate::serve::{Evaluation, Examples, Info, Runner, Sample, Serve};
 
 /// The task `classify`.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +180,16 @@ impl Serve for Classify {
         let all: Vec<u32> = data.tokens.iter().flatten().copied().collect();
         let unknown_share = Vocabulary::unknown_share(&all);
         Some(Evaluation { count: lengths.len(), loss, metrics, unknown_share, confusion: Some(matrix) })
+    }
+
+    fn sample(_: &Config, _: &Encoder, data: &Texts, sample: Sample) -> Examples<[u32], [u32]> {
+        let texts: Vec<usize> = (0..data.tokens.len()).filter(|&index| !data.tokens[index].is_empty()).collect();
+        let chosen: Vec<usize> = sample.of(texts.len()).map(|place| texts[place]).collect();
+        let tokens = |index: &usize| &data.tokens[*index][..sample.cut(data.tokens[*index].len())];
+        let mut batch = Batch::default();
+        batch.set(&chosen.iter().map(tokens).collect::<Vec<_>>());
+        let targets = chosen.iter().map(|&index| data.classes[index]).collect();
+        Examples { rows: batch.rows, x: batch.tokens, targets }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

@@ -14,8 +14,8 @@ use crate::encoder::{names_json, read_names};
 use crate::error::Result;
 use crate::files::Files;
 use crate::model::Served;
-use crate::series::{SeriesBody, SeriesEncoder, SeriesFacts, body, for_each_batch, outputs_of, outputs_of_lines};
-use crate::serve::{Evaluation, Info, Runner, Serve};
+use crate::series::{self, SeriesBody, SeriesEncoder, SeriesFacts, body, for_each_batch, outputs_of, outputs_of_lines};
+use crate::serve::{Evaluation, Examples, Info, Runner, Sample, Serve};
 
 /// The task `classify-series`.
 #[derive(Clone, Copy, Debug)]
@@ -116,6 +116,11 @@ impl Serve for ClassifySeries {
         let lengths: Vec<usize> = data.series.iter().map(|series| series.len() / features).collect();
         let (loss, metrics, matrix) = judged.finish(labels, &lengths);
         Some(Evaluation { count: lengths.len(), loss, metrics, unknown_share: 0.0, confusion: Some(matrix) })
+    }
+
+    fn sample(config: &Config, _: &Vec<String>, data: &LabelledSeries, sample: Sample) -> Examples<[f32], [u32]> {
+        let (rows, x, chosen) = series::sample(config.input.features(), &data.series, sample);
+        Examples { rows, x, targets: chosen.into_iter().map(|index| data.classes[index]).collect() }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

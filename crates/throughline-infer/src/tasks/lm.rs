@@ -23,7 +23,7 @@ use crate::encoder::TextEncoder;
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::model::Served;
-use crate::serve::{Evaluation, Generation, Info, Runner, Serve};
+use crate::serve::{Evaluation, Examples, Generation, Info, Runner, Sample, Serve};
 
 /// The task `lm`.
 #[derive(Clone, Copy, Debug)]
@@ -196,6 +196,21 @@ impl Serve for LanguageModel {
             unknown_share: Vocabulary::unknown_share(tokens),
             confusion: None,
         })
+    }
+
+    fn sample(_: &Config, _: &TextEncoder, tokens: &Vec<u32>, sample: Sample) -> Examples<[u32], [u32]> {
+        // Each window has as many targets as inputs, one unit later.
+        let scored = tokens.len().saturating_sub(1);
+        let steps = sample.cut(scored).max(1);
+        let starts: Vec<usize> = sample.of(scored / steps).map(|window| window * steps).collect();
+        let rows = Ragged::even(steps, starts.len());
+        let at = |later: usize| -> Vec<u32> {
+            (0..steps)
+                .flat_map(|t| starts.iter().map(move |start| start + t))
+                .map(|place| tokens[place + later])
+                .collect()
+        };
+        Examples { x: at(0), targets: at(1), rows }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

@@ -16,9 +16,10 @@ use crate::error::Result;
 use crate::files::Files;
 use crate::model::Served;
 use crate::series::{
-    Channel, SeriesBody, SeriesEncoder, SeriesFacts, body, check_channels, for_each_batch, outputs_of, outputs_of_lines,
+    self, Channel, SeriesBody, SeriesEncoder, SeriesFacts, body, check_channels, for_each_batch, outputs_of,
+    outputs_of_lines,
 };
-use crate::serve::{Evaluation, Info, Runner, Serve};
+use crate::serve::{Evaluation, Examples, Info, Runner, Sample, Serve};
 
 /// The task `regress`.
 #[derive(Clone, Copy, Debug)]
@@ -192,6 +193,14 @@ impl Serve for Regress {
         let names = config.targets.iter().map(|target| target.name.as_str());
         let metrics = metrics(names, &data.targets, &config.unscaled(&outputs));
         Some(Evaluation { count, loss, metrics, unknown_share: 0.0, confusion: None })
+    }
+
+    fn sample(config: &Config, _: &(), data: &TargetedSeries, sample: Sample) -> Examples<[f32], [f32]> {
+        let (rows, x, chosen) = series::sample(config.input.features(), &data.series, sample);
+        let width = config.targets.len();
+        let targets: Vec<f64> =
+            chosen.into_iter().flat_map(|index| &data.targets[index * width..][..width]).copied().collect();
+        Examples { rows, x, targets: config.scaled(&targets) }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

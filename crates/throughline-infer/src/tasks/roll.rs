@@ -28,7 +28,7 @@ use crate::batches::like_length;
 use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::serve::{Evaluation, Generation, Info, Runner, Serve};
+use crate::serve::{Evaluation, Examples, Generation, Info, Runner, Sample, Serve};
 
 /// The task `roll`.
 #[derive(Clone, Copy, Debug)]
@@ -283,6 +283,17 @@ impl Serve for Roll {
             unknown_share: keys.unknown_share(pieces.iter().flatten()),
             confusion: None,
         })
+    }
+
+    fn sample(_: &Config, keys: &Keys, pieces: &Vec<PianoRoll>, sample: Sample) -> Examples<[f32], [f32]> {
+        let readable: Vec<&PianoRoll> = pieces.iter().filter(|piece| !piece.is_empty()).collect();
+        let chosen: Vec<(&[Pitches], Range<usize>)> = sample
+            .of(readable.len())
+            .map(|index| (&readable[index][..], 0..sample.cut(readable[index].len())))
+            .collect();
+        let mut batch = Batch::default();
+        batch.set(*keys, &chosen);
+        Examples { rows: batch.rows, x: batch.x, targets: batch.targets }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

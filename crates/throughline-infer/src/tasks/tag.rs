@@ -22,7 +22,7 @@ use crate::encoder::{names_json, read_names};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::model::Served;
-use crate::serve::{Evaluation, Info, Runner, Serve};
+use crate::serve::{Evaluation, Examples, Info, Runner, Sample, Serve};
 
 /// The task `tag`.
 #[derive(Clone, Copy, Debug)]
@@ -488,6 +488,17 @@ impl Serve for Tag {
         let tokens: Vec<u32> = data.words.iter().flatten().map(|&form| data.forms[form as usize].token).collect();
         let unknown_share = Vocabulary::unknown_share(&tokens);
         Some(Evaluation { count: tokens.len(), loss, metrics, unknown_share, confusion: None })
+    }
+
+    fn sample(_: &Config, _: &Encoder, data: &Sentences, sample: Sample) -> Examples<WordRows, [u32]> {
+        let sentences: Vec<usize> = (0..data.words.len()).filter(|&index| !data.words[index].is_empty()).collect();
+        let chosen: Vec<usize> = sample.of(sentences.len()).map(|place| sentences[place]).collect();
+        let [words, tags] = [&data.words, &data.tags]
+            .map(|all| chosen.iter().map(|&index| &all[index][..sample.cut(all[index].len())]).collect::<Vec<_>>());
+        let mut batch = Batch::default();
+        batch.set_as_is(&data.forms, &words);
+        let targets = batch.targets(&tags);
+        Examples { rows: batch.rows, x: batch.words, targets }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

@@ -92,6 +92,15 @@ impl<E: Element> Tape<E> {
         if self.shape.is_some() { self.batch.rows() } else { 0 }
     }
 
+    /// The batch that the last forward pass kept.
+    ///
+    /// # Panics
+    /// If the tape is empty.
+    pub fn batch(&self) -> &Ragged {
+        self.shape();
+        &self.batch
+    }
+
     pub(crate) fn assert_is_of(
         &self,
         shape: LayerShape,
@@ -125,7 +134,11 @@ impl<E: Element> Tape<E> {
         );
     }
 
-    fn shape(&self) -> LayerShape {
+    /// The layer that the last forward pass was of.
+    ///
+    /// # Panics
+    /// If the tape is empty.
+    pub fn shape(&self) -> LayerShape {
         self.shape.expect("the tape is empty: run a forward pass with it first")
     }
 

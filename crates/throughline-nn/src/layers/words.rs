@@ -71,6 +71,15 @@ impl WordRows {
     pub fn rows(&self) -> usize {
         self.tokens.len()
     }
+
+    /// Writes the word in packed row `from` of `source`, which has the same spellings, over that in row `to`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn copy_row(&mut self, source: &Self, from: usize, to: usize) {
+        self.tokens[to] = source.tokens[from];
+        self.spelling_of[to] = source.spelling_of[from];
+    }
 }
 
 /// The tape of [`Words`].

@@ -164,6 +164,14 @@ impl Recurrent {
         Self { readout, ..self }
     }
 
+    /// `weight_hh` of a layer in a direction.
+    ///
+    /// # Panics
+    /// If there is no such layer or direction.
+    pub fn weight_hh(&self, layer: usize, direction: usize) -> TensorId {
+        self.ids[layer][direction].weights[1]
+    }
+
     /// Its name, the prefix of its parameters.
     pub fn name(&self) -> &str {
         &self.name

@@ -154,6 +154,18 @@ impl<E: Element> RecurrentTape<E> {
         &self.layers[layer].tape
     }
 
+    /// The hidden state of packed row `row` of a layer in direction `direction` after the last pass, H values, before any
+    /// dropout. With [`Checkpointing`], rows of the layers below the top one are those of the segment that ran last.
+    ///
+    /// # Panics
+    /// If there is no such layer, direction or row, or no pass has run.
+    pub fn hidden(&self, layer: usize, direction: usize, row: usize) -> &[E] {
+        let LayerMemory { tape, y, .. } = &self.layers[layer];
+        let shape = tape.shape();
+        assert!(direction < shape.directions, "direction {direction} of {}", shape.directions);
+        &y[row * shape.output() + direction * shape.hidden..][..shape.hidden]
+    }
+
     /// The gradients of every gate's pre-activation at every row of a layer in the last backward pass; `None` unless
     /// [`TapeSetting::RowGradients`] is on.
     ///

@@ -1,0 +1,169 @@
+//! A pass over some sequences whose tape can be read, and as many backward passes over it as are wanted.
+
+use throughline_kernels::Element;
+use throughline_kernels::sequence::Ragged;
+use throughline_nn::heads::{Head, HeadCall};
+use throughline_nn::layers::Recurrent;
+use throughline_nn::layers::recurrent::RecurrentTape;
+use throughline_nn::module::{Call, Context, Gradients, Module, Pass, TapeSetting, Visit};
+use throughline_nn::network::{Network, Weights};
+
+/// A network, and sequences with their targets.
+pub struct Subject<'a, E: Element, B: Module<E>, H: Head<E>> {
+    /// The network.
+    pub network: &'a Network<B, H>,
+    /// Its weights, packed also for backward.
+    pub weights: Weights<'a, E, B, H>,
+    /// The shape of the batch.
+    pub rows: &'a Ragged,
+    /// What the network reads.
+    pub x: &'a B::Input,
+    /// What its head is to find.
+    pub targets: &'a H::Target,
+}
+
+impl<E: Element, B: Module<E>, H: Head<E>> Clone for Subject<'_, E, B, H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E: Element, B: Module<E>, H: Head<E>> Copy for Subject<'_, E, B, H> {}
+
+/// A forward pass without dropout over a [`Subject`], kept on its tape.
+pub struct Probe<'a, E: Element, B: Module<E>, H: Head<E>> {
+    subject: Subject<'a, E, B, H>,
+    body: B::Tape,
+    head: H::Tape,
+    /// Those of the parameters, which nobody reads.
+    gradients: Vec<E>,
+}
+
+impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
+    /// Runs the body forward. With `row_gradients` the backward passes keep the gradients at every row.
+    ///
+    /// # Panics
+    /// If the length of an array does not match the batch, or a token is out of range.
+    pub fn new(subject: Subject<'a, E, B, H>, row_gradients: bool) -> Self {
+        let mut probe = Self { subject, body: B::Tape::default(), head: H::Tape::default(), gradients: Vec::new() };
+        subject.network.body().set(&mut probe.body, TapeSetting::RowGradients(row_gradients));
+        subject.network.body().forward(probe.call(), &mut probe.body);
+        probe
+    }
+
+    fn context(&self) -> Context<'a, E> {
+        let Subject { network, weights, .. } = self.subject;
+        Context { cpu: weights.cpu, layout: network.layout(), parameters: weights.parameters, pass: Pass::Traced }
+    }
+
+    fn call(&self) -> Call<'a, E, B> {
+        let Subject { weights, rows, x, .. } = self.subject;
+        Call { context: self.context(), packed: &weights.packed.body, rows, x, start: None }
+    }
+
+    /// The shape of the batch.
+    pub fn rows(&self) -> &'a Ragged {
+        self.subject.rows
+    }
+
+    /// The body's output `[rows out, F]`, and how it is packed.
+    pub fn output(&self) -> (&Ragged, &[E]) {
+        self.subject.network.body().output(self.subject.rows, &self.body)
+    }
+
+    /// `[rows out, F]`: the gradient of the summed loss with respect to the body's output.
+    ///
+    /// # Panics
+    /// If the targets do not match the batch.
+    pub fn loss_gradient(&mut self) -> Vec<E> {
+        let Subject { network, weights, rows, targets, .. } = self.subject;
+        self.gradients.resize(network.layout().length(), E::ZERO);
+        let (rows, x) = network.body().output(rows, &self.body);
+        let mut dx = vec![E::ZERO; x.len()];
+        let call = HeadCall { context: self.context(), packed: &weights.packed.head, rows, x, scored: 0..rows.rows() };
+        network.head().learn(call, targets, 1.0, &mut dx, &mut self.gradients, &mut self.head);
+        dx
+    }
+
+    /// `[rows out, width]`: what the head makes of the body's output, such as logits.
+    pub fn projection(&mut self) -> &[E] {
+        let Subject { network, weights, rows, .. } = self.subject;
+        let (rows, x) = network.body().output(rows, &self.body);
+        let call = HeadCall { context: self.context(), packed: &weights.packed.head, rows, x, scored: 0..rows.rows() };
+        network.head().project(call, &mut self.head)
+    }
+
+    /// Goes back from `dy` `[rows out, F]`, which it may overwrite.
+    ///
+    /// # Panics
+    /// If the length does not match.
+    pub fn back(&mut self, dy: &mut [E]) {
+        let call = self.call();
+        self.gradients.resize(self.subject.network.layout().length(), E::ZERO);
+        let gradients =
+            Gradients { dy: Some(dy), d_end: None, dx: None, d_start: None, parameters: &mut self.gradients };
+        self.subject.network.body().backward(call, gradients, &mut self.body);
+    }
+
+    /// Shows every recurrent stack with its tape, encoders of characters included.
+    pub fn every_stack(&self, look: &mut dyn FnMut(&Recurrent, &RecurrentTape<E>)) {
+        self.subject.network.body().visit(&self.body, &mut Looking(look));
+    }
+
+    /// Shows every recurrent stack that reads the steps of the batch themselves.
+    pub fn stacks(&self, look: &mut dyn FnMut(&Recurrent, &RecurrentTape<E>)) {
+        let rows = self.subject.rows;
+        self.every_stack(&mut |stack, tape| {
+            if tape.layer(0).batch() == rows {
+                look(stack, tape);
+            }
+        });
+    }
+}
+
+struct Looking<'a, E>(&'a mut dyn FnMut(&Recurrent, &RecurrentTape<E>));
+
+impl<E: Element> Visit<E> for Looking<'_, E> {
+    fn recurrent(&mut self, stack: &Recurrent, tape: &RecurrentTape<E>) {
+        (self.0)(stack, tape);
+    }
+}
+
+/// A direction of a layer of a stack.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Site {
+    /// The name of the stack.
+    pub stack: String,
+    /// The layer, from 0.
+    pub layer: usize,
+    /// Whether it reads backward.
+    pub reverse: bool,
+}
+
+impl Site {
+    /// Every one of `stack`.
+    pub(crate) fn all(stack: &Recurrent) -> impl Iterator<Item = Site> {
+        let (layers, directions) = (stack.config().layers, stack.config().directions());
+        (0..layers * directions).map(move |index| Site {
+            stack: stack.name().to_owned(),
+            layer: index / directions,
+            reverse: index % directions == 1,
+        })
+    }
+
+    pub(crate) fn direction(&self) -> usize {
+        usize::from(self.reverse)
+    }
+}
+
+impl std::fmt::Display for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} layer {}{}", self.stack, self.layer, if self.reverse { ", reverse" } else { "" })
+    }
+}
+
+/// The packed rows of each sequence of a batch, in the order of its steps.
+pub(crate) fn rows_of_sequences(rows: &Ragged) -> Vec<Vec<usize>> {
+    let mut of = vec![Vec::new(); rows.batch()];
+    rows.for_each_row(|row, sequence, _| of[sequence].push(row));
+    of
+}

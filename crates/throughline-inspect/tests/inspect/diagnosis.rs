@@ -1,0 +1,76 @@
+//! Networks built to have a fault have it, and a healthy one none.
+
+use throughline_inspect::{Fault, Training, Update, diagnose};
+use throughline_kernels::Element;
+use throughline_kernels::cells::CellKind;
+use throughline_nn::layers::{Recurrent, RecurrentConfig};
+
+use crate::common::{Model, stepwise};
+
+const HIDDEN: usize = 16;
+
+fn model<E: Element>(cell: CellKind) -> Model<E, Recurrent> {
+    stepwise(RecurrentConfig::new(cell, 3, HIDDEN), &[40, 33, 40])
+}
+
+fn faults(model: &Model<f32, Recurrent>, training: &Training) -> Vec<Fault> {
+    let findings = diagnose(&model.inspected(), training);
+    for finding in &findings {
+        assert!(finding.seen.ends_with('.') && finding.remedy.ends_with('.'), "{finding:?}");
+    }
+    findings.into_iter().map(|finding| finding.fault).collect()
+}
+
+/// The identity times `factor`.
+fn scaled_identity(factor: f64) -> impl Fn(usize, f64) -> f64 {
+    move |place, _| if place % HIDDEN == place / HIDDEN { factor } else { 0.0 }
+}
+
+#[test]
+fn healthy_networks_have_none() {
+    assert_eq!(faults(&model(CellKind::Lstm), &Training::default()), []);
+    assert_eq!(faults(&model(CellKind::GruAfter), &Training::default()), []);
+}
+
+#[test]
+fn small_recurrent_weights_let_gradients_vanish() {
+    let mut model = model(CellKind::RnnTanh);
+    model.change("rnn.weight_hh_l0", scaled_identity(0.2));
+    assert_eq!(faults(&model, &Training::default()), [Fault::Vanishing]);
+}
+
+#[test]
+fn large_recurrent_weights_let_gradients_explode() {
+    let mut model = model(CellKind::RnnTanh);
+    model.change("rnn.weight_hh_l0", scaled_identity(1.3));
+    model.change("rnn.bias_ih_l0", |_, _| 0.0);
+    model.change("rnn.bias_hh_l0", |_, _| 0.0);
+    // So small that tanh stays linear.
+    model.change("rnn.weight_ih_l0", |_, x| 1e-6 * x);
+    assert_eq!(faults(&model, &Training::default()), [Fault::Exploding]);
+}
+
+#[test]
+fn clipping_most_updates_is_exploding() {
+    let row =
+        |norm| Update { update: 1, loss: None, validation_loss: None, gradient_norm: Some(norm), learning_rate: 0.1 };
+    let training = |norms: [f64; 3]| Training { updates: norms.map(row).to_vec(), clip_norm: Some(1.0) };
+    assert_eq!(faults(&model(CellKind::Lstm), &training([2.0, 3.0, 0.5])), [Fault::Exploding]);
+    assert_eq!(faults(&model(CellKind::Lstm), &training([2.0, 0.3, 0.5])), []);
+}
+
+#[test]
+fn large_weights_saturate_gates() {
+    let mut model = model(CellKind::Lstm);
+    model.change("rnn.weight_ih_l0", |_, x| 300.0 * x);
+    let found = faults(&model, &Training::default());
+    assert!(found.contains(&Fault::Saturated), "{found:?}");
+}
+
+#[test]
+fn units_of_a_relu_die() {
+    let mut model = model(CellKind::RnnRelu);
+    model.change("rnn.bias_ih_l0", |unit, x| if unit < HIDDEN / 2 { -100.0 } else { x });
+    let found = faults(&model, &Training::default());
+    assert!(found.contains(&Fault::Dead), "{found:?}");
+}

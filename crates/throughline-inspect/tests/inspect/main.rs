@@ -1,0 +1,7 @@
+//! Inspection against numerical derivatives and networks whose inside is known.
+
+mod common;
+mod diagnosis;
+mod gates;
+mod gradient_flow;
+mod horizon;

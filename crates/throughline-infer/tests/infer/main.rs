@@ -6,5 +6,6 @@ mod hostile;
 mod opening;
 mod prediction;
 mod rolls;
+mod samples;
 mod series;
 mod tagging;

@@ -112,8 +112,14 @@ fn exploding(inspection: &Inspection, training: &Training) -> Vec<Finding> {
 }
 
 fn saturated(inspection: &Inspection) -> impl Iterator<Item = Finding> {
-    // A gate that keeps the state is near 1 where memory is long, and a ReLU has no upper end.
-    let judged = inspection.gates.gates.iter().filter(|gate| gate.activation != Activation::Relu);
+    // A gate that keeps the state is near 1 where memory is long; the candidates of trained gated cells are often all but
+    // binary, and their gates do the weighing; a ReLU has no upper end.
+    let gated = inspection.cell.is_some_and(CellKind::has_candidate);
+    let judged = inspection.gates.gates.iter().filter(move |gate| match gate.activation {
+        Activation::Sigmoid => true,
+        Activation::Tanh => !gated,
+        Activation::Relu => false,
+    });
     let with_share = judged.map(|gate| (gate, gate.low + if gate.keeps { 0.0 } else { gate.high }));
     with_share.filter(|(_, share)| *share > SATURATED).map(|(gate, share)| Finding {
         fault: Fault::Saturated,

@@ -68,6 +68,21 @@ fn large_weights_saturate_gates() {
 }
 
 #[test]
+fn a_candidate_may_be_binary_and_a_forget_gate_open() {
+    let mut model = model(CellKind::Lstm);
+    let bias = |gate: usize| match gate {
+        1 => 5.0,
+        2 => -5.0,
+        _ => 0.0,
+    };
+    model.change("rnn.bias_ih_l0", |place, x| x + bias(place / HIDDEN));
+    let open = model.gates();
+    assert!(open.gates.iter().any(|gate| gate.keeps && gate.high > 0.95));
+    assert!(open.gates.iter().any(|gate| gate.gate == "cell" && gate.low > 0.95));
+    assert!(!faults(&model, &Training::default()).contains(&Fault::Saturated));
+}
+
+#[test]
 fn units_of_a_relu_die() {
     let mut model = model(CellKind::RnnRelu);
     model.change("rnn.bias_ih_l0", |unit, x| if unit < HIDDEN / 2 { -100.0 } else { x });

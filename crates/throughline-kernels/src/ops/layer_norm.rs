@@ -54,7 +54,8 @@ pub fn forward<E: Element>(
         let x = &x[row * width..][..width];
         // SAFETY: every row belongs to one task, and so do its moments.
         let own = unsafe { moments.slice(row..row + 1) };
-        own[0] = E::dispatch(isa, Forward { x, weight, bias, y });
+        y.copy_from_slice(bias);
+        own[0] = E::dispatch(isa, AddNormalised { x, weight, y });
     });
 }
 
@@ -80,7 +81,7 @@ pub fn backward<E: Element>(
         assert_eq!(dx.len(), x.len(), "dx is like x");
         for_each_row(threads, dx, width, |row, dx| {
             let [x, dy] = [x, dy].map(|rows| &rows[row * width..][..width]);
-            E::dispatch(isa, Backward { x, dy, weight, moments: moments[row], dx });
+            E::dispatch(isa, InputGradient { x, dy, weight, moments: moments[row], dx });
         });
     }
     let (d_weight, d_bias) = (Disjoint::new(d_weight), Disjoint::new(d_bias));
@@ -90,31 +91,36 @@ pub fn backward<E: Element>(
         let (d_weight, d_bias) = unsafe { (d_weight.slice(columns.clone()), d_bias.slice(columns.clone())) };
         for (row, moments) in moments.iter().enumerate() {
             let [x, dy] = [x, dy].map(|rows| &rows[row * width..][columns.clone()]);
-            let terms = AddParameterGradients(*moments);
-            E::dispatch(isa, AddRow { terms, x, dy, d_weight: &mut *d_weight, d_bias: &mut *d_bias });
+            let (d_weight, d_bias) = (&mut *d_weight, &mut *d_bias);
+            E::dispatch(isa, AddParameterGradients { moments: *moments, x, dy, d_weight, d_bias });
         }
     });
 }
 
-/// One row of [`forward`].
-struct Forward<'a, E> {
-    x: &'a [E],
-    weight: &'a [E],
-    bias: &'a [E],
-    y: &'a mut [E],
+/// One row: y += weight · n, which returns the moments.
+pub(crate) struct AddNormalised<'a, E> {
+    pub x: &'a [E],
+    pub weight: &'a [E],
+    pub y: &'a mut [E],
 }
 
-impl<E: Element> Kernel<E> for Forward<'_, E> {
+impl<E: Element> Kernel<E> for AddNormalised<'_, E> {
     type Output = Moments<E>;
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) -> Moments<E> {
-        let count = self.x.len() as f64;
-        let mean = E::from_f64(sum(lane, &Plain, [self.x]) / count);
-        let variance = sum(lane, &SquareAround(mean), [self.x]) / count;
-        let moments = Moments { mean, inverse_deviation: E::from_f64(1.0 / libm::sqrt(variance + EPSILON)) };
-        map(lane, &Normalise(moments), [self.y], [self.x, self.weight, self.bias]);
+        let moments = moments(lane, self.x);
+        map(lane, &AddScaled(moments), [self.y], [self.x, self.weight]);
         moments
     }
+}
+
+/// The moments of a row.
+#[inline(always)]
+pub(crate) fn moments<L: Lane>(lane: L, x: &[L::Element]) -> Moments<L::Element> {
+    let count = x.len() as f64;
+    let mean = L::Element::from_f64(sum(lane, &Plain, [x]) / count);
+    let variance = sum(lane, &SquareAround(mean), [x]) / count;
+    Moments { mean, inverse_deviation: L::Element::from_f64(1.0 / libm::sqrt(variance + EPSILON)) }
 }
 
 struct Plain;
@@ -139,42 +145,37 @@ impl<E: Element> Terms<E, 1> for SquareAround<E> {
 
 /// n = (x - mean) r
 #[inline(always)]
-fn normalised<L: Lane>(lane: L, moments: Moments<L::Element>, x: L::Vector) -> L::Vector {
+pub(crate) fn normalised<L: Lane>(lane: L, moments: Moments<L::Element>, x: L::Vector) -> L::Vector {
     lane.mul(lane.sub(x, lane.splat(moments.mean)), lane.splat(moments.inverse_deviation))
 }
 
-/// y = weight · n + bias
-struct Normalise<E>(Moments<E>);
+/// y += weight · n
+struct AddScaled<E>(Moments<E>);
 
-impl<E: Element> Map<E, 1, 3> for Normalise<E> {
+impl<E: Element> Map<E, 1, 2> for AddScaled<E> {
     #[inline(always)]
-    fn map<L: Lane<Element = E>>(
-        &self,
-        lane: L,
-        _: [L::Vector; 1],
-        [x, weight, bias]: [L::Vector; 3],
-    ) -> [L::Vector; 1] {
-        [lane.fma(weight, normalised(lane, self.0, x), bias)]
+    fn map<L: Lane<Element = E>>(&self, lane: L, [y]: [L::Vector; 1], [x, weight]: [L::Vector; 2]) -> [L::Vector; 1] {
+        [lane.fma(weight, normalised(lane, self.0, x), y)]
     }
 }
 
 /// One row of dx.
-struct Backward<'a, E> {
-    x: &'a [E],
-    dy: &'a [E],
-    weight: &'a [E],
-    moments: Moments<E>,
-    dx: &'a mut [E],
+pub(crate) struct InputGradient<'a, E> {
+    pub x: &'a [E],
+    pub dy: &'a [E],
+    pub weight: &'a [E],
+    pub moments: Moments<E>,
+    pub dx: &'a mut [E],
 }
 
-impl<E: Element> Kernel<E> for Backward<'_, E> {
+impl<E: Element> Kernel<E> for InputGradient<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
         let count = self.x.len() as f64;
         let mean_g = E::from_f64(sum(lane, &Weighted, [self.dy, self.weight]) / count);
         let mean_gn = E::from_f64(sum(lane, &WeightedNormalised(self.moments), [self.x, self.dy, self.weight]) / count);
-        let operation = InputGradient { moments: self.moments, mean_g, mean_gn };
+        let operation = Transpose { moments: self.moments, mean_g, mean_gn };
         map(lane, &operation, [self.dx], [self.x, self.dy, self.weight]);
     }
 }
@@ -200,13 +201,13 @@ impl<E: Element> Terms<E, 3> for WeightedNormalised<E> {
 }
 
 /// dx = r (g - mean(g) - n · mean(g n))
-struct InputGradient<E> {
+struct Transpose<E> {
     moments: Moments<E>,
     mean_g: E,
     mean_gn: E,
 }
 
-impl<E: Element> Map<E, 1, 3> for InputGradient<E> {
+impl<E: Element> Map<E, 1, 3> for Transpose<E> {
     #[inline(always)]
     fn map<L: Lane<Element = E>>(&self, lane: L, _: [L::Vector; 1], [x, dy, weight]: [L::Vector; 3]) -> [L::Vector; 1] {
         let centred = lane.sub(lane.mul(dy, weight), lane.splat(self.mean_g));
@@ -216,25 +217,25 @@ impl<E: Element> Map<E, 1, 3> for InputGradient<E> {
 }
 
 /// A run of columns of one row: dweight += dy n, dbias += dy.
-struct AddRow<'a, E> {
-    terms: AddParameterGradients<E>,
-    x: &'a [E],
-    dy: &'a [E],
-    d_weight: &'a mut [E],
-    d_bias: &'a mut [E],
+pub(crate) struct AddParameterGradients<'a, E> {
+    pub moments: Moments<E>,
+    pub x: &'a [E],
+    pub dy: &'a [E],
+    pub d_weight: &'a mut [E],
+    pub d_bias: &'a mut [E],
 }
 
-impl<E: Element> Kernel<E> for AddRow<'_, E> {
+impl<E: Element> Kernel<E> for AddParameterGradients<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
-        map(lane, &self.terms, [self.d_weight, self.d_bias], [self.x, self.dy]);
+        map(lane, &AddProducts(self.moments), [self.d_weight, self.d_bias], [self.x, self.dy]);
     }
 }
 
-struct AddParameterGradients<E>(Moments<E>);
+struct AddProducts<E>(Moments<E>);
 
-impl<E: Element> Map<E, 2, 2> for AddParameterGradients<E> {
+impl<E: Element> Map<E, 2, 2> for AddProducts<E> {
     #[inline(always)]
     fn map<L: Lane<Element = E>>(
         &self,

@@ -7,7 +7,9 @@
 
 use throughline_simd::{Element, Lane};
 
-use super::{Backward, Cell, Forward, Names, Operand, Phase, PyTorch, TINY_STATE, sigmoid_slope, tanh_slope};
+use super::{
+    Backward, Cell, Forward, MAX_SLOTS, Names, Operand, Phase, PyTorch, TINY_STATE, sigmoid_slope, tanh_slope,
+};
 
 /// Long short-term memory.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,26 +36,36 @@ impl Cell for Lstm {
         let [i, f, g, o] = unit.slots;
         unit.slots = [lane.sigmoid(i), lane.sigmoid(f), lane.tanh(g), lane.sigmoid(o)];
         unit.c = cell_state(lane, unit.slots, unit.dropout.candidate, unit.c);
-        unit.h = lane.mul(unit.slots[3], lane.tanh(unit.c));
     }
 
-    /// With q = tanh(c'): do = dh q, and c' receives dh o (1 - q²) besides what came from the next step. From
-    /// c' = f c + i m g: di = dc m g, df = dc c, dg = dc i m, and dc for the step before is dc f. Each gate's
+    /// From c' = f c + i m g: di = dc m g, df = dc c, dg = dc i m, and dc for the step before is dc f. Each gate's
     /// pre-activation receives its gradient times the slope of its activation. Nothing of h_(t-1) bypasses the product.
     #[inline(always)]
     fn backward<L: Lane>(lane: L, _: usize, unit: &mut Backward<L::Vector>) {
-        let [i, f, g, o] = unit.slots;
-        let m = unit.dropout.candidate;
-        let q = lane.tanh(cell_state(lane, unit.slots, m, unit.c_previous));
-        let dc = lane.fma(lane.mul(unit.dh, o), tanh_slope(lane, q), unit.dc);
-        unit.d = [
-            lane.mul(lane.mul(dc, lane.mul(g, m)), sigmoid_slope(lane, i)),
-            lane.mul(lane.mul(dc, unit.c_previous), sigmoid_slope(lane, f)),
-            lane.mul(lane.mul(dc, lane.mul(i, m)), tanh_slope(lane, g)),
-            lane.mul(lane.mul(unit.dh, q), sigmoid_slope(lane, o)),
-        ];
-        unit.dc_total = dc;
+        let ([i, f, g, _], m, dc) = (unit.slots, unit.dropout.candidate, unit.dc);
+        unit.d[0] = lane.mul(lane.mul(dc, lane.mul(g, m)), sigmoid_slope(lane, i));
+        unit.d[1] = lane.mul(lane.mul(dc, unit.c_previous), sigmoid_slope(lane, f));
+        unit.d[2] = lane.mul(lane.mul(dc, lane.mul(i, m)), tanh_slope(lane, g));
         unit.dc = lane.mul(dc, f);
         unit.dh = lane.splat(L::Element::ZERO);
+    }
+
+    #[inline(always)]
+    fn cell_state<L: Lane>(lane: L, unit: &Backward<L::Vector>) -> L::Vector {
+        cell_state(lane, unit.slots, unit.dropout.candidate, unit.c_previous)
+    }
+
+    /// h' = o tanh(c')
+    #[inline(always)]
+    fn read_out<L: Lane>(lane: L, slots: &[L::Vector; MAX_SLOTS], c: L::Vector) -> L::Vector {
+        lane.mul(slots[3], lane.tanh(c))
+    }
+
+    /// With q = tanh(c'): do = dh q, and c' receives dh o (1 - q²).
+    #[inline(always)]
+    fn read_out_backward<L: Lane>(lane: L, c: L::Vector, unit: &mut Backward<L::Vector>) {
+        let (o, q) = (unit.slots[3], lane.tanh(c));
+        unit.d[3] = lane.mul(lane.mul(unit.dh, q), sigmoid_slope(lane, o));
+        unit.dc = lane.fma(lane.mul(unit.dh, o), tanh_slope(lane, q), unit.dc);
     }
 }

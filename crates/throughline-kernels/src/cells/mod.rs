@@ -70,7 +70,7 @@ pub struct Dropout<V> {
 pub struct Forward<V> {
     /// In: pre-activations (and what earlier phases left). Out: what the tape keeps.
     pub slots: [V; MAX_SLOTS],
-    /// In: the previous hidden state. Out, in the last phase: the new one.
+    /// In: the previous hidden state. Out, in the last phase of a cell without cell state: the new one.
     pub h: V,
     /// In: the previous cell state. Out, in the last phase: the new one.
     pub c: V,
@@ -93,10 +93,8 @@ pub struct Backward<V> {
     /// In, in the phase that runs first: the gradient of h_t. Out: the gradient of h_(t-1), without what passes through
     /// a product.
     pub dh: V,
-    /// In: the gradient of c_t from step t+1. Out: the gradient of c_(t-1).
+    /// In: the gradient of c_t, through step t+1 and what was read out of it. Out: the gradient of c_(t-1).
     pub dc: V,
-    /// Out, in the phase that runs first: the whole gradient of c_t, through h_t and step t+1.
-    pub dc_total: V,
     /// What dropout multiplied.
     pub dropout: Dropout<V>,
 }
@@ -151,12 +149,31 @@ pub trait Cell: Copy + Default + Send + Sync + 'static {
     const PHASES: &'static [Phase];
 
     /// The pointwise map after product `phase`. The first may change every slot, a later one only the slots of its
-    /// phase: other workers may be reading the rest.
+    /// phase: other workers may be reading the rest. A cell with cell state leaves h to [`read_out`](Self::read_out).
     fn forward<L: Lane>(lane: L, phase: usize, unit: &mut Forward<L::Vector>);
 
     /// The transpose of [`forward`](Self::forward); the driver runs the phases from the last to the first. The one that
     /// runs first may set every slot's gradient, another only those of its phase.
     fn backward<L: Lane>(lane: L, phase: usize, unit: &mut Backward<L::Vector>);
+
+    /// c' once more, as [`forward`](Self::forward) made it of the gates' activations and the previous cell state.
+    #[inline(always)]
+    fn cell_state<L: Lane>(_: L, _: &Backward<L::Vector>) -> L::Vector {
+        unreachable!("{} has no cell state", Self::NAME)
+    }
+
+    /// The hidden state, of the gates' activations and c'.
+    #[inline(always)]
+    fn read_out<L: Lane>(_: L, _: &[L::Vector; MAX_SLOTS], _: L::Vector) -> L::Vector {
+        unreachable!("{} has no cell state", Self::NAME)
+    }
+
+    /// The transpose of [`read_out`](Self::read_out), before [`backward`](Self::backward): sets the slot gradients that
+    /// depend on `c`, which was read out, and adds the gradient of `c` to dc.
+    #[inline(always)]
+    fn read_out_backward<L: Lane>(_: L, _: L::Vector, _: &mut Backward<L::Vector>) {
+        unreachable!("{} has no cell state", Self::NAME)
+    }
 }
 
 /// The registered cells. `for_each_cell!(callback)` calls `callback! { name: Type, ... }`: the one list from which

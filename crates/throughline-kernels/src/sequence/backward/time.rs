@@ -372,7 +372,13 @@ impl<C: Cell, E: Element, const REGULARISED: bool> Map<'_, C, E, REGULARISED> {
                     }
                 }
             }
-            let mut unit = Backward { slots, d, h_previous, c_previous, dh, dc, dc_total: zero, dropout };
+            let mut unit = Backward { slots, d, h_previous, c_previous, dh, dc, dropout };
+            if C::HAS_CELL_STATE && runs_first {
+                C::read_out_backward(lane, C::cell_state(lane, &unit), &mut unit);
+                if !row.dc_total.is_null() {
+                    store::<L, FULL>(lane, row.dc_total.add(first), count, unit.dc);
+                }
+            }
             C::backward(lane, self.phase, &mut unit);
             if REGULARISED && runs_first {
                 unit.dh = lane.add(unit.dh, kept_dh);
@@ -386,9 +392,6 @@ impl<C: Cell, E: Element, const REGULARISED: bool> Map<'_, C, E, REGULARISED> {
             store::<L, FULL>(lane, row.dh.add(first), count, unit.dh);
             if C::HAS_CELL_STATE {
                 store::<L, FULL>(lane, row.dc.add(first), count, unit.dc);
-                if runs_first && !row.dc_total.is_null() {
-                    store::<L, FULL>(lane, row.dc_total.add(first), count, unit.dc_total);
-                }
             }
         }
     }

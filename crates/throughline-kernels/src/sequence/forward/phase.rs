@@ -118,6 +118,9 @@ impl<C: Cell, E: Element, const REGULARISED: bool> PhaseKernel<'_, C, E, REGULAR
                 }
             }
             if self.index + 1 == C::PHASES.len() {
+                if C::HAS_CELL_STATE {
+                    unit.h = C::read_out(lane, &unit.slots, unit.c);
+                }
                 let tiny = E::from_f64(TINY_STATE);
                 if REGULARISED {
                     let keep = load::<L, FULL>(lane, self.masks[place].keep_hidden.add(first), count);

@@ -311,6 +311,7 @@ fn model_file_seeds() -> Vec<Vec<u8>> {
         layers: 1,
         bidirectional,
         bias: true,
+        layer_norm: false,
         initial_state,
         zoneout_hidden: 0.0,
         zoneout_cell: 0.0,

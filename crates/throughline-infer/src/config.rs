@@ -31,6 +31,9 @@ pub struct RecurrentSettings {
     pub bidirectional: bool,
     /// Whether there are biases.
     pub bias: bool,
+    /// Whether the cells are layer-normalised (Ba et al. 2016); not in the file where they are not.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub layer_norm: bool,
     /// The state that sequences start from.
     pub initial_state: InitialState,
     /// The rate of zoneout of h (Krueger et al. 2017), at least 0 and below 1; not in the file where it is 0.
@@ -43,6 +46,10 @@ pub struct RecurrentSettings {
 
 fn is_zero(rate: &f32) -> bool {
     *rate == 0.0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// [`RecurrentSettings::cell`] in JSON.
@@ -67,8 +74,8 @@ mod cell_name {
 impl RecurrentSettings {
     /// The configuration of the stack, with what training drops between and inside its layers.
     pub fn config(&self, training: Regularisation) -> RecurrentConfig {
-        let Self { cell, input, hidden, layers, bidirectional, bias, initial_state, zoneout_hidden, zoneout_cell } =
-            *self;
+        let Self { cell, input, hidden, layers, bidirectional, bias, layer_norm, initial_state, .. } = *self;
+        let Self { zoneout_hidden, zoneout_cell, .. } = *self;
         let Regularisation { layer_dropout: dropout, weight_dropout, recurrent_dropout, candidate_dropout, .. } =
             training;
         let regularisation = RecurrentRegularisation {
@@ -78,7 +85,18 @@ impl RecurrentSettings {
             zoneout_hidden,
             zoneout_cell,
         };
-        RecurrentConfig { cell, input, hidden, layers, bidirectional, bias, dropout, regularisation, initial_state }
+        RecurrentConfig {
+            cell,
+            input,
+            hidden,
+            layers,
+            bidirectional,
+            bias,
+            layer_norm,
+            dropout,
+            regularisation,
+            initial_state,
+        }
     }
 
     /// D·H, the columns of the stack's output.
@@ -120,7 +138,7 @@ impl RecurrentSettings {
     /// An upper bound on the number of parameters, in floating point so that nothing overflows.
     fn parameter_bound(&self, vocabulary: f64, outputs: f64) -> f64 {
         let (input, hidden, output) = (self.input as f64, self.hidden as f64, self.output() as f64);
-        let direction = |input: f64| self.cell.gates() as f64 * hidden * (input + hidden + 2.0);
+        let direction = |input: f64| self.cell.gates() as f64 * hidden * (input + hidden + 6.0);
         let stack = direction(input) + (self.layers - 1) as f64 * direction(output);
         let directions = if self.bidirectional { 2.0 } else { 1.0 };
         directions * stack + vocabulary * input + outputs * (output + 1.0) + output * (output + 2.0)

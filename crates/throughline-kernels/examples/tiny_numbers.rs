@@ -35,7 +35,14 @@ struct Run {
 
 impl Run {
     fn new(time: usize, scale: f64) -> Self {
-        let shape = LayerShape { cell: CellKind::RnnTanh, input: INPUT, extra: 0, hidden: HIDDEN, directions: 1 };
+        let shape = LayerShape {
+            cell: CellKind::RnnTanh,
+            input: INPUT,
+            extra: 0,
+            hidden: HIDDEN,
+            directions: 1,
+            normalised: false,
+        };
         let mut random = Philox::new(1, Purpose::Benchmark, 0).stream();
         let mut noise = |count: usize, limit: f64| -> Vec<f32> {
             (0..count).map(|_| ((2.0 * random.uniform() - 1.0) * limit) as f32).collect()
@@ -43,7 +50,13 @@ impl Run {
         let limit = 1.0 / (HIDDEN as f64).sqrt();
         let (weight_ih, weight_hh) = (noise(HIDDEN * INPUT, limit), noise(HIDDEN * HIDDEN, scale * limit));
         let mut layer = PackedLayer::new(shape, Isa::detect(), true);
-        let weights = DirectionWeights { weight_ih: &weight_ih, weight_hh: &weight_hh, bias_ih: &[], bias_hh: &[] };
+        let weights = DirectionWeights {
+            weight_ih: &weight_ih,
+            weight_hh: &weight_hh,
+            bias_ih: &[],
+            bias_hh: &[],
+            normalisation: None,
+        };
         layer.pack(Threads::ONE, &[weights]);
         let batch = Ragged::even(time, BATCH);
         let x = noise(batch.rows() * INPUT, 1.0);
@@ -71,7 +84,8 @@ impl Run {
         let pass = ForwardPass { y, h_n: &mut h_n, c_n: &mut [], record: Record::Tape(tape) };
         forward(&inputs, pass, scratch);
         let [weight_ih, weight_hh] = gradients;
-        let gradients = LayerGradients { weight_ih, weight_hh, bias_ih: &mut [], bias_hh: &mut [] };
+        let gradients =
+            LayerGradients { weight_ih, weight_hh, bias_ih: &mut [], bias_hh: &mut [], normalisation: None };
         let states = BackwardStates { dh: &mut dh, dc: &mut [], restart_h: &mut [], restart_c: &mut [] };
         let gradients = &mut [gradients];
         let pass = BackwardPass { y, tape, dy: None, states, dx: None, gradients, row_gradients };

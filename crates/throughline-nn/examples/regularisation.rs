@@ -1,4 +1,5 @@
-//! What each regulariser of the recurrence adds to the time of training, forward and backward, and of a model in use.
+//! What each regulariser of the recurrence, and layer normalisation, adds to the time of training, forward and backward,
+//! and of a model in use.
 //!
 //! Each variant and the plain layer take turns. For every size it prints the median time of the plain layer, and of each
 //! variant the median of its times divided by the plain one's just before.
@@ -48,8 +49,9 @@ impl Variant {
     }
 }
 
-fn variants(cell: CellKind) -> Vec<(&'static str, RecurrentRegularisation)> {
-    let none = RecurrentRegularisation::default();
+/// Names and what differs from the plain layer, `config`.
+fn variants(config: RecurrentConfig) -> Vec<(&'static str, RecurrentConfig)> {
+    let (cell, none) = (config.cell, RecurrentRegularisation::default());
     let mut variants = vec![
         ("plain", none),
         ("weight dropout 0.5", RecurrentRegularisation { weight_dropout: 0.5, ..none }),
@@ -63,7 +65,9 @@ fn variants(cell: CellKind) -> Vec<(&'static str, RecurrentRegularisation)> {
         variants
             .push(("zoneout of h and c", RecurrentRegularisation { zoneout_hidden: 0.1, zoneout_cell: 0.1, ..none }));
     }
-    variants
+    let regularised =
+        variants.into_iter().map(|(name, regularisation)| (name, RecurrentConfig { regularisation, ..config }));
+    regularised.chain([("layer normalisation", RecurrentConfig { layer_norm: true, ..config })]).collect()
 }
 
 /// Times pairs of `plain` and each variant, and prints the medians.
@@ -101,13 +105,15 @@ fn main() {
             let mut random = Philox::new(1, Purpose::Benchmark, 0).stream();
             let mut noise = || (0..batch.rows() * units).map(|_| random.uniform() as f32 - 0.5).collect::<Vec<f32>>();
             let (x, dy) = (noise(), noise());
-            let variant = |name, regularisation| {
-                let config = RecurrentConfig { regularisation, ..RecurrentConfig::new(cell, units, units) };
-                Variant { name, stack: Stack::on_threads(config, 1, threads), repeat: (400 / units).max(1) }
+            let variant = |name, config| Variant {
+                name,
+                stack: Stack::on_threads(config, 1, threads),
+                repeat: (400 / units).max(1),
             };
-            let mut plain = variant("", RecurrentRegularisation::default());
+            let config = RecurrentConfig::new(cell, units, units);
+            let mut plain = variant("", config);
             let mut variants: Vec<Variant> =
-                variants(cell).into_iter().map(|(name, regularisation)| variant(name, regularisation)).collect();
+                variants(config).into_iter().map(|(name, config)| variant(name, config)).collect();
             compare("training", &mut plain, &mut variants, pairs, |variant| variant.train(&batch, &x, &dy));
             compare("inference", &mut plain, &mut variants, pairs, |variant| variant.infer(&batch, &x));
         }

@@ -4,7 +4,7 @@
 //! Weights have PyTorch's names, shapes and gate order: LSTM `i, f, g, o`; GRU `r, z, n`.
 
 use std::fmt::Debug;
-use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Range, Sub};
 
 /// What the oracle computes with: `f64`, or a number with more to it, such as a derivative.
 pub trait Number:
@@ -112,26 +112,63 @@ pub struct Weights<N> {
     pub bias_ih: Option<Vec<N>>,
     /// `[G*H]`, or none.
     pub bias_hh: Option<Vec<N>>,
+    /// What a layer-normalised cell has besides.
+    pub normalisation: Option<Normalisation<N>>,
+}
+
+/// The gains of layer-normalised sums (Ba, Kiros and Hinton 2016); their shifts are the biases.
+#[derive(Clone, Debug)]
+pub struct Normalisation<N> {
+    /// `[G*H]`, of `W_ih x`.
+    pub input: Vec<N>,
+    /// `[G*H]`, of `W_hh h`.
+    pub hidden: Vec<N>,
+    /// `[H]`, of what is read out of the cell state.
+    pub cell: Vec<N>,
+    /// `[H]`, its shift.
+    pub cell_bias: Vec<N>,
 }
 
 impl<N: Number> Weights<N> {
-    /// Row `row` of `W_ih x + b_ih`.
-    fn input_row(&self, row: usize, x: &[N]) -> N {
-        affine_row(&self.weight_ih, self.bias_ih.as_deref(), row, x)
+    /// The input terms of `gates`.
+    fn input_terms(&self, gates: Range<usize>, hidden: usize, x: &[N]) -> Vec<N> {
+        let gains = self.normalisation.as_ref().map(|normalisation| &normalisation.input[..]);
+        terms(&self.weight_ih, self.bias_ih.as_deref(), gains, gates.start * hidden..gates.end * hidden, x)
     }
 
-    /// Row `row` of `W_hh h + b_hh`.
-    fn hidden_row(&self, row: usize, h: &[N]) -> N {
-        affine_row(&self.weight_hh, self.bias_hh.as_deref(), row, h)
+    /// The hidden terms of `gates`.
+    fn hidden_terms(&self, gates: Range<usize>, hidden: usize, h: &[N]) -> Vec<N> {
+        let gains = self.normalisation.as_ref().map(|normalisation| &normalisation.hidden[..]);
+        terms(&self.weight_hh, self.bias_hh.as_deref(), gains, gates.start * hidden..gates.end * hidden, h)
+    }
+
+    /// What is read out of the cell state `c`.
+    fn read_out(&self, c: &[N]) -> Vec<N> {
+        let Some(Normalisation { cell, cell_bias, .. }) = &self.normalisation else { return c.to_vec() };
+        let normalised = normalise(c);
+        (0..c.len()).map(|u| cell_bias[u] + cell[u] * normalised[u]).collect()
     }
 }
 
-fn affine_row<N: Number>(weight: &[N], bias: Option<&[N]>, row: usize, x: &[N]) -> N {
-    let mut sum = bias.map_or(N::from(0.0), |bias| bias[row]);
-    for k in 0..x.len() {
-        sum = sum + weight[row * x.len() + k] * x[k];
+/// Rows `rows` of `W x + b`; with gains of `b + gain n(W x)`, normalised over these rows.
+fn terms<N: Number>(weight: &[N], bias: Option<&[N]>, gains: Option<&[N]>, rows: Range<usize>, x: &[N]) -> Vec<N> {
+    let product = |row: usize| (0..x.len()).fold(N::from(0.0), |sum, k| sum + weight[row * x.len() + k] * x[k]);
+    let mut sums: Vec<N> = rows.clone().map(product).collect();
+    if let Some(gains) = gains {
+        sums = normalise(&sums).iter().zip(rows.clone()).map(|(&n, row)| gains[row] * n).collect();
     }
-    sum
+    sums.iter().zip(rows).map(|(&sum, row)| bias.map_or(sum, |bias| bias[row] + sum)).collect()
+}
+
+/// (x - mean) / sqrt(variance + 1e-5)
+fn normalise<N: Number>(x: &[N]) -> Vec<N> {
+    let mean =
+        |values: &[N]| values.iter().fold(N::from(0.0), |sum, &value| sum + value) / N::from(values.len() as f64);
+    let centre = mean(x);
+    let centred: Vec<N> = x.iter().map(|&value| value - centre).collect();
+    let squares: Vec<N> = centred.iter().map(|&value| value * value).collect();
+    let deviation = (N::from(0.5) * (mean(&squares) + N::from(1e-5)).ln()).exp();
+    centred.iter().map(|&value| value / deviation).collect()
 }
 
 /// The state of one layer in one direction for one sequence.
@@ -201,39 +238,37 @@ fn new_state<N: Number>(cell: OracleCell, weights: &Weights<N>, x: &[N], state: 
     let dropped: Vec<N> = (0..hidden).map(|u| N::from(noise.hidden[u]) * h[u]).collect();
     let candidate = |u: usize, value: N| N::from(noise.candidate[u]) * value;
     let one = N::from(1.0);
-    let sum = |gate: usize, unit: usize| {
-        let row = gate * hidden + unit;
-        weights.input_row(row, x) + weights.hidden_row(row, &dropped)
+    // The two terms of several gates, which are normalised together: a block of units for each.
+    let terms = |gates: Range<usize>, operand: &[N]| {
+        (weights.input_terms(gates.clone(), hidden, x), weights.hidden_terms(gates, hidden, operand))
     };
     let units = 0..hidden;
     match cell {
-        OracleCell::RnnTanh => State { h: units.map(|u| sum(0, u).tanh()).collect(), c: Vec::new() },
-        OracleCell::RnnRelu => State { h: units.map(|u| sum(0, u).relu()).collect(), c: Vec::new() },
+        OracleCell::RnnTanh | OracleCell::RnnRelu => {
+            let (input, recurrent) = terms(0..1, &dropped);
+            let activation = |sum: N| if cell == OracleCell::RnnTanh { sum.tanh() } else { sum.relu() };
+            State { h: units.map(|u| activation(input[u] + recurrent[u])).collect(), c: Vec::new() }
+        }
         OracleCell::Lstm => {
-            let mut next = State { h: Vec::new(), c: Vec::new() };
-            for u in units {
-                let (i, f, g, o) = (sum(0, u).sigmoid(), sum(1, u).sigmoid(), sum(2, u).tanh(), sum(3, u).sigmoid());
-                let c = f * state.c[u] + i * candidate(u, g);
-                next.c.push(c);
-                next.h.push(o * c.tanh());
-            }
-            next
-        }
-        OracleCell::GruAfter => {
-            let unit = |u| {
-                let (r, z) = (sum(0, u).sigmoid(), sum(1, u).sigmoid());
-                let row = 2 * hidden + u;
-                let n = (weights.input_row(row, x) + r * weights.hidden_row(row, &dropped)).tanh();
-                (one - z) * candidate(u, n) + z * h[u]
+            let (input, recurrent) = terms(0..4, &dropped);
+            let sum = |gate: usize, u: usize| input[gate * hidden + u] + recurrent[gate * hidden + u];
+            let unit = |u: usize| {
+                let (i, f, g) = (sum(0, u).sigmoid(), sum(1, u).sigmoid(), sum(2, u).tanh());
+                f * state.c[u] + i * candidate(u, g)
             };
-            State { h: units.map(unit).collect(), c: Vec::new() }
+            let c: Vec<N> = units.clone().map(unit).collect();
+            let read_out = weights.read_out(&c);
+            State { h: units.map(|u| sum(3, u).sigmoid() * read_out[u].tanh()).collect(), c }
         }
-        OracleCell::GruBefore => {
-            let reset_h: Vec<N> = (0..hidden).map(|u| sum(0, u).sigmoid() * dropped[u]).collect();
-            let unit = |u| {
-                let z = sum(1, u).sigmoid();
-                let row = 2 * hidden + u;
-                let n = (weights.input_row(row, x) + weights.hidden_row(row, &reset_h)).tanh();
+        OracleCell::GruAfter | OracleCell::GruBefore => {
+            let (input, recurrent) = terms(0..2, &dropped);
+            let gate = |gate: usize, u: usize| (input[gate * hidden + u] + recurrent[gate * hidden + u]).sigmoid();
+            let reset_h: Vec<N> = units.clone().map(|u| gate(0, u) * dropped[u]).collect();
+            let after = cell == OracleCell::GruAfter;
+            let (input, recurrent) = terms(2..3, if after { &dropped } else { &reset_h });
+            let unit = |u: usize| {
+                let n = (input[u] + if after { gate(0, u) * recurrent[u] } else { recurrent[u] }).tanh();
+                let z = gate(1, u);
                 (one - z) * candidate(u, n) + z * h[u]
             };
             State { h: units.map(unit).collect(), c: Vec::new() }
@@ -297,6 +332,8 @@ pub struct OracleConfig {
     pub bidirectional: bool,
     /// Whether there are `bias_ih` and `bias_hh`.
     pub bias: bool,
+    /// Whether the cells are layer-normalised.
+    pub normalised: bool,
 }
 
 impl OracleConfig {
@@ -311,7 +348,8 @@ impl OracleConfig {
     }
 
     /// Names and shapes of the parameters, in PyTorch's order: layer by layer, direction by direction, `weight_ih_l0`,
-    /// `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, with `_reverse` appended for the second direction.
+    /// `weight_hh_l0`, `bias_ih_l0`, `bias_hh_l0`, and those of normalisation, with `_reverse` appended for the second
+    /// direction.
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
         let rows = self.cell.gates() * self.hidden;
         let mut parameters = Vec::new();
@@ -324,6 +362,14 @@ impl OracleConfig {
                 if self.bias {
                     parameters.push((format!("bias_ih_{suffix}"), vec![rows]));
                     parameters.push((format!("bias_hh_{suffix}"), vec![rows]));
+                }
+                if self.normalised {
+                    parameters.push((format!("norm_weight_ih_{suffix}"), vec![rows]));
+                    parameters.push((format!("norm_weight_hh_{suffix}"), vec![rows]));
+                    if self.cell.has_cell_state() {
+                        parameters.push((format!("norm_weight_c_{suffix}"), vec![self.hidden]));
+                        parameters.push((format!("norm_bias_c_{suffix}"), vec![self.hidden]));
+                    }
                 }
             }
         }
@@ -414,6 +460,12 @@ impl<N: Number> Network<N> {
                 weight_hh: tensors.next().unwrap(),
                 bias_ih: config.bias.then(|| tensors.next().unwrap()),
                 bias_hh: config.bias.then(|| tensors.next().unwrap()),
+                normalisation: config.normalised.then(|| Normalisation {
+                    input: tensors.next().unwrap(),
+                    hidden: tensors.next().unwrap(),
+                    cell: if config.cell.has_cell_state() { tensors.next().unwrap() } else { Vec::new() },
+                    cell_bias: if config.cell.has_cell_state() { tensors.next().unwrap() } else { Vec::new() },
+                }),
             })
             .collect();
         Network { config, weights, restart: vec![State::zero(config.cell, config.hidden); config.state_count()] }
@@ -508,6 +560,7 @@ mod tests {
             weight_hh: hh.to_vec(),
             bias_ih: Some(b_ih.to_vec()),
             bias_hh: Some(b_hh.to_vec()),
+            normalisation: None,
         }
     }
 
@@ -549,8 +602,15 @@ mod tests {
         assert_close("relu", &relu.h, &[0.41, 0.0], 1e-15);
     }
 
-    const CONFIG: OracleConfig =
-        OracleConfig { cell: OracleCell::Lstm, input: 2, hidden: 3, layers: 2, bidirectional: true, bias: true };
+    const CONFIG: OracleConfig = OracleConfig {
+        cell: OracleCell::Lstm,
+        input: 2,
+        hidden: 3,
+        layers: 2,
+        bidirectional: true,
+        bias: true,
+        normalised: false,
+    };
 
     fn network(cell: OracleCell) -> Network<f64> {
         let config = OracleConfig { cell, ..CONFIG };

@@ -98,7 +98,7 @@ impl CellCase {
     /// The sizes, for the oracle.
     pub fn config(&self, cell: OracleCell) -> OracleConfig {
         let CellCase { input, hidden, layers, bidirectional, bias, .. } = *self;
-        OracleConfig { cell, input, hidden, layers, bidirectional, bias }
+        OracleConfig { cell, input, hidden, layers, bidirectional, bias, normalised: false }
     }
 
     /// `T`.

@@ -132,7 +132,15 @@ fn first_loss_of_the_language_models() {
     for run in vectors::train_lm() {
         let LanguageModelRun { embedding, hidden, layers, stride, .. } = run;
         let cell = OracleCell::from_name(&run.cell);
-        let config = OracleConfig { cell, input: embedding, hidden, layers, bidirectional: false, bias: true };
+        let config = OracleConfig {
+            cell,
+            input: embedding,
+            hidden,
+            layers,
+            bidirectional: false,
+            bias: true,
+            normalised: false,
+        };
         let network = stack(config, &run.parameters);
         let mut losses = Vec::new();
         for tokens in &run.tokens {
@@ -153,7 +161,7 @@ fn first_loss_of_the_classifiers() {
     for run in vectors::train_classifier() {
         let cell = OracleCell::from_name(&run.cell);
         let (input, hidden, layers) = (run.embedding, run.hidden, run.layers);
-        let config = OracleConfig { cell, input, hidden, layers, bidirectional: true, bias: true };
+        let config = OracleConfig { cell, input, hidden, layers, bidirectional: true, bias: true, normalised: false };
         let network = stack(config, &run.parameters);
         let batch = &run.batches[0];
         let mut losses = Vec::new();

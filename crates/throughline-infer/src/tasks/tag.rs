@@ -174,6 +174,7 @@ impl Characters {
             layers: 1,
             bidirectional: true,
             initial_state: InitialState::Zero,
+            layer_norm: false,
             zoneout_hidden: 0.0,
             zoneout_cell: 0.0,
             ..*stack

@@ -95,7 +95,12 @@ fn a_long_line_read_in_windows_is_the_line() {
     let line = text(&mut random(1), 50);
     let loss = |model: &TestModel<LanguageModel>| model.served(1).predict(&[&line])[0].as_ref().unwrap().loss;
     assert!(loss(&plain) != loss(&zoneout), "a model in use takes the expectation of zoneout");
-    [plain, zoneout].iter().for_each(check_long_line);
+    let mut config = plain.config.clone();
+    config.recurrent.layer_norm = true;
+    let normalised = TestModel::<LanguageModel>::new(config, plain.encoder.clone());
+    assert!(String::from_utf8_lossy(&normalised.files()["config.json"]).contains("\"layer_norm\": true"));
+    assert!(loss(&plain) != loss(&normalised), "a layer-normalised model is another");
+    [plain, zoneout, normalised].iter().for_each(check_long_line);
 }
 
 fn check_long_line(model: &TestModel<LanguageModel>) {

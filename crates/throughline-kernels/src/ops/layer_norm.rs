@@ -216,7 +216,7 @@ impl<E: Element> Map<E, 1, 3> for Transpose<E> {
     }
 }
 
-/// A run of columns of one row: dweight += dy n, dbias += dy.
+/// A run of columns of one row: dweight += dy n, dbias += dy; `d_bias` may be empty for none.
 pub(crate) struct AddParameterGradients<'a, E> {
     pub moments: Moments<E>,
     pub x: &'a [E],
@@ -229,21 +229,35 @@ impl<E: Element> Kernel<E> for AddParameterGradients<'_, E> {
     type Output = ();
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
-        map(lane, &AddProducts(self.moments), [self.d_weight, self.d_bias], [self.x, self.dy]);
+        map(lane, &AddProducts(self.moments), [self.d_weight], [self.x, self.dy]);
+        if !self.d_bias.is_empty() {
+            map(lane, &Add, [self.d_bias], [self.dy]);
+        }
     }
 }
 
+/// dweight += dy n
 struct AddProducts<E>(Moments<E>);
 
-impl<E: Element> Map<E, 2, 2> for AddProducts<E> {
+impl<E: Element> Map<E, 1, 2> for AddProducts<E> {
     #[inline(always)]
     fn map<L: Lane<Element = E>>(
         &self,
         lane: L,
-        [d_weight, d_bias]: [L::Vector; 2],
+        [d_weight]: [L::Vector; 1],
         [x, dy]: [L::Vector; 2],
-    ) -> [L::Vector; 2] {
-        [lane.fma(dy, normalised(lane, self.0, x), d_weight), lane.add(d_bias, dy)]
+    ) -> [L::Vector; 1] {
+        [lane.fma(dy, normalised(lane, self.0, x), d_weight)]
+    }
+}
+
+/// dbias += dy
+struct Add;
+
+impl<E: Element> Map<E, 1, 1> for Add {
+    #[inline(always)]
+    fn map<L: Lane<Element = E>>(&self, lane: L, [d_bias]: [L::Vector; 1], [dy]: [L::Vector; 1]) -> [L::Vector; 1] {
+        [lane.add(d_bias, dy)]
     }
 }
 

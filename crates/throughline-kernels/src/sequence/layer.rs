@@ -7,6 +7,7 @@ use throughline_simd::Isa;
 use crate::Element;
 
 use super::batch::Ragged;
+use super::normalisation::{self, NormalisationMemory, NormalisationWeights, PackedNormalisation};
 use super::plan::{Plan, Split};
 use super::regularisation::MaskMemory;
 use super::shape::LayerShape;
@@ -25,6 +26,8 @@ pub struct DirectionWeights<'a, E> {
     pub bias_ih: &'a [E],
     /// `[G·H]`, or empty for no bias.
     pub bias_hh: &'a [E],
+    /// Those of a normalised layer.
+    pub normalisation: Option<NormalisationWeights<'a, E>>,
 }
 
 /// A layer's weights, packed. Immutable in use and shared by any number of threads; packed anew after each update.
@@ -53,6 +56,8 @@ pub(crate) struct PackedDirection<E> {
     pub extra_back: Panels<E>,
     /// Slot gradients of each phase to the gradient of its operand.
     pub hidden_back: Vec<Panels<E>>,
+    /// That of a normalised layer.
+    pub normalisation: Option<PackedNormalisation<E>>,
 }
 
 /// Memory of one thread. Grows to what the largest call needed and is kept between calls.
@@ -64,6 +69,7 @@ pub struct Scratch<E> {
     /// Memory of a step input where there is no tape.
     pub(crate) step: Buffer<E>,
     pub(crate) masks: MaskMemory<E>,
+    pub(crate) normalisation: NormalisationMemory<E>,
 }
 
 impl<E: Element> Scratch<E> {
@@ -94,6 +100,7 @@ impl<E: Element> PackedLayer<E> {
             bias: alloc::vec![E::ZERO; shape.slot_width()],
             hidden: shape.cell.phases().iter().map(|_| Panels::new()).collect(),
             hidden_back: shape.cell.phases().iter().map(|_| Panels::new()).collect(),
+            normalisation: shape.normalised.then(|| PackedNormalisation::new(&shape)),
             ..PackedDirection::default()
         };
         Self {
@@ -134,11 +141,15 @@ impl<E: Element> PackedLayer<E> {
     /// other plans; the results are the same to the bit.
     ///
     /// # Panics
-    /// If a layer with a step input is to be split by units, or there are no workers.
+    /// If a layer that needs whole states, for a step input or normalisation, is to be split by units, or there are no
+    /// workers.
     pub fn force(&mut self, plan: Option<Plan>) {
         assert!(plan.is_none_or(|plan| plan.workers > 0), "a plan has at least one worker");
         let by_units = plan.is_some_and(|plan| plan.split == Split::Units);
-        assert!(!by_units || self.shape.extra == 0, "a step input needs whole states: split by columns");
+        assert!(
+            !by_units || !self.shape.needs_whole_states(),
+            "a step input and normalisation need whole states: split by columns"
+        );
         self.forced = plan;
     }
 
@@ -165,6 +176,9 @@ impl<E: Element> PackedLayer<E> {
         for (direction, weights) in self.directions.iter_mut().zip(weights) {
             check_weights(&shape, weights);
             fill_bias(&shape, weights, &mut direction.bias);
+            if let (Some(packed), Some(weights)) = (&mut direction.normalisation, &weights.normalisation) {
+                packed.pack(&shape, weights);
+            }
             let mut add = |job| *places.next().expect("a layer has no more panels") = Some((*weights, job));
             add(Job::Input(&mut direction.input));
             for (phase, panels) in direction.hidden.iter_mut().enumerate() {
@@ -199,6 +213,7 @@ fn check_weights<E>(shape: &LayerShape, weights: &DirectionWeights<'_, E>) {
     for bias in [weights.bias_ih, weights.bias_hh] {
         assert!(bias.is_empty() || bias.len() == rows, "a bias is [G·H] or empty, not [{}]", bias.len());
     }
+    normalisation::check_lengths(shape, weights.normalisation.as_ref().map(NormalisationWeights::lengths));
 }
 
 /// A slot starts from the sum of the biases of the terms it takes.

@@ -8,6 +8,7 @@
 //! - [`row_gradients`]: the gradients inside a layer row by row, kept for inspection on request;
 //! - [`forward()`], [`backward()`]: one layer, all directions, over a whole batch;
 //! - [`regularisation`]: dropout inside the step and zoneout: the masks;
+//! - [`normalisation`]: layer-normalised cells: parameters and memory;
 //! - [`step()`]: one time step, for streaming;
 //! - [`step_input`]: the hook for inputs that depend on the state.
 
@@ -15,6 +16,7 @@ pub mod backward;
 pub mod batch;
 pub mod forward;
 pub mod layer;
+pub mod normalisation;
 pub mod plan;
 pub mod regularisation;
 pub mod row_gradients;
@@ -27,6 +29,7 @@ pub use backward::{BackwardPass, BackwardStates, LayerGradients, backward};
 pub use batch::{Direction, Previous, Ragged};
 pub use forward::{ForwardPass, InitialStates, Inputs, Record, forward};
 pub use layer::{DirectionWeights, PackedLayer, Scratch};
+pub use normalisation::{NormalisationGradients, NormalisationWeights};
 pub use plan::{Plan, Split};
 pub use regularisation::{Masks, Regularisation};
 pub use row_gradients::RowGradients;

@@ -55,7 +55,7 @@ const PIPES: f64 = 2.0;
 
 impl Plan {
     /// Every way to divide `steps` steps of a layer, with `alive` rows each on average, among `threads` threads, one
-    /// worker first. A layer with a step input always runs whole sequences: the hook needs whole states.
+    /// worker first. A layer that needs whole states always runs whole sequences.
     pub(super) fn candidates<E: Element>(
         shape: &LayerShape,
         isa: Isa,
@@ -65,7 +65,7 @@ impl Plan {
     ) -> impl Iterator<Item = Plan> {
         let all = threads.count();
         let several = (all > 1).then_some((all, Split::Columns));
-        let by_units = (all > 1 && shape.extra == 0).then_some((all, Split::Units));
+        let by_units = (all > 1 && !shape.needs_whole_states()).then_some((all, Split::Units));
         [Some((1, Split::Columns)), several, by_units].into_iter().flatten().map(move |(workers, split)| {
             let cycles = forward_pass::<E>(shape, isa, steps as f64, alive, workers as f64, split);
             Plan { workers, split, cycles: cycles + if workers > 1 { FORK } else { 0.0 } }
@@ -126,7 +126,7 @@ mod tests {
     use crate::cells::CellKind;
 
     fn choose(cell: CellKind, hidden: usize, directions: usize, steps: usize, batch: usize, threads: usize) -> Plan {
-        let shape = LayerShape { cell, input: 64, extra: 0, hidden, directions };
+        let shape = LayerShape { cell, input: 64, extra: 0, hidden, directions, normalised: false };
         Plan::choose::<f32>(&shape, Isa::SCALAR, steps, batch as f64, &Threads::new(threads))
     }
 
@@ -148,9 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn a_step_input_needs_whole_states() {
-        let shape = LayerShape { cell: CellKind::Lstm, input: 8, extra: 4, hidden: 512, directions: 1 };
-        let plan = Plan::choose::<f32>(&shape, Isa::SCALAR, 1000, 1.0, &Threads::new(2));
-        assert_eq!(plan.split, Split::Columns);
+    fn a_step_input_and_normalisation_need_whole_states() {
+        for (extra, normalised) in [(4, false), (0, true)] {
+            let shape = LayerShape { cell: CellKind::Lstm, input: 8, extra, hidden: 512, directions: 1, normalised };
+            let plan = Plan::choose::<f32>(&shape, Isa::SCALAR, 1000, 1.0, &Threads::new(2));
+            assert_eq!(plan.split, Split::Columns);
+        }
     }
 }

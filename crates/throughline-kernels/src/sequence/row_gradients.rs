@@ -20,6 +20,21 @@ pub struct RowGradients<E> {
     directions: [DirectionGradients<E>; 2],
     /// `[chunk rows, H]`
     operands: Buffer<E>,
+    sums: SumGradients<E>,
+}
+
+/// Gradients of what a normalised layer's products and cell state were before they were normalised; nothing for a layer
+/// that is not.
+#[derive(Debug, Default)]
+struct SumGradients<E> {
+    /// `[chunk rows, G·H]`
+    input: Buffer<E>,
+    /// `[chunk rows, S·H]`
+    hidden: Buffer<E>,
+    /// `[chunk rows, H]`
+    read_out: Buffer<E>,
+    /// `[chunk rows, H]`
+    proposed: Buffer<E>,
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +54,39 @@ pub(super) struct RowMemory<'a, E> {
     pub cell: Disjoint<'a, E>,
     /// What the products of a chunk's rows take of h_(t-1), from its first row; empty where it is h_(t-1) itself.
     pub operands: Disjoint<'a, E>,
+    /// Those of a normalised layer, from a chunk's first row.
+    pub sums: Option<SumGradientRows<'a, E>>,
+}
+
+/// Where the gradients of a chunk's [`SumGradients`] are written.
+pub(super) struct SumGradientRows<'a, E> {
+    /// Of W_ih x.
+    pub input: Disjoint<'a, E>,
+    /// Of W_hh u.
+    pub hidden: Disjoint<'a, E>,
+    /// Of what was read out of c', weight · n(c') + bias; empty for a cell without cell state.
+    pub read_out: Disjoint<'a, E>,
+    /// Of c', through what was read out of it; likewise.
+    pub proposed: Disjoint<'a, E>,
+}
+
+impl<E> Clone for SumGradientRows<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<E> Copy for SumGradientRows<'_, E> {}
+
+impl<E: Element> SumGradients<E> {
+    fn at_least(&mut self, shape: &LayerShape, rows: usize) -> SumGradientRows<'_, E> {
+        let cells = if shape.cell.has_cell_state() { rows * shape.hidden } else { 0 };
+        SumGradientRows {
+            input: Disjoint::new(self.input.at_least(rows * shape.gate_rows())),
+            hidden: Disjoint::new(self.hidden.at_least(rows * shape.slot_width())),
+            read_out: Disjoint::new(self.read_out.at_least(cells)),
+            proposed: Disjoint::new(self.proposed.at_least(cells)),
+        }
+    }
 }
 
 impl<E> Clone for RowMemory<'_, E> {
@@ -73,9 +121,11 @@ impl<E: Element> RowGradients<E> {
         let [first, second] = &mut self.directions;
         // Directions go back one after the other and may use the same memory.
         let operands = Disjoint::new(self.operands.at_least(if operands { chunk * hidden } else { 0 }));
+        let sums = shape.normalised.then(|| self.sums.at_least(shape, chunk));
         if !self.every_row {
             let slots = Disjoint::new(first.slots.at_least(chunk * width));
-            return [RowMemory { slots, hidden: Disjoint::new(&mut []), cell: Disjoint::new(&mut []), operands }; 2];
+            let none = || Disjoint::new(&mut []);
+            return [RowMemory { slots, hidden: none(), cell: none(), operands, sums }; 2];
         }
         let cells = if shape.cell.has_cell_state() { rows } else { 0 };
         let second_rows = if shape.directions == 2 { [rows, cells] } else { [0, 0] };
@@ -84,6 +134,7 @@ impl<E: Element> RowGradients<E> {
             hidden: Disjoint::new(memory.hidden.at_least(rows * hidden)),
             cell: Disjoint::new(memory.cell.at_least(cells * hidden)),
             operands,
+            sums,
         })
     }
 

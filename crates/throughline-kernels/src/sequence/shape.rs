@@ -15,6 +15,8 @@ pub struct LayerShape {
     pub hidden: usize,
     /// D, 1 or 2.
     pub directions: usize,
+    /// Whether the sums of a step are normalised: see [`normalisation`](super::normalisation).
+    pub normalised: bool,
 }
 
 impl LayerShape {
@@ -31,10 +33,16 @@ impl LayerShape {
         self.directions * self.hidden
     }
 
+    /// Whether a step takes whole states, so that no worker can have some units of them.
+    pub(super) fn needs_whole_states(&self) -> bool {
+        self.extra > 0 || self.normalised
+    }
+
     /// # Panics
-    /// If a size is out of range.
+    /// If a size is out of range, or a normalised layer has extra columns.
     pub(crate) fn check(&self) {
         assert!(self.input > 0 && self.hidden > 0, "I and H are at least 1: {self:?}");
         assert!((1..=2).contains(&self.directions), "a layer reads in 1 or 2 directions: {self:?}");
+        assert!(self.extra == 0 || !self.normalised, "a normalised layer has no step input: {self:?}");
     }
 }

@@ -6,6 +6,7 @@ use core::ops::Range;
 use crate::Element;
 
 use super::batch::Ragged;
+use super::normalisation::NormalisationMemory;
 use super::regularisation::Regularisation;
 use super::shape::LayerShape;
 use crate::buffer::Buffer;
@@ -19,6 +20,7 @@ pub struct DirectionTape<E> {
     pub(crate) cell: Buffer<E>,
     pub(crate) extra: Buffer<E>,
     pub(crate) pre_activations: Buffer<E>,
+    pub(crate) normalisation: NormalisationMemory<E>,
 }
 
 /// The tape of a layer. After a forward pass it shows every gate of every row: to trace a model, run a training forward
@@ -69,6 +71,7 @@ impl<E: Element> Tape<E> {
             if shape.cell.has_cell_state() {
                 tape.cell.at_least(rows * shape.hidden);
             }
+            tape.normalisation.at_least(&shape, rows);
             if self.keep_pre_activations {
                 tape.pre_activations.at_least(rows * shape.slot_width());
             }
@@ -215,10 +218,11 @@ impl<E: Element> Tape<E> {
 
     /// The size of the tape's arrays in bytes.
     pub fn bytes(&self) -> usize {
-        let elements = |tape: &DirectionTape<E>| {
-            tape.slots.len() + tape.cell.len() + tape.extra.len() + tape.pre_activations.len()
+        let of_direction = |tape: &DirectionTape<E>| {
+            let elements = tape.slots.len() + tape.cell.len() + tape.extra.len() + tape.pre_activations.len();
+            elements * size_of::<E>() + tape.normalisation.bytes()
         };
-        let step_memory = self.step_memory.iter().map(|memory| memory.len());
-        self.directions.iter().map(elements).chain(step_memory).sum::<usize>() * size_of::<E>()
+        let step_memory = self.step_memory.iter().map(|memory| memory.len() * size_of::<E>());
+        self.directions.iter().map(of_direction).chain(step_memory).sum()
     }
 }

@@ -7,7 +7,8 @@ use crate::common::Numbers;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::{
     BackwardPass, BackwardStates, DirectionWeights, ForwardPass, InitialStates, Inputs, LayerGradients, LayerShape,
-    PackedLayer, Ragged, Record, Regularisation, RowGradients, Scratch, Step, Tape, backward, forward, step,
+    NormalisationGradients, NormalisationWeights, PackedLayer, Ragged, Record, Regularisation, RowGradients, Scratch,
+    Step, Tape, backward, forward, step,
 };
 use throughline_kernels::threads::Threads;
 use throughline_kernels::{Isa, for_each_cell};
@@ -65,17 +66,21 @@ struct Workshop {
     state_gradients: [Vec<f32>; 4],
     dx: Vec<f32>,
     gradients: [Vec<f32>; 8],
+    normalisation: [Vec<f32>; 4],
+    normalisation_gradients: [[Vec<f32>; 4]; 2],
     tape: Tape<f32>,
     row_gradients: RowGradients<f32>,
     scratch: [Scratch<f32>; 1],
 }
 
 impl Workshop {
-    fn new(cell: CellKind, directions: usize, rows: usize, batch: usize) -> Self {
-        let shape = LayerShape { cell, input: INPUT, extra: 0, hidden: HIDDEN, directions };
+    fn new(cell: CellKind, directions: usize, normalised: bool, rows: usize, batch: usize) -> Self {
+        let shape = LayerShape { cell, input: INPUT, extra: 0, hidden: HIDDEN, directions, normalised };
         let numbers = &mut Numbers::new(1);
         let gates = shape.gate_rows();
         let sizes = [gates * INPUT, gates * HIDDEN, gates, gates];
+        let of_cell = if cell.has_cell_state() { HIDDEN } else { 0 };
+        let of_normalisation = [gates, gates, of_cell, of_cell];
         let state = directions * batch * HIDDEN;
         Self {
             shape,
@@ -90,6 +95,8 @@ impl Workshop {
             state_gradients: [0, 1, 2, 3].map(|_| vec![0.0; state]),
             dx: vec![0.0; rows * INPUT],
             gradients: [0, 1, 2, 3, 0, 1, 2, 3].map(|k| vec![0.0; sizes[k]]),
+            normalisation: of_normalisation.map(|size| numbers.draw(size, 1.0)),
+            normalisation_gradients: [0, 1].map(|_| of_normalisation.map(|size| vec![0.0; size])),
             tape: Tape::new(),
             row_gradients: RowGradients::default(),
             scratch: Default::default(),
@@ -98,7 +105,9 @@ impl Workshop {
 
     fn pack(&mut self) {
         let [weight_ih, weight_hh, bias_ih, bias_hh] = &self.weights;
-        let weights = DirectionWeights { weight_ih, weight_hh, bias_ih, bias_hh };
+        let [input, hidden, cell, cell_bias] = &self.normalisation;
+        let normalisation = self.shape.normalised.then_some(NormalisationWeights { input, hidden, cell, cell_bias });
+        let weights = DirectionWeights { weight_ih, weight_hh, bias_ih, bias_hh, normalisation };
         self.layer.pack(Threads::ONE, &[weights; 2][..self.shape.directions]);
     }
 
@@ -129,9 +138,13 @@ impl Workshop {
         let states = BackwardStates { dh, dc, restart_h, restart_c };
         let dx = Some(&mut self.dx[..rows * INPUT]);
         let [a, b, c, d, e, f, g, i] = &mut self.gradients;
+        let mut of_normalisation = self.normalisation_gradients.iter_mut().map(|[input, hidden, cell, cell_bias]| {
+            shape.normalised.then_some(NormalisationGradients { input, hidden, cell, cell_bias })
+        });
+        let mut next = || of_normalisation.next().flatten();
         let mut gradients = [
-            LayerGradients { weight_ih: a, weight_hh: b, bias_ih: c, bias_hh: d },
-            LayerGradients { weight_ih: e, weight_hh: f, bias_ih: g, bias_hh: i },
+            LayerGradients { weight_ih: a, weight_hh: b, bias_ih: c, bias_hh: d, normalisation: next() },
+            LayerGradients { weight_ih: e, weight_hh: f, bias_ih: g, bias_hh: i, normalisation: next() },
         ];
         let gradients = &mut gradients[..shape.directions];
         let (tape, row_gradients) = (&mut self.tape, &mut self.row_gradients);
@@ -141,8 +154,8 @@ impl Workshop {
 }
 
 fn check_training(cell: CellKind) {
-    for directions in [1, 2] {
-        let mut workshop = Workshop::new(cell, directions, 60 * 9, 60);
+    for (directions, normalised) in [(1, false), (2, false), (1, true), (2, true)] {
+        let mut workshop = Workshop::new(cell, directions, normalised, 60 * 9, 60);
         workshop.pack();
         workshop.train(&[9; 60]);
         for lengths in [&[9; 60][..], &[3, 8, 0, 1, 8], &[], &[1; 49]] {
@@ -153,8 +166,12 @@ fn check_training(cell: CellKind) {
 }
 
 fn check_step(cell: CellKind) {
+    [false, true].into_iter().for_each(|normalised| check_step_of(cell, normalised));
+}
+
+fn check_step_of(cell: CellKind, normalised: bool) {
     const BATCH: usize = 50;
-    let mut workshop = Workshop::new(cell, 1, BATCH, BATCH);
+    let mut workshop = Workshop::new(cell, 1, normalised, BATCH, BATCH);
     workshop.pack();
     let batches = [BATCH, 1, 3].map(|batch| Ragged::even(1, batch));
     let mut run = |batch: &Ragged| {

@@ -1,5 +1,5 @@
-//! Dropout inside the step and zoneout: every cell against an oracle with the same masks, and the arithmetic contract
-//! with masks.
+//! Dropout inside the step and zoneout, and layer-normalised cells with and without them: every cell against an oracle
+//! with the same masks, and the arithmetic contract.
 
 use crate::common::invariants::{same_alone, same_in_chunks, same_in_steps, same_on_every_cpu};
 use crate::common::{Problem, Setup, loss};
@@ -49,11 +49,20 @@ fn problem<E: throughline_kernels::Element>(setup: &Setup, regularisation: Regul
     Problem { regularisation, ..Problem::new(setup) }
 }
 
+/// A cell, and whether it is layer-normalised.
+type Kind = (CellKind, bool);
+
+/// A batch with boundaries.
+fn setup((cell, normalised): Kind, input: usize, hidden: usize, lengths: &[usize]) -> Setup {
+    Setup { resets: true, normalised, ..Setup::new(cell, input, hidden, lengths) }
+}
+
 /// Values, and the derivative with respect to every number, exactly.
-fn check_oracle(cell: CellKind) {
-    for regularisation in each(cell) {
+fn check_oracle(kind: Kind) {
+    let none = kind.1.then_some(Regularisation::NONE);
+    for regularisation in each(kind.0).into_iter().chain(none) {
         for (input, hidden, directions) in [(3, 4, 2), (2, 6, 1)] {
-            let setup = Setup { directions, resets: true, ..Setup::new(cell, input, hidden, &LENGTHS) };
+            let setup = Setup { directions, bias: directions == 2, ..setup(kind, input, hidden, &LENGTHS) };
             let problem = problem::<f64>(&setup, regularisation);
             let name = |what: &str| format!("{what} of {setup:?}, {regularisation:?}");
             let outcomes = problem.forward(Isa::detect(), Threads::ONE, None);
@@ -78,9 +87,9 @@ fn check_oracle(cell: CellKind) {
 }
 
 /// The derivative with respect to every number, from the engine's own forward pass.
-fn check_differences(cell: CellKind) {
-    for regularisation in [all(cell), Regularisation { masks: None, ..all(cell) }] {
-        let setup = Setup { directions: 2, resets: true, ..Setup::new(cell, 3, 5, &LENGTHS) };
+fn check_differences(kind: Kind) {
+    for regularisation in [all(kind.0), Regularisation { masks: None, ..all(kind.0) }] {
+        let setup = Setup { directions: 2, ..setup(kind, 3, 5, &LENGTHS) };
         let problem = problem::<f64>(&setup, regularisation);
         let got = problem.solve(Isa::detect(), Threads::ONE, None).leaf_gradients();
         let mut moved = problem.clone();
@@ -107,45 +116,45 @@ fn check_differences(cell: CellKind) {
 
 /// Tails of vectors, units that are no whole blocks of random numbers, more columns than a group, and more steps than
 /// backward takes at a time.
-fn setups(cell: CellKind) -> [Setup; 3] {
+fn setups(kind: Kind) -> [Setup; 3] {
     let many: Vec<usize> = (0..200).map(|b| b * 7 % 5).collect();
     [
-        Setup { directions: 2, resets: true, ..Setup::new(cell, 5, 17, &LENGTHS) },
-        Setup { resets: true, ..Setup::new(cell, 3, 70, &many) },
-        Setup { directions: 2, resets: true, ..Setup::new(cell, 3, 70, &[300, 3, 10, 300]) },
+        Setup { directions: 2, ..setup(kind, 5, 17, &LENGTHS) },
+        setup(kind, 3, 70, &many),
+        Setup { directions: 2, ..setup(kind, 3, 70, &[300, 3, 10, 300]) },
     ]
 }
 
-fn check_every_cpu(cell: CellKind) {
+fn check_every_cpu(kind: Kind) {
     let threads = [1, 2, 3].map(Threads::new);
-    for setup in setups(cell) {
-        same_on_every_cpu(&format!("{setup:?}"), &problem::<f32>(&setup, all(cell)), &threads);
+    for setup in setups(kind) {
+        same_on_every_cpu(&format!("{setup:?}"), &problem::<f32>(&setup, all(kind.0)), &threads);
     }
-    let setup = &setups(cell)[0];
-    let in_use = Regularisation { masks: None, ..all(cell) };
+    let setup = &setups(kind)[0];
+    let in_use = Regularisation { masks: None, ..all(kind.0) };
     same_on_every_cpu(&format!("{setup:?} in use"), &problem::<f32>(setup, in_use), &threads);
-    same_on_every_cpu(&format!("{setup:?} in f64"), &problem::<f64>(setup, all(cell)), &threads);
+    same_on_every_cpu(&format!("{setup:?} in f64"), &problem::<f64>(setup, all(kind.0)), &threads);
 }
 
-fn check_alone(cell: CellKind) {
-    for setup in setups(cell).iter().take(1).chain(&setups(cell)[2..]) {
-        same_alone(&format!("{setup:?}"), &problem::<f32>(setup, all(cell)), SUM_TOLERANCE);
+fn check_alone(kind: Kind) {
+    for setup in setups(kind).iter().take(1).chain(&setups(kind)[2..]) {
+        same_alone(&format!("{setup:?}"), &problem::<f32>(setup, all(kind.0)), SUM_TOLERANCE);
     }
 }
 
-fn check_chunks(cell: CellKind) {
-    for setup in setups(cell) {
+fn check_chunks(kind: Kind) {
+    for setup in setups(kind) {
         let setup = Setup { directions: 1, ..setup };
         let steps = *setup.lengths.iter().max().unwrap();
         let cuts: Vec<usize> = [0, 1, 3, 4, 100].into_iter().filter(|&cut| cut < steps).chain([steps]).collect();
-        same_in_chunks(&format!("{setup:?}"), &problem::<f32>(&setup, all(cell)), &cuts, SUM_TOLERANCE);
+        same_in_chunks(&format!("{setup:?}"), &problem::<f32>(&setup, all(kind.0)), &cuts, SUM_TOLERANCE);
     }
 }
 
-fn check_steps(cell: CellKind) {
-    for setup in setups(cell) {
+fn check_steps(kind: Kind) {
+    for setup in setups(kind) {
         let setup = Setup { directions: 1, ..setup };
-        same_in_steps(&format!("{setup:?}"), &problem::<f32>(&setup, Regularisation { masks: None, ..all(cell) }));
+        same_in_steps(&format!("{setup:?}"), &problem::<f32>(&setup, Regularisation { masks: None, ..all(kind.0) }));
     }
 }
 
@@ -172,31 +181,39 @@ macro_rules! stamp {
         $(mod $name {
             use super::*;
 
+            stamp!(plain, (CellKind::$cell, false));
+            stamp!(normalised, (CellKind::$cell, true));
+        })*
+    };
+    ($name:ident, $kind:expr) => {
+        mod $name {
+            use super::*;
+
             #[test]
             fn oracle() {
-                check_oracle(CellKind::$cell);
+                check_oracle($kind);
             }
             #[test]
             fn central_differences() {
-                check_differences(CellKind::$cell);
+                check_differences($kind);
             }
             #[test]
             fn every_cpu() {
-                check_every_cpu(CellKind::$cell);
+                check_every_cpu($kind);
             }
             #[test]
             fn alone() {
-                check_alone(CellKind::$cell);
+                check_alone($kind);
             }
             #[test]
             fn chunks() {
-                check_chunks(CellKind::$cell);
+                check_chunks($kind);
             }
             #[test]
             fn steps() {
-                check_steps(CellKind::$cell);
+                check_steps($kind);
             }
-        })*
+        }
     };
 }
 for_each_cell!(stamp);

@@ -182,6 +182,7 @@ fn a_tape_of_another_order_of_lengths_is_refused() {
             weight_hh: &mut [0.0],
             bias_ih: &mut [],
             bias_hh: &mut [],
+            normalisation: None,
         }],
         row_gradients: &mut RowGradients::default(),
     };

@@ -290,7 +290,8 @@ fn backward_after_a_forward_pass_that_panicked_panics() {
     // The weights of the second layer are of another size, so that the first has run before the second finds out.
     let mut wrong = problem.recurrent.packed(problem.cpu.isa, true);
     problem.recurrent.pack(&problem.cpu, &problem.layout, &problem.parameters, &mut wrong);
-    let shape = LayerShape { cell: config.cell, input: HIDDEN, extra: 0, hidden: HIDDEN + 1, directions: 1 };
+    let hidden = HIDDEN + 1;
+    let shape = LayerShape { cell: config.cell, input: HIDDEN, extra: 0, hidden, directions: 1, normalised: false };
     wrong.layers_mut()[1] = PackedLayer::new(shape, problem.cpu.isa, true);
     for checkpointing in [Checkpointing::Off, Checkpointing::every(4)] {
         let mut tape = problem.tape(checkpointing);

@@ -114,19 +114,30 @@ impl Problem {
 
     /// What the oracle makes of other values of the leaves.
     fn oracle<N: Number>(&self, leaves: &[N]) -> BatchRun<N> {
-        let RecurrentConfig { cell, input, hidden, layers, bidirectional, bias, initial_state, .. } = self.config;
-        let config = OracleConfig { cell: oracle_cell(cell), input, hidden, layers, bidirectional, bias };
+        let RecurrentConfig {
+            cell,
+            input,
+            hidden,
+            layers,
+            bidirectional,
+            bias,
+            layer_norm: normalised,
+            initial_state,
+            ..
+        } = self.config;
+        let config = OracleConfig { cell: oracle_cell(cell), input, hidden, layers, bidirectional, bias, normalised };
         let mut rest = leaves;
         let mut take = |count: usize| {
             let (head, tail) = rest.split_at(count);
             rest = tail;
             head
         };
-        // The layout has the learned states of a direction after its weights and biases, the oracle keeps them apart.
+        // The layout has the learned states of a direction after its other parameters, the oracle keeps them apart.
         let (mut flat, mut restart) = (Vec::new(), Vec::new());
         let mut sizes = self.parameters.iter().map(Vec::len);
+        let of_direction = config.parameters().len() / config.state_count();
         for _ in 0..config.state_count() {
-            for size in sizes.by_ref().take(if bias { 4 } else { 2 }) {
+            for size in sizes.by_ref().take(of_direction) {
                 flat.extend_from_slice(take(size));
             }
             let mut state = State::zero(config.cell, hidden);
@@ -184,14 +195,15 @@ impl Problem {
 }
 
 /// Every depth and direction, each with and without boundaries, given states and learned ones; every other without
-/// biases.
+/// biases, and some layer-normalised.
 fn check_stacks(cell: CellKind) {
     for (layers, bidirectional) in [1, 2, 3].into_iter().flat_map(|layers| [(layers, false), (layers, true)]) {
         for bits in 0..8u32 {
             let (resets, given, learned) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
             let initial_state = if learned { InitialState::Learned } else { InitialState::Zero };
             let bias = bits.count_ones() % 2 == 0;
-            let config = RecurrentConfig { bias, initial_state, ..config(cell, layers, bidirectional) };
+            let layer_norm = layers == 2 || bits == 7;
+            let config = RecurrentConfig { bias, layer_norm, initial_state, ..config(cell, layers, bidirectional) };
             let problem = Problem::new(config, &LENGTHS, resets, given, u64::from(bits));
             problem.check(&format!("{config:?}, resets {resets}, given states {given}"));
         }

@@ -49,7 +49,7 @@ impl Plain {
     fn stack<N: Number>(&self, leaves: &[N]) -> throughline_testkit::Network<N> {
         let RecurrentConfig { cell, input, hidden, layers, .. } = self.config;
         let cell = oracle_cell(cell);
-        let config = OracleConfig { cell, input, hidden, layers, bidirectional: false, bias: true };
+        let config = OracleConfig { cell, input, hidden, layers, bidirectional: false, bias: true, normalised: false };
         let tensor = |(name, _): &(String, Vec<usize>)| self.tensor(leaves, &format!("rnn.{name}")).to_vec();
         let flat: Vec<N> = config.parameters().iter().flat_map(tensor).collect();
         let mut network = throughline_testkit::Network::from_flat(config, &flat);

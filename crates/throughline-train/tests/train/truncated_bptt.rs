@@ -52,6 +52,7 @@ impl Model {
             layers: stack.layers,
             bidirectional: false,
             bias: true,
+            normalised: false,
         };
         let flat: Vec<N> = config
             .parameters()

@@ -53,6 +53,7 @@ pub fn settings(cell: CellKind) -> RecurrentSettings {
         bidirectional: false,
         bias: true,
         initial_state,
+        layer_norm: false,
         zoneout_hidden: 0.0,
         zoneout_cell: 0.0,
     }

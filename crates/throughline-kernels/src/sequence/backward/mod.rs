@@ -2,12 +2,13 @@
 //!
 //! For one row, with s the slots before the cell's map (s = bias + W_ih x + W_hh h_(t-1)) and ds their gradients,
 //! `time.rs` goes against the reading order and leaves every row's ds; `products.rs` adds up the gradients of
-//! parameters and input.
+//! parameters and input. A normalised layer has a stage of its own in both, in `normalised.rs`.
 //!
 //! A direction goes back in chunks of steps whose slot gradients stay in the cache: first through the chunk's steps,
 //! split by columns or units as in forward, then the products over its rows, split by output. The chunks depend on the
 //! batch alone, never on threads.
 
+mod normalised;
 mod products;
 mod time;
 
@@ -22,6 +23,7 @@ use super::Share;
 use super::batch::{Direction, Previous, Ragged};
 use super::forward::{InitialStates, Inputs};
 use super::layer::Scratch;
+use super::normalisation::{self, NormalisationGradients};
 use super::plan::Split;
 use super::row_gradients::{RowGradients, RowMemory};
 use super::shape::LayerShape;
@@ -47,6 +49,8 @@ pub struct LayerGradients<'a, E> {
     pub bias_ih: &'a mut [E],
     /// `[G·H]`, or empty for no bias.
     pub bias_hh: &'a mut [E],
+    /// Those of a normalised layer.
+    pub normalisation: Option<NormalisationGradients<'a, E>>,
 }
 
 /// Gradients of the states; all are overwritten. Those that leave a run are not rounded to 0 when tiny: the step that
@@ -118,6 +122,7 @@ pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPas
         for bias in [&gradients.bias_ih, &gradients.bias_hh] {
             assert!(bias.is_empty() || bias.len() == shape.gate_rows(), "a bias is [G·H] or empty");
         }
+        normalisation::check_lengths(&shape, gradients.normalisation.as_ref().map(NormalisationGradients::lengths));
     }
     initial.check(&shape, batch);
     tape.assert_is_of(shape, *regularisation, batch, step_input.map_or(0, |hook| hook.memory()));
@@ -194,6 +199,25 @@ impl<E: Element> Pass<'_, E> {
     fn d_slots(&self, index: usize, first: usize, row: usize) -> *mut E {
         let first = if self.every_row { 0 } else { first };
         self.rows[index].slots.at((row - first) * self.shape.slot_width())
+    }
+
+    /// The gradient of what the products of packed row `row` with the state added up: that of the slots, unless it was
+    /// normalised first. S·H elements.
+    #[inline(always)]
+    fn d_hidden_sums(&self, index: usize, first: usize, row: usize) -> *mut E {
+        match self.rows[index].sums {
+            Some(sums) => sums.hidden.at((row - first) * self.shape.slot_width()),
+            None => self.d_slots(index, first, row),
+        }
+    }
+
+    /// The same of the product with the input: G·H elements.
+    #[inline(always)]
+    fn d_input_sums(&self, index: usize, first: usize, row: usize) -> *mut E {
+        match self.rows[index].sums {
+            Some(sums) => sums.input.at((row - first) * self.shape.gate_rows()),
+            None => self.d_slots(index, first, row),
+        }
     }
 
     /// What products take of h_(t-1) at packed row `row`, in a chunk that begins at row `first`; null where it is h_(t-1)

@@ -24,8 +24,17 @@ const DX_ROWS: usize = 96;
 pub(super) struct GradientMemory<'a, E> {
     weight_ih: Disjoint<'a, E>,
     weight_hh: Disjoint<'a, E>,
-    bias_ih: Disjoint<'a, E>,
-    bias_hh: Disjoint<'a, E>,
+    pub bias_ih: Disjoint<'a, E>,
+    pub bias_hh: Disjoint<'a, E>,
+    pub normalisation: Option<NormalisationMemory<'a, E>>,
+}
+
+/// Where the gradients of one direction's normalisation are added.
+pub(super) struct NormalisationMemory<'a, E> {
+    pub input: Disjoint<'a, E>,
+    pub hidden: Disjoint<'a, E>,
+    pub cell: Disjoint<'a, E>,
+    pub cell_bias: Disjoint<'a, E>,
 }
 
 impl<'a, E> GradientMemory<'a, E> {
@@ -35,6 +44,12 @@ impl<'a, E> GradientMemory<'a, E> {
             weight_hh: Disjoint::new(gradients.weight_hh),
             bias_ih: Disjoint::new(gradients.bias_ih),
             bias_hh: Disjoint::new(gradients.bias_hh),
+            normalisation: gradients.normalisation.as_mut().map(|gradients| NormalisationMemory {
+                input: Disjoint::new(gradients.input),
+                hidden: Disjoint::new(gradients.hidden),
+                cell: Disjoint::new(gradients.cell),
+                cell_bias: Disjoint::new(gradients.cell_bias),
+            }),
         }
     }
 }
@@ -82,31 +97,47 @@ impl<E: Element> Products<'_, E> {
         core::iter::once(of_input(Factor::Input)).chain(extra).chain(of_hidden)
     }
 
-    /// Takes tasks until none is left: rows of weight gradients, block by block, then rows of dx.
+    /// Takes tasks until none is left: rows of weight gradients, block by block, then columns of those of normalisation,
+    /// then rows of dx.
     pub fn run(&self, scratch: &mut Scratch<E>) {
-        let mut task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
-        let mut first_task = 0;
+        let (mut next, mut first) = (self.next_task(), 0);
+        let tasks = self.tasks_per_block;
         for block in self.blocks() {
             let rows = block.gates * self.pass.shape.hidden;
-            let tasks = self.tasks_per_block;
-            while task < first_task + tasks {
-                let index = task - first_task;
+            while next < first + tasks {
+                let index = next - first;
                 self.weight_gradient(block, index * rows / tasks..(index + 1) * rows / tasks, &mut scratch.rows);
-                task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
+                next = self.next_task();
             }
-            first_task += tasks;
+            first += tasks;
+        }
+        for part in self.normalised_parts() {
+            while next < first + tasks {
+                self.normalisation_gradient(&part, [next - first, tasks]);
+                next = self.next_task();
+            }
+            first += tasks;
         }
         let tasks = if self.pass.dx.is_some() { self.rows.len().div_ceil(DX_ROWS) } else { 0 };
-        while task < first_task + tasks {
-            let first = self.rows.start + (task - first_task) * DX_ROWS;
-            self.input_gradient(first..self.rows.end.min(first + DX_ROWS));
-            task = self.pass.next_task.fetch_add(1, Ordering::Relaxed);
+        while next < first + tasks {
+            let row = self.rows.start + (next - first) * DX_ROWS;
+            self.input_gradient(row..self.rows.end.min(row + DX_ROWS));
+            next = self.next_task();
         }
     }
 
-    /// The slot gradients of a row of the chunk, from slot element `at` on.
-    fn d_slots(&self, row: usize, at: usize) -> *const E {
-        self.pass.d_slots(self.index, self.rows.start, row).wrapping_add(at).cast_const()
+    fn next_task(&self) -> usize {
+        self.pass.next_task.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The gradients of the input terms of a row of the chunk, G·H.
+    fn d_input_sums(&self, row: usize) -> *const E {
+        self.pass.d_input_sums(self.index, self.rows.start, row).cast_const()
+    }
+
+    /// Elements from those of one row to those of the next.
+    fn input_stride(&self) -> usize {
+        if self.pass.shape.normalised { self.pass.shape.gate_rows() } else { self.pass.shape.slot_width() }
     }
 
     /// Rows `outputs` of a block: dW += sum ds · factor', db += sum ds.
@@ -115,6 +146,7 @@ impl<E: Element> Products<'_, E> {
         let LayerShape { input, extra, hidden, .. } = pass.shape;
         let memory = pass.gradients[self.index].as_ref().expect("gradients for every direction");
         let width = pass.shape.slot_width();
+        let first_row = self.rows.start;
         let sources = pass.sources(self.index);
         let tape = &pass.tape[self.index];
         let slot_start = block.first_slot * hidden;
@@ -134,6 +166,10 @@ impl<E: Element> Products<'_, E> {
                 }
             }
         };
+        let (a, a_stride) = match block.factor {
+            Factor::Input | Factor::Extra => (self.d_input_sums(first_row), self.input_stride()),
+            Factor::Operand(_) => (pass.d_hidden_sums(self.index, first_row, first_row).cast_const(), width),
+        };
         let (columns, out, stride, bias) = match block.factor {
             Factor::Input => {
                 (input, memory.weight_ih.at(row_start * (input + extra)), input + extra, Some(memory.bias_ih))
@@ -141,11 +177,12 @@ impl<E: Element> Products<'_, E> {
             Factor::Extra => (extra, memory.weight_ih.at(row_start * (input + extra) + input), input + extra, None),
             Factor::Operand(_) => (hidden, memory.weight_hh.at(row_start * hidden), hidden, Some(memory.bias_hh)),
         };
-        let bias = bias.filter(|bias| bias.length() > 0);
+        // The shifts of a normalised layer have the gradients of the slots, not those of the sums.
+        let bias = bias.filter(|bias| bias.length() > 0 && !pass.shape.normalised);
         let products = OuterProducts {
             rows: self.rows.len(),
-            a: self.d_slots(self.rows.start, slot_start),
-            a_stride: width,
+            a: a.wrapping_add(slot_start),
+            a_stride,
             outputs,
             b: &factor,
             columns,
@@ -153,8 +190,8 @@ impl<E: Element> Products<'_, E> {
             out_stride: stride,
             sums: bias.map_or(core::ptr::null_mut(), |bias| bias.at(row_start)),
         };
-        // SAFETY: a row of slot gradients is S·H long and `outputs` stays below gates·H from the block's first slot;
-        // there is a barrier between writing them and here, and one before they are written again; the factors, of
+        // SAFETY: a row of `a` is G·H long for the input and S·H for an operand, and `outputs` stays below gates·H from the
+        // block's first slot; there is a barrier between writing them and here, and one before they are written again; the factors, of
         // which the same is true, have at least `columns` elements; the rows of the gradient and the elements of the bias belong to this
         // task alone.
         unsafe { add_outer_products(pass.inputs.layer.isa, products, scratch) };
@@ -172,10 +209,9 @@ impl<E: Element> Products<'_, E> {
         let panels = &self.pass.inputs.layer.directions[self.index].input_back;
         let mut group = RowGroup::default();
         for row in rows {
-            group.push(self.d_slots(row, 0), dx.at(row * input));
+            group.push(self.d_input_sums(row), dx.at(row * input));
         }
-        // SAFETY: a row of slot gradients begins with the G·H of the input terms, and there is a barrier between
-        // writing them and here; a row of dx is I elements, which belong to this task alone.
+        // SAFETY: G·H gradients of each row's input terms are read, and there is a barrier between writing them and here; a row of dx is I elements, which belong to this task alone.
         unsafe { accumulate(self.pass.inputs.layer.isa, panels, 0..panels.count(), 0..cell.gates() * hidden, &group) };
     }
 }

@@ -7,7 +7,7 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use throughline_simd::{Kernel, Lane};
+use throughline_simd::{Element as _, Kernel, Lane};
 
 use crate::Element;
 
@@ -60,7 +60,7 @@ impl<E: Element> ThroughTime<'_, E> {
 
     /// One time step of all columns that are alive, a group of rows at a time.
     fn step(&self, t: usize, masks: Option<&WorkerMasks<'_, E>>, scratch: &mut Scratch<E>) {
-        let cell = self.shape.cell;
+        let (cell, memory) = (self.shape.cell, self.pass.rows[self.rows.index]);
         let columns = self.columns.start..self.columns.end.min(self.rows.batch.batch_sizes()[t]);
         let groups = || columns.clone().step_by(GROUP).map(|start| start..columns.end.min(start + GROUP));
         let rows = &mut List::new();
@@ -72,13 +72,21 @@ impl<E: Element> ThroughTime<'_, E> {
                     if index + 1 == cell.phases().len() {
                         masks.draw(t, columns.clone());
                     }
-                    for (place, column) in columns.enumerate() {
+                    for (place, column) in columns.clone().enumerate() {
                         let operand =
                             self.pass.operand(self.rows.index, self.first_row, self.rows.batch.row(t, column));
                         of_rows.push(RowMasks { operand, ..masks.row(place, column) });
                     }
                 }
-                self.map(index, rows, &of_rows);
+                if let (Some(weights), Some(gradients)) = (&self.packed.normalisation, memory.sums) {
+                    if cell.has_cell_state() && index + 1 == cell.phases().len() {
+                        self.back_through_read_out(t, columns.clone(), weights, gradients, rows, &of_rows);
+                    }
+                    self.map(index, rows, &of_rows);
+                    self.back_through_normalisation(index, t, columns, weights, gradients);
+                } else {
+                    self.map(index, rows, &of_rows);
+                }
             }
             // The product reads what all workers have mapped.
             self.share.barrier();
@@ -131,6 +139,11 @@ impl<E: Element> ThroughTime<'_, E> {
                     None => nothing,
                 },
                 d_slots: self.pass.d_slots(self.rows.index, self.first_row, row),
+                d_sums: self.pass.d_hidden_sums(self.rows.index, self.first_row, row),
+                d_proposed: match memory.sums {
+                    Some(sums) if has_c => sums.proposed.at((row - self.first_row) * hidden),
+                    _ => core::ptr::null_mut(),
+                },
                 dh,
                 d_operand: dh,
                 dc: if has_c { self.pass.dc.at(self.state(column)) } else { core::ptr::null_mut() },
@@ -197,7 +210,7 @@ impl<E: Element> ThroughTime<'_, E> {
                 Operand::Hidden => row.d_operand,
                 Operand::Slot(slot) => row.d_slots.wrapping_add(slot * hidden),
             };
-            group.push(row.d_slots.wrapping_add(slot * hidden).cast_const(), to);
+            group.push(row.d_sums.wrapping_add(slot * hidden).cast_const(), to);
         }
         let panels = &self.packed.hidden_back[index];
         let k = gate * hidden..(gate + count) * hidden;
@@ -257,12 +270,17 @@ impl<E: Element> ThroughTime<'_, E> {
 
 /// The memory of one row of a step; `dy` is empty for zero, the c's are empty for a cell without cell state.
 #[derive(Clone, Copy)]
-struct MapRow<'a, E> {
-    slots: &'a [E],
+pub(super) struct MapRow<'a, E> {
+    pub slots: &'a [E],
     h_previous: &'a [E],
     c_previous: &'a [E],
     dy: &'a [E],
-    d_slots: *mut E,
+    pub d_slots: *mut E,
+    /// The gradient of what the products with the state added up: that of the slots, unless it was normalised first.
+    d_sums: *mut E,
+    /// The gradient of c' through what was read out of it, where the slot gradients of that are there too; null where it
+    /// is read out in the cell's map.
+    d_proposed: *mut E,
     dh: *mut E,
     /// Where the products add the gradient of what they took of h_(t-1).
     d_operand: *mut E,
@@ -329,16 +347,13 @@ impl<C: Cell, E: Element, const REGULARISED: bool> Map<'_, C, E, REGULARISED> {
             let (mut slots, mut d) = ([zero; MAX_SLOTS], [zero; MAX_SLOTS]);
             for slot in 0..C::SLOTS {
                 slots[slot] = load::<L, FULL>(lane, row.slots.as_ptr().add(slot * self.hidden + first), count);
-                if !runs_first {
+                if !runs_first || !row.d_proposed.is_null() {
                     d[slot] = load::<L, FULL>(lane, row.d_slots.add(slot * self.hidden + first), count);
                 }
             }
             let (mut dh, mut dc, mut c_previous) = (load::<L, FULL>(lane, row.dh.add(first), count), zero, zero);
             if runs_first {
-                if !row.dy.is_empty() {
-                    dh = lane.add(load::<L, FULL>(lane, row.dy.as_ptr().add(first), count), dh);
-                }
-                dh = lane.flush_below(tiny, dh);
+                dh = hidden_gradient::<L, FULL>(lane, row, first, count);
                 if !row.dh_total.is_null() {
                     store::<L, FULL>(lane, row.dh_total.add(first), count, dh);
                 }
@@ -374,7 +389,11 @@ impl<C: Cell, E: Element, const REGULARISED: bool> Map<'_, C, E, REGULARISED> {
             }
             let mut unit = Backward { slots, d, h_previous, c_previous, dh, dc, dropout };
             if C::HAS_CELL_STATE && runs_first {
-                C::read_out_backward(lane, C::cell_state(lane, &unit), &mut unit);
+                if row.d_proposed.is_null() {
+                    C::read_out_backward(lane, C::cell_state(lane, &unit), &mut unit);
+                } else {
+                    unit.dc = lane.add(unit.dc, load::<L, FULL>(lane, row.d_proposed.add(first), count));
+                }
                 if !row.dc_total.is_null() {
                     store::<L, FULL>(lane, row.dc_total.add(first), count, unit.dc);
                 }
@@ -394,6 +413,27 @@ impl<C: Cell, E: Element, const REGULARISED: bool> Map<'_, C, E, REGULARISED> {
                 store::<L, FULL>(lane, row.dc.add(first), count, unit.dc);
             }
         }
+    }
+}
+
+/// The whole gradient of h_t, tiny values taken as 0: units `first .. first + count` of a row.
+///
+/// # Safety
+/// They lie below H; dh and dy, unless that is empty, have H elements.
+#[inline(always)]
+pub(super) unsafe fn hidden_gradient<L: Lane, const FULL: bool>(
+    lane: L,
+    row: &MapRow<'_, L::Element>,
+    first: usize,
+    count: usize,
+) -> L::Vector {
+    // SAFETY: `first + count <= H`, and the caller guarantees H elements.
+    unsafe {
+        let mut dh = load::<L, FULL>(lane, row.dh.add(first), count);
+        if !row.dy.is_empty() {
+            dh = lane.add(load::<L, FULL>(lane, row.dy.as_ptr().add(first), count), dh);
+        }
+        lane.flush_below(L::Element::from_f64(TINY_GRADIENT), dh)
     }
 }
 

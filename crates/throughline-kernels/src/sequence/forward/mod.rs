@@ -4,8 +4,10 @@
 //! units of all columns; see [`plan`](super::plan). Either way a layer is one fork and join. A task goes through time
 //! in chunks: first the input product of all the chunk's rows, W_ih x, as the prefix of each row's chain; then, step by
 //! step, the products with the state continue those chains and the cell maps them. A chunk is small enough that its
-//! rows are still in the cache when their step comes. A step's products and maps are in `phase`.
+//! rows are still in the cache when their step comes. A step's products and maps are in `phase`, the stage that a
+//! normalised layer has between them in `normalised`.
 
+mod normalised;
 mod phase;
 
 use core::marker::PhantomData;
@@ -15,6 +17,7 @@ use phase::{MapRow, PhaseKernel};
 
 use super::batch::{Direction, Previous, Ragged};
 use super::layer::{PackedDirection, PackedLayer, Scratch};
+use super::normalisation::NormalisedRows;
 use super::plan::Split;
 use super::regularisation::{Regularisation, RowMasks, WorkerMasks};
 use super::shape::LayerShape;
@@ -159,7 +162,7 @@ pub(crate) fn run_forward<E: Element>(inputs: &Inputs<'_, E>, pass: ForwardPass<
     if let Some(tape) = &mut tape {
         let directions = tape.directions.iter_mut().zip(&mut tape.step_memory);
         for (memory, (direction, step)) in tapes.iter_mut().zip(directions) {
-            *memory = Some(TapeMemory::new(direction, step));
+            *memory = Some(TapeMemory::new(&shape, batch.rows(), direction, step));
         }
     }
     let plan = layer.plan(batch, threads);
@@ -245,6 +248,7 @@ struct TapeMemory<'a, E> {
     extra: Disjoint<'a, E>,
     step: Disjoint<'a, E>,
     pre_activations: Disjoint<'a, E>,
+    normalised: Option<NormalisedRows<'a, E>>,
 }
 
 impl<E> Clone for TapeMemory<'_, E> {
@@ -255,15 +259,23 @@ impl<E> Clone for TapeMemory<'_, E> {
 impl<E> Copy for TapeMemory<'_, E> {}
 
 impl<'a, E: Element> TapeMemory<'a, E> {
-    fn new(tape: &'a mut DirectionTape<E>, step: &'a mut [E]) -> Self {
+    fn new(shape: &LayerShape, rows: usize, tape: &'a mut DirectionTape<E>, step: &'a mut [E]) -> Self {
         Self {
             slots: Disjoint::new(&mut tape.slots),
             cell: Disjoint::new(&mut tape.cell),
             extra: Disjoint::new(&mut tape.extra),
             step: Disjoint::new(step),
             pre_activations: Disjoint::new(&mut tape.pre_activations),
+            normalised: tape.normalisation.at_least(shape, rows),
         }
     }
+}
+
+/// Where the sums of rows are: on the tape, or in memory for a chunk of steps.
+#[derive(Clone, Copy)]
+struct SumMemory<'a, E> {
+    slots: Disjoint<'a, E>,
+    normalised: Option<NormalisedRows<'a, E>>,
 }
 
 /// A task's memory for the step input.
@@ -306,7 +318,7 @@ impl<E: Element> DirectionForward<'_, E> {
 
     /// `shared` is the memory for a chunk's slots where several workers share them and there is no tape.
     fn run(&self, shared: Option<Disjoint<'_, E>>, scratch: &mut Scratch<E>) {
-        let Scratch { rows: own, gathered, extra, step: step_memory, masks } = scratch;
+        let Scratch { rows: own, gathered, extra, step: step_memory, masks, normalisation } = scratch;
         let units = [0..self.shape.hidden, self.units.clone()];
         let mut masks = WorkerMasks::new(self.pass.inputs, self.index, self.columns.clone(), units, masks);
         let mut of_hook = HookScratch { gathered, extra, memory: step_memory };
@@ -318,33 +330,47 @@ impl<E: Element> DirectionForward<'_, E> {
                 rows += self.alive(self.time(end)).len();
                 end += 1;
             }
-            let local = match (self.tape, shared) {
-                (Some(_), _) => Disjoint::new(&mut []),
-                (None, Some(shared)) => shared,
-                (None, None) => Disjoint::new(own.at_least(rows * self.shape.slot_width())),
+            let memory = match (self.tape, shared) {
+                (Some(tape), _) => SumMemory { slots: tape.slots, normalised: tape.normalised },
+                (None, Some(shared)) => SumMemory { slots: shared, normalised: None },
+                (None, None) => SumMemory {
+                    slots: Disjoint::new(own.at_least(rows * self.shape.slot_width())),
+                    normalised: normalisation.at_least(&self.shape, rows),
+                },
             };
-            self.input_products(done..end, local);
+            match (&self.packed.normalisation, memory.normalised) {
+                (Some(weights), Some(normalised)) => {
+                    self.normalised_input_terms(done..end, weights, memory.slots, normalised);
+                }
+                _ => self.input_products(done..end, memory.slots),
+            }
             let mut first = 0;
             for step in done..end {
                 let t = self.time(step);
-                self.step(t, first, local, &mut masks, &mut of_hook);
+                self.step(t, first, memory, &mut masks, &mut of_hook);
                 first += self.alive(t).len();
             }
             done = end;
         }
     }
 
-    /// Where the slots of (t, column) are: on the tape, or at place `local_row` of the chunk's own memory.
+    /// The rows of a chunk of steps: each one's packed row and its place in the memory of sums.
+    fn rows(&self, chunk: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let rows = chunk.flat_map(move |step| {
+            let t = self.time(step);
+            self.alive(t).map(move |column| self.batch().row(t, column))
+        });
+        rows.enumerate().map(move |(local, row)| (row, self.place(row, local)))
+    }
+
+    /// The place in the memory of sums of packed row `row`, which is row `local` of the chunk.
     #[inline(always)]
-    fn slots(&self, t: usize, column: usize, local_row: usize, local: Disjoint<'_, E>) -> *mut E {
-        match &self.tape {
-            Some(tape) => tape.slots.at(self.batch().row(t, column) * self.shape.slot_width()),
-            None => local.at(local_row * self.shape.slot_width()),
-        }
+    fn place(&self, row: usize, local: usize) -> usize {
+        if self.tape.is_some() { row } else { local }
     }
 
     /// Starts the chain of every row of the chunk: its biases, then W_ih x.
-    fn input_products(&self, chunk: Range<usize>, local: Disjoint<'_, E>) {
+    fn input_products(&self, chunk: Range<usize>, slots: Disjoint<'_, E>) {
         let LayerShape { input, hidden, cell, .. } = self.shape;
         let panels = &self.packed.input;
         // Slots of gates start from their biases and take W_ih x; the others only start.
@@ -359,22 +385,17 @@ impl<E: Element> DirectionForward<'_, E> {
             };
             group.clear();
         };
-        let mut local_row = 0;
-        for step in chunk {
-            let t = self.time(step);
-            for column in self.alive(t) {
-                let slots = self.slots(t, column, local_row, local);
-                for slot in others.clone().step_by(hidden) {
-                    let bias = &self.packed.bias[slot..][self.units.clone()];
-                    let to = slots.wrapping_add(slot + self.units.start);
-                    // SAFETY: `slots` has room for S·H elements, and only this task touches these units of them.
-                    unsafe { to.copy_from_nonoverlapping(bias.as_ptr(), bias.len()) };
-                }
-                group.push(self.pass.inputs.x[self.batch().row(t, column) * input..].as_ptr(), slots);
-                local_row += 1;
-                if group.is_full() {
-                    flush(&mut group);
-                }
+        for (row, place) in self.rows(chunk) {
+            let slots = slots.at(place * self.shape.slot_width());
+            for slot in others.clone().step_by(hidden) {
+                let bias = &self.packed.bias[slot..][self.units.clone()];
+                let to = slots.wrapping_add(slot + self.units.start);
+                // SAFETY: `slots` has room for S·H elements, and only this task touches these units of them.
+                unsafe { to.copy_from_nonoverlapping(bias.as_ptr(), bias.len()) };
+            }
+            group.push(self.pass.inputs.x[row * input..].as_ptr(), slots);
+            if group.is_full() {
+                flush(&mut group);
             }
         }
         flush(&mut group);
@@ -396,7 +417,7 @@ impl<E: Element> DirectionForward<'_, E> {
         &self,
         t: usize,
         first: usize,
-        local: Disjoint<'_, E>,
+        memory: SumMemory<'_, E>,
         masks: &mut Option<WorkerMasks<'_, E>>,
         of_hook: &mut HookScratch<'_, E>,
     ) {
@@ -407,7 +428,7 @@ impl<E: Element> DirectionForward<'_, E> {
                 let columns = start..alive.end.min(start + GROUP);
                 let mut rows: List<MapRow<E>, GROUP> = List::new();
                 for column in columns.clone() {
-                    rows.push(self.map_row(t, column, first + column - alive.start, local));
+                    rows.push(self.map_row(t, column, first + column - alive.start, memory));
                 }
                 let mut of_rows: List<RowMasks<E>, GROUP> = List::new();
                 if let Some(masks) = masks {
@@ -421,14 +442,18 @@ impl<E: Element> DirectionForward<'_, E> {
                 if let (Some(hook), 0) = (self.pass.inputs.step_input, index) {
                     self.extra_products(hook, t, columns, &rows, of_hook);
                 }
-                self.phase(index, &rows, &of_rows);
+                if let (Some(weights), Some(normalised)) = (&self.packed.normalisation, memory.normalised) {
+                    self.normalised_phase(index, weights, normalised, &rows, &of_rows);
+                } else {
+                    self.phase(index, &rows, &of_rows);
+                }
             }
             // The next product reads what all workers have mapped.
             self.share.barrier();
         }
     }
 
-    fn map_row(&self, t: usize, column: usize, local_row: usize, local: Disjoint<'_, E>) -> MapRow<E> {
+    fn map_row(&self, t: usize, column: usize, local: usize, memory: SumMemory<'_, E>) -> MapRow<E> {
         let LayerShape { cell, hidden, .. } = self.shape;
         let Pass { inputs: Inputs { batch, initial, .. }, y, c, .. } = self.pass;
         let row = batch.row(t, column);
@@ -441,15 +466,18 @@ impl<E: Element> DirectionForward<'_, E> {
         } else {
             (core::ptr::null_mut(), core::ptr::null(), core::ptr::null_mut())
         };
+        let place = self.place(row, local);
         let kept = self.tape.map(|tape| tape.pre_activations).filter(|kept| kept.length() > 0);
         MapRow {
-            slots: self.slots(t, column, local_row, local),
+            place,
+            slots: memory.slots.at(place * self.shape.slot_width()),
             pre_activations: kept.map_or(core::ptr::null_mut(), |kept| kept.at(row * self.shape.slot_width())),
             h_previous: self.h_previous(t, column),
             h: y.at(row * self.shape.output() + self.index * hidden),
             c_previous,
             c,
             c_tape,
+            proposed: core::ptr::null_mut(),
         }
     }
 
@@ -474,16 +502,22 @@ impl<E: Element> DirectionForward<'_, E> {
         }
     }
 
+    /// What the product of phase `index` takes.
+    fn operand(&self, index: usize, row: &MapRow<E>, masks: Option<&RowMasks<E>>) -> *const E {
+        match self.shape.cell.phases()[index].operand {
+            Operand::Hidden => match masks.map(|masks| masks.operand).filter(|operand| !operand.is_null()) {
+                Some(dropped) => dropped.cast_const(),
+                None => row.h_previous,
+            },
+            Operand::Slot(slot) => row.slots.wrapping_add(slot * self.shape.hidden).cast_const(),
+        }
+    }
+
     fn run_phase<const REGULARISED: bool>(&self, index: usize, rows: &[MapRow<E>], masks: &[RowMasks<E>]) {
         let LayerShape { cell, hidden, .. } = self.shape;
         let mut group = RowGroup::default();
         for (place, row) in rows.iter().enumerate() {
-            let operand = match cell.phases()[index].operand {
-                Operand::Hidden if REGULARISED && !masks[place].operand.is_null() => masks[place].operand.cast_const(),
-                Operand::Hidden => row.h_previous,
-                Operand::Slot(slot) => row.slots.wrapping_add(slot * hidden).cast_const(),
-            };
-            group.push(operand, row.slots);
+            group.push(self.operand(index, row, masks.get(place)), row.slots);
         }
         let panels = &self.packed.hidden[index];
         // Operands are states of H elements that were given by the caller or finished in an earlier step, their copies

@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use throughline_simd::{Kernel, Lane};
+use throughline_simd::{Element as _, Kernel, Lane};
 
 use super::super::regularisation::RowMasks;
 use super::super::{load, maps, store};
@@ -18,6 +18,8 @@ const FEW_ROWS: usize = 4;
 /// The memory of one row of a step.
 #[derive(Clone, Copy)]
 pub(super) struct MapRow<E> {
+    /// Its place in the memory of sums.
+    pub place: usize,
     pub slots: *mut E,
     /// Where the slots are kept before they are mapped; null for nowhere.
     pub pre_activations: *mut E,
@@ -27,6 +29,8 @@ pub(super) struct MapRow<E> {
     pub c: *mut E,
     /// Where c is also written; null for nowhere.
     pub c_tape: *mut E,
+    /// Where c' is written instead, to be normalised before it is read out; null where it is read out at once.
+    pub proposed: *mut E,
 }
 
 /// One product of a step and the cell's map, panel by panel: a panel holds all gates of its units, so they are mapped
@@ -118,25 +122,51 @@ impl<C: Cell, E: Element, const REGULARISED: bool> PhaseKernel<'_, C, E, REGULAR
                 }
             }
             if self.index + 1 == C::PHASES.len() {
+                if C::HAS_CELL_STATE && !row.proposed.is_null() {
+                    store::<L, FULL>(lane, row.proposed.add(first), count, unit.c);
+                    return;
+                }
                 if C::HAS_CELL_STATE {
                     unit.h = C::read_out(lane, &unit.slots, unit.c);
                 }
-                let tiny = E::from_f64(TINY_STATE);
-                if REGULARISED {
-                    let keep = load::<L, FULL>(lane, self.masks[place].keep_hidden.add(first), count);
-                    unit.h = zoneout::forward(lane, keep, h, unit.h);
-                    if C::HAS_CELL_STATE {
-                        let keep = load::<L, FULL>(lane, self.masks[place].keep_cell.add(first), count);
-                        unit.c = lane.flush_below(tiny, zoneout::forward(lane, keep, c, unit.c));
-                    }
-                }
-                store::<L, FULL>(lane, row.h.add(first), count, lane.flush_below(tiny, unit.h));
-                if C::HAS_CELL_STATE {
-                    store::<L, FULL>(lane, row.c.add(first), count, unit.c);
-                    if !row.c_tape.is_null() {
-                        store::<L, FULL>(lane, row.c_tape.add(first), count, unit.c);
-                    }
-                }
+                let masks = if REGULARISED { Some(&self.masks[place]) } else { None };
+                conclude::<C, L, FULL>(lane, row, masks, first, count, [unit.h, unit.c]);
+            }
+        }
+    }
+}
+
+/// The end of a step for units `first .. first + count` of a row: zoneout of h' and c', and what is kept of them.
+///
+/// # Safety
+/// They lie below H, and every pointer of the row and its masks that the cell uses is valid for H elements.
+#[inline(always)]
+pub(super) unsafe fn conclude<C: Cell, L: Lane, const FULL: bool>(
+    lane: L,
+    row: &MapRow<L::Element>,
+    masks: Option<&RowMasks<L::Element>>,
+    first: usize,
+    count: usize,
+    [mut h, mut c]: [L::Vector; 2],
+) {
+    let tiny = L::Element::from_f64(TINY_STATE);
+    // SAFETY: `first + count <= H`, and the caller guarantees H elements at each pointer. The c pointers of a cell
+    // without cell state are never touched.
+    unsafe {
+        if let Some(masks) = masks {
+            let keep = load::<L, FULL>(lane, masks.keep_hidden.add(first), count);
+            h = zoneout::forward(lane, keep, load::<L, FULL>(lane, row.h_previous.add(first), count), h);
+            if C::HAS_CELL_STATE {
+                let keep = load::<L, FULL>(lane, masks.keep_cell.add(first), count);
+                let previous = load::<L, FULL>(lane, row.c_previous.add(first), count);
+                c = lane.flush_below(tiny, zoneout::forward(lane, keep, previous, c));
+            }
+        }
+        store::<L, FULL>(lane, row.h.add(first), count, lane.flush_below(tiny, h));
+        if C::HAS_CELL_STATE {
+            store::<L, FULL>(lane, row.c.add(first), count, c);
+            if !row.c_tape.is_null() {
+                store::<L, FULL>(lane, row.c_tape.add(first), count, c);
             }
         }
     }

@@ -207,15 +207,7 @@ impl<E: Element> Problem<E> {
         let (mut restart_h, mut restart_c) = (dirty(states.0.len()), dirty(states.1.len()));
         let mut dx = dirty(x.len());
         let mut row_gradients = if self.chunked { RowGradients::default() } else { RowGradients::of_every_row() };
-        let mut layer_gradients: Vec<LayerGradients<'_, E>> = gradients
-            .iter_mut()
-            .map(|p| LayerGradients {
-                weight_ih: &mut p.weight_ih,
-                weight_hh: &mut p.weight_hh,
-                bias_ih: &mut p.bias_ih,
-                bias_hh: &mut p.bias_hh,
-            })
-            .collect();
+        let mut layer_gradients: Vec<LayerGradients<'_, E>> = gradients.iter_mut().map(Parameters::gradients).collect();
         let pass = BackwardPass {
             y: &y,
             tape: &mut tape,

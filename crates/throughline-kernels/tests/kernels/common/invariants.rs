@@ -54,6 +54,10 @@ pub fn same_on_every_cpu<E: Element + Bits>(what: &str, problem: &Problem<E>, th
     for (split, chunked) in
         [(Split::Columns, false), (Split::Units, false), (Split::Columns, true), (Split::Units, true)]
     {
+        // A normalised layer needs whole states.
+        if problem.shape.normalised && split == Split::Units {
+            continue;
+        }
         let problem = Problem { split: Some(split), chunked, ..problem.clone() };
         let want = if chunked { &without_slots } else { &all };
         for isa in Isa::available() {

@@ -1,7 +1,7 @@
 //! The oracle's solution of a problem.
 
 use throughline_kernels::sequence::Regularisation;
-use throughline_testkit::oracle::{Noise, run_direction};
+use throughline_testkit::oracle::{Noise, Normalisation, run_direction};
 use throughline_testkit::{Number, OracleCell, State, Weights};
 
 use super::{Outcome, Parameters, Problem, Sequence};
@@ -38,6 +38,12 @@ impl<N: Number> Problem<N> {
             weight_hh: p.weight_hh.clone(),
             bias_ih: bias(&p.bias_ih),
             bias_hh: bias(&p.bias_hh),
+            normalisation: self.shape.normalised.then(|| Normalisation {
+                input: p.norm_input.clone(),
+                hidden: p.norm_hidden.clone(),
+                cell: p.norm_cell.clone(),
+                cell_bias: p.norm_cell_bias.clone(),
+            }),
         };
         self.parameters.iter().map(weights).collect()
     }

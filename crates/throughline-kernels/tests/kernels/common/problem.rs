@@ -7,7 +7,10 @@ use std::ops::Range;
 use throughline_kernels::Element;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::random::{Philox, Purpose, Stream};
-use throughline_kernels::sequence::{DirectionWeights, LayerShape, Ragged, Regularisation, Split};
+use throughline_kernels::sequence::{
+    DirectionWeights, LayerGradients, LayerShape, NormalisationGradients, NormalisationWeights, Ragged, Regularisation,
+    Split,
+};
 
 /// What a problem is drawn from.
 #[derive(Clone, Debug)]
@@ -21,6 +24,8 @@ pub struct Setup {
     pub bias: bool,
     /// Whether about every fourth step has a boundary before it.
     pub resets: bool,
+    /// Whether the cell is layer-normalised.
+    pub normalised: bool,
     pub lengths: Vec<usize>,
     pub seed: u64,
 }
@@ -29,12 +34,23 @@ impl Setup {
     /// A plain layer: no extra columns, with biases, one direction, no boundaries.
     pub fn new(cell: CellKind, input: usize, hidden: usize, lengths: &[usize]) -> Self {
         let lengths = lengths.to_vec();
-        Self { cell, input, extra: 0, hidden, directions: 1, bias: true, resets: false, lengths, seed: 1 }
+        Self {
+            cell,
+            input,
+            extra: 0,
+            hidden,
+            directions: 1,
+            bias: true,
+            resets: false,
+            normalised: false,
+            lengths,
+            seed: 1,
+        }
     }
 
     pub fn shape(&self) -> LayerShape {
-        let Self { cell, input, extra, hidden, directions, .. } = *self;
-        LayerShape { cell, input, extra, hidden, directions }
+        let Self { cell, input, extra, hidden, directions, normalised, .. } = *self;
+        LayerShape { cell, input, extra, hidden, directions, normalised }
     }
 }
 
@@ -45,6 +61,11 @@ pub struct Parameters<E> {
     pub weight_hh: Vec<E>,
     pub bias_ih: Vec<E>,
     pub bias_hh: Vec<E>,
+    /// Of a normalised layer, like those below; otherwise empty.
+    pub norm_input: Vec<E>,
+    pub norm_hidden: Vec<E>,
+    pub norm_cell: Vec<E>,
+    pub norm_cell_bias: Vec<E>,
 }
 
 /// One sequence of T steps with its initial states and the gradients that reach what it returns.
@@ -116,6 +137,10 @@ impl<E: Element> Parameters<E> {
             weight_hh: vec![E::ZERO; rows * shape.hidden],
             bias_ih: vec![E::ZERO; bias],
             bias_hh: vec![E::ZERO; bias],
+            norm_input: vec![E::ZERO; lengths_of_normalisation(shape)[0]],
+            norm_hidden: vec![E::ZERO; lengths_of_normalisation(shape)[0]],
+            norm_cell: vec![E::ZERO; lengths_of_normalisation(shape)[1]],
+            norm_cell_bias: vec![E::ZERO; lengths_of_normalisation(shape)[1]],
         }
     }
 
@@ -125,17 +150,51 @@ impl<E: Element> Parameters<E> {
             weight_hh: &self.weight_hh,
             bias_ih: &self.bias_ih,
             bias_hh: &self.bias_hh,
+            normalisation: (!self.norm_input.is_empty()).then_some(NormalisationWeights {
+                input: &self.norm_input,
+                hidden: &self.norm_hidden,
+                cell: &self.norm_cell,
+                cell_bias: &self.norm_cell_bias,
+            }),
         }
     }
 }
 
 impl<E> Parameters<E> {
-    pub fn tensors(&self) -> [(&'static str, &[E]); 4] {
+    /// These numbers as gradients to be added to.
+    pub fn gradients(&mut self) -> LayerGradients<'_, E> {
+        LayerGradients {
+            weight_ih: &mut self.weight_ih,
+            weight_hh: &mut self.weight_hh,
+            bias_ih: &mut self.bias_ih,
+            bias_hh: &mut self.bias_hh,
+            normalisation: (!self.norm_input.is_empty()).then_some(NormalisationGradients {
+                input: &mut self.norm_input,
+                hidden: &mut self.norm_hidden,
+                cell: &mut self.norm_cell,
+                cell_bias: &mut self.norm_cell_bias,
+            }),
+        }
+    }
+}
+
+/// Of what is as long as the gates, and of what is as long as the cell state.
+fn lengths_of_normalisation(shape: &LayerShape) -> [usize; 2] {
+    let gates = if shape.normalised { shape.gate_rows() } else { 0 };
+    [gates, if shape.normalised && shape.cell.has_cell_state() { shape.hidden } else { 0 }]
+}
+
+impl<E> Parameters<E> {
+    pub fn tensors(&self) -> [(&'static str, &[E]); 8] {
         [
             ("weight_ih", &self.weight_ih),
             ("weight_hh", &self.weight_hh),
             ("bias_ih", &self.bias_ih),
             ("bias_hh", &self.bias_hh),
+            ("norm_input", &self.norm_input),
+            ("norm_hidden", &self.norm_hidden),
+            ("norm_cell", &self.norm_cell),
+            ("norm_cell_bias", &self.norm_cell_bias),
         ]
     }
 }
@@ -154,6 +213,10 @@ impl<E: Copy> Problem<E> {
                     weight_hh: all(&p.weight_hh),
                     bias_ih: all(&p.bias_ih),
                     bias_hh: all(&p.bias_hh),
+                    norm_input: all(&p.norm_input),
+                    norm_hidden: all(&p.norm_hidden),
+                    norm_cell: all(&p.norm_cell),
+                    norm_cell_bias: all(&p.norm_cell_bias),
                 })
                 .collect(),
             restart_h: all(&self.restart_h),
@@ -185,6 +248,7 @@ impl<E: Copy> Problem<E> {
         let mut leaves = Vec::new();
         for p in &mut self.parameters {
             leaves.extend([&mut p.weight_ih, &mut p.weight_hh, &mut p.bias_ih, &mut p.bias_hh]);
+            leaves.extend([&mut p.norm_input, &mut p.norm_hidden, &mut p.norm_cell, &mut p.norm_cell_bias]);
         }
         leaves.extend([&mut self.restart_h, &mut self.restart_c]);
         for s in &mut self.sequences {
@@ -217,6 +281,7 @@ impl<E: Element> Problem<E> {
         let scale = (hidden as f64).powf(-0.5);
         let rows = shape.gate_rows();
         let bias = if setup.bias { rows } else { 0 };
+        let [gains, of_cell] = lengths_of_normalisation(&shape);
         Self {
             shape,
             parameters: (0..directions)
@@ -225,6 +290,10 @@ impl<E: Element> Problem<E> {
                     weight_hh: numbers.draw(rows * hidden, scale),
                     bias_ih: numbers.draw(bias, 0.5),
                     bias_hh: numbers.draw(bias, 0.5),
+                    norm_input: numbers.draw(gains, 1.0),
+                    norm_hidden: numbers.draw(gains, 1.0),
+                    norm_cell: numbers.draw(of_cell, 1.0),
+                    norm_cell_bias: numbers.draw(of_cell, 0.5),
                 })
                 .collect(),
             chunked: false,

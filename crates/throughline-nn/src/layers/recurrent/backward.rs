@@ -1,7 +1,9 @@
 //! Backward: backpropagation through time, from the last segment to the first, and in each from the top layer down.
 
 use throughline_kernels::Element;
-use throughline_kernels::sequence::{self, BackwardPass, BackwardStates, InitialStates, Inputs, LayerGradients};
+use throughline_kernels::sequence::{
+    self, BackwardPass, BackwardStates, InitialStates, Inputs, LayerGradients, NormalisationGradients,
+};
 
 use super::tape::{LayerMemory, RecurrentTape};
 use super::weight_dropout;
@@ -179,10 +181,24 @@ impl Recurrent {
                 Some(biases) => biases.map(&mut take),
                 None => [&mut [][..], &mut [][..]],
             };
-            LayerGradients { weight_ih, weight_hh, bias_ih, bias_hh }
+            let normalisation = ids.normalisation.map(|ids| {
+                let [input, hidden] = ids.weights.map(&mut take);
+                let [cell, cell_bias] = match ids.cell {
+                    Some(cell) => cell.map(&mut take),
+                    None => [&mut [][..], &mut [][..]],
+                };
+                NormalisationGradients { input, hidden, cell, cell_bias }
+            });
+            LayerGradients { weight_ih, weight_hh, bias_ih, bias_hh, normalisation }
         };
         let mut directions = self.ids[layer].iter().map(of_direction);
-        let nothing = || LayerGradients { weight_ih: &mut [], weight_hh: &mut [], bias_ih: &mut [], bias_hh: &mut [] };
+        let nothing = || LayerGradients {
+            weight_ih: &mut [],
+            weight_hh: &mut [],
+            bias_ih: &mut [],
+            bias_hh: &mut [],
+            normalisation: None,
+        };
         core::array::from_fn(|_| directions.next().unwrap_or_else(nothing))
     }
 }

@@ -57,6 +57,9 @@ pub struct RecurrentConfig {
     pub bidirectional: bool,
     /// Whether there are biases, `bias_ih` and `bias_hh`.
     pub bias: bool,
+    /// Whether the cells are layer-normalised (Ba et al. 2016): each term of a step's sums, and what an LSTM reads out of
+    /// its cell state; see [`sequence::normalisation`].
+    pub layer_norm: bool,
     /// The rate of dropout between layers in training (Zaremba et al. 2014), in [0, 1); 0 for none.
     pub dropout: f32,
     /// What regularises the recurrence; nothing by default.
@@ -75,6 +78,7 @@ impl RecurrentConfig {
             layers: 1,
             bidirectional: false,
             bias: true,
+            layer_norm: false,
             dropout: 0.0,
             regularisation: RecurrentRegularisation::default(),
             initial_state: InitialState::Zero,
@@ -92,7 +96,8 @@ impl RecurrentConfig {
     }
 
     pub(super) fn shape(&self, layer: usize) -> LayerShape {
+        let Self { cell, hidden, layer_norm: normalised, .. } = *self;
         let input = if layer == 0 { self.input } else { self.output() };
-        LayerShape { cell: self.cell, input, extra: 0, hidden: self.hidden, directions: self.directions() }
+        LayerShape { cell, input, extra: 0, hidden, directions: self.directions(), normalised }
     }
 }

@@ -28,7 +28,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use throughline_kernels::cells::CellKind;
-use throughline_kernels::sequence::{DirectionWeights, Masks, PackedLayer, Ragged};
+use throughline_kernels::sequence::{DirectionWeights, Masks, NormalisationWeights, PackedLayer, Ragged};
 use throughline_kernels::{Element, Isa};
 
 use crate::error::{Error, Result};
@@ -55,8 +55,18 @@ pub enum Readout {
 struct DirectionIds {
     weights: [TensorId; 2],
     biases: Option<[TensorId; 2]>,
+    normalisation: Option<NormalisationIds>,
     initial_h: Option<TensorId>,
     initial_c: Option<TensorId>,
+}
+
+/// The parameters of a direction's normalisation.
+#[derive(Clone, Copy, Debug)]
+struct NormalisationIds {
+    /// The weights of the input and of the hidden terms.
+    weights: [TensorId; 2],
+    /// The weight and bias of what is read out of the cell state.
+    cell: Option<[TensorId; 2]>,
 }
 
 /// A stack of recurrent layers.
@@ -99,7 +109,8 @@ impl<E> PackedRecurrent<E> {
 impl Recurrent {
     /// A stack with PyTorch's parameters: `{name}.weight_ih_l0` `[G·H, I]`, `{name}.weight_hh_l0` `[G·H, H]`,
     /// `{name}.bias_ih_l0` and `{name}.bias_hh_l0` `[G·H]`, and so on for each layer, with the suffix `_reverse` for
-    /// the reverse direction. Learned initial states are `{name}.initial_h_l0` and `{name}.initial_c_l0` `[H]`. An
+    /// the reverse direction. Those of a normalised cell are `{name}.norm_weight_ih_l0` and `{name}.norm_weight_hh_l0`
+    /// `[G·H]` and, with a cell state, `{name}.norm_weight_c_l0` and `{name}.norm_bias_c_l0` `[H]`. Learned initial states are `{name}.initial_h_l0` and `{name}.initial_c_l0` `[H]`. An
     /// empty name adds no dot.
     ///
     /// # Panics
@@ -119,11 +130,16 @@ impl Recurrent {
                 let mut add = |name: &str, shape: &[usize]| builder.add(format!("{prefix}{name}_{suffix}"), shape);
                 let weights = [add("weight_ih", &[rows, input]), add("weight_hh", &[rows, config.hidden])];
                 let biases = config.bias.then(|| [add("bias_ih", &[rows]), add("bias_hh", &[rows])]);
+                let normalisation = config.layer_norm.then(|| NormalisationIds {
+                    weights: [add("norm_weight_ih", &[rows]), add("norm_weight_hh", &[rows])],
+                    cell: (config.cell.has_cell_state())
+                        .then(|| [add("norm_weight_c", &[config.hidden]), add("norm_bias_c", &[config.hidden])]),
+                });
                 let learned = config.initial_state == InitialState::Learned;
                 let initial_h = learned.then(|| add("initial_h", &[config.hidden]));
                 let has_c = learned && config.cell.has_cell_state();
                 let initial_c = has_c.then(|| add("initial_c", &[config.hidden]));
-                DirectionIds { weights, biases, initial_h, initial_c }
+                DirectionIds { weights, biases, normalisation, initial_h, initial_c }
             });
             directions.collect()
         });
@@ -209,7 +225,7 @@ impl Recurrent {
         layout: &Layout,
         parameters: &'a [E],
     ) -> [DirectionWeights<'a, E>; 2] {
-        let none = DirectionWeights { weight_ih: &[], weight_hh: &[], bias_ih: &[], bias_hh: &[] };
+        let none = DirectionWeights { weight_ih: &[], weight_hh: &[], bias_ih: &[], bias_hh: &[], normalisation: None };
         let mut weights = [none; 2];
         for (weights, ids) in weights.iter_mut().zip(&self.ids[layer]) {
             let [weight_ih, weight_hh] = ids.weights.map(|id| layout.view(parameters, id));
@@ -217,7 +233,15 @@ impl Recurrent {
                 Some(biases) => biases.map(|id| layout.view(parameters, id)),
                 None => [&[][..]; 2],
             };
-            *weights = DirectionWeights { weight_ih, weight_hh, bias_ih, bias_hh };
+            let normalisation = ids.normalisation.map(|ids| {
+                let [input, hidden] = ids.weights.map(|id| layout.view(parameters, id));
+                let [cell, cell_bias] = match ids.cell {
+                    Some(cell) => cell.map(|id| layout.view(parameters, id)),
+                    None => [&[][..]; 2],
+                };
+                NormalisationWeights { input, hidden, cell, cell_bias }
+            });
+            *weights = DirectionWeights { weight_ih, weight_hh, bias_ih, bias_hh, normalisation };
         }
         weights
     }
@@ -259,7 +283,8 @@ impl Layer for Recurrent {
         self.ids.iter().flatten().flat_map(|ids| ids.initial_h.into_iter().chain(ids.initial_c)).collect()
     }
 
-    /// Weights and biases as set by [`Initialisation`]; learned initial states stay 0.
+    /// Weights and biases as set by [`Initialisation`]; the weights of normalisation are 1, its own bias and learned
+    /// initial states stay 0.
     fn initialise(&self, how: &Initialise, layout: &Layout, parameters: &mut [f32]) {
         let RecurrentConfig { cell, hidden, .. } = self.config;
         let (limit, seed) = (1.0 / libm::sqrt(hidden as f64), how.seed);
@@ -278,6 +303,11 @@ impl Layer for Recurrent {
                 Initialisation::Orthogonal => {
                     initialise::xavier(seed, layout, weight_ih, cell.gates(), parameters);
                     initialise::orthogonal(seed, layout, weight_hh, parameters);
+                }
+            }
+            if let Some(NormalisationIds { weights, cell }) = ids.normalisation {
+                for id in weights.into_iter().chain(cell.map(|[weight, _]| weight)) {
+                    layout.view_mut(parameters, id).fill(1.0);
                 }
             }
             if let (Some([bias_ih, _]), Some(keep)) = (ids.biases, cell.keeping_gate()) {

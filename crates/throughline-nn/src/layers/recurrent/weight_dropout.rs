@@ -7,7 +7,9 @@
 
 use throughline_kernels::Element;
 use throughline_kernels::buffer::Buffer;
-use throughline_kernels::sequence::{DirectionWeights, LayerGradients, LayerShape, Masks, PackedLayer};
+use throughline_kernels::sequence::{
+    DirectionWeights, LayerGradients, LayerShape, Masks, NormalisationGradients, PackedLayer,
+};
 
 use crate::module::Cpu;
 
@@ -97,5 +99,11 @@ pub(super) fn received<'a, E>(
         weight_hh: dropped.next().unwrap_or(&mut *of.weight_hh),
         bias_ih: &mut *of.bias_ih,
         bias_hh: &mut *of.bias_hh,
+        normalisation: of.normalisation.as_mut().map(|of| NormalisationGradients {
+            input: &mut *of.input,
+            hidden: &mut *of.hidden,
+            cell: &mut *of.cell,
+            cell_bias: &mut *of.cell_bias,
+        }),
     })
 }

@@ -52,6 +52,9 @@ settings! {
         temporal_penalty: f64 = 0.0,
         /// Biases in the recurrent layers.
         bias: bool = true,
+        /// Layer-normalised cells: the terms of each step's sums are normalised over the units before the gates take them, and so
+        /// is what an LSTM reads out of its cell state (Ba et al. 2016).
+        layer_norm: bool = false,
         /// State before the first unit: `"zero"` or `"learned"`.
         initial_state: InitialState = InitialState::Zero,
         /// Initial weights: `"uniform"` within ±1/sqrt(hidden) (PyTorch's), `"xavier"` (Glorot and Bengio 2010) or
@@ -76,6 +79,7 @@ impl RecurrentModel {
             layers: self.layers,
             bidirectional,
             bias: self.bias,
+            layer_norm: self.layer_norm,
             initial_state: self.initial_state,
             zoneout_hidden: self.zoneout_hidden as f32,
             zoneout_cell: self.zoneout_cell as f32,
@@ -111,8 +115,9 @@ impl RecurrentModel {
         let Names { title, pytorch, .. } = self.cell.names();
         let direction = if bidirectional { "bidirectional " } else { "" };
         let layers = if self.layers == 1 { "layer" } else { "layers" };
+        let title = if self.layer_norm { format!("layer-normalised {title}") } else { title.to_owned() };
         let sizes = [
-            ("cell", title.to_owned()),
+            ("cell", title.clone()),
             ("hidden units", self.hidden.to_string()),
             ("layers", self.layers.to_string()),
             ("directions", if bidirectional { "2" } else { "1" }.to_owned()),
@@ -130,7 +135,10 @@ impl RecurrentModel {
             network: format!("{direction}{title}, {} {layers} of {} hidden units", self.layers, self.hidden),
             files: files.paths.clone(),
             sizes: sizes.into_iter().chain(inside).map(|(what, value)| (what.to_owned(), value)).collect(),
-            exchange: exchange(pytorch, self.zoneout_hidden > 0.0 || self.zoneout_cell > 0.0),
+            exchange: match self.layer_norm {
+                true => exchange(PyTorch::None, false),
+                false => exchange(pytorch, self.zoneout_hidden > 0.0 || self.zoneout_cell > 0.0),
+            },
             units: units.to_owned(),
             ..Description::default()
         }

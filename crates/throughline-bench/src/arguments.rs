@@ -50,6 +50,9 @@ pub struct Arguments {
     /// Read in both directions; a model reads as its task requires.
     #[arg(long, conflicts_with = "model")]
     pub bidirectional: bool,
+    /// Layer-normalised cells.
+    #[arg(long, conflicts_with = "model")]
+    pub layer_norm: bool,
     /// Instead of --time: lengths drawn uniformly from MIN to MAX, both included, or the length of each sequence.
     #[arg(long, value_name = "MIN..MAX|N,N,...", value_parser = lengths, conflicts_with = "time")]
     pub lengths: Option<Lengths>,
@@ -87,7 +90,7 @@ Environment:
   THROUGHLINE_ISA   the instruction set to compute with: scalar, neon, avx2 or avx512 [default: the widest there is]";
 
 /// Options that mean nothing to elementwise functions.
-const NOT_WITH_MATHS: [&str; 13] = [
+const NOT_WITH_MATHS: [&str; 14] = [
     "cell",
     "mode",
     "model",
@@ -97,6 +100,7 @@ const NOT_WITH_MATHS: [&str; 13] = [
     "hidden",
     "layers",
     "bidirectional",
+    "layer_norm",
     "lengths",
     "vocabulary",
     "threads",

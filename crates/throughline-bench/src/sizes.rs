@@ -36,6 +36,7 @@ impl Sizes {
         let config = RecurrentConfig {
             layers: arguments.layers.unwrap_or(defaults.layers),
             bidirectional: defaults.bidirectional,
+            layer_norm: arguments.layer_norm,
             ..RecurrentConfig::new(arguments.cell, input, hidden)
         };
         let lengths = match (&arguments.lengths, arguments.time) {
@@ -79,6 +80,7 @@ impl Sizes {
         record.note("hidden", self.config.hidden);
         record.note("layers", self.config.layers);
         record.note("bidirectional", self.config.bidirectional);
+        record.note("layer_norm", self.config.layer_norm);
         record.note("batch", self.lengths.len());
     }
 }

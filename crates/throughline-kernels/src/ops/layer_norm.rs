@@ -55,7 +55,9 @@ pub fn forward<E: Element>(
         // SAFETY: every row belongs to one task, and so do its moments.
         let own = unsafe { moments.slice(row..row + 1) };
         y.copy_from_slice(bias);
-        own[0] = E::dispatch(isa, AddNormalised { x, weight, y });
+        let mut row = Row { x, y, moments: Moments::default() };
+        E::dispatch(isa, AddNormalised { weight, rows: core::slice::from_mut(&mut row) });
+        own[0] = row.moments;
     });
 }
 
@@ -81,7 +83,8 @@ pub fn backward<E: Element>(
         assert_eq!(dx.len(), x.len(), "dx is like x");
         for_each_row(threads, dx, width, |row, dx| {
             let [x, dy] = [x, dy].map(|rows| &rows[row * width..][..width]);
-            E::dispatch(isa, InputGradient { x, dy, weight, moments: moments[row], dx });
+            let mut row = GradientRow { x, dy, moments: moments[row], dx };
+            E::dispatch(isa, InputGradient { weight, rows: core::slice::from_mut(&mut row) });
         });
     }
     let (d_weight, d_bias) = (Disjoint::new(d_weight), Disjoint::new(d_bias));
@@ -89,38 +92,60 @@ pub fn backward<E: Element>(
         let columns = task * COLUMNS..width.min((task + 1) * COLUMNS);
         // SAFETY: runs of columns do not overlap, and each belongs to one task.
         let (d_weight, d_bias) = unsafe { (d_weight.slice(columns.clone()), d_bias.slice(columns.clone())) };
-        for (row, moments) in moments.iter().enumerate() {
-            let [x, dy] = [x, dy].map(|rows| &rows[row * width..][columns.clone()]);
-            let (d_weight, d_bias) = (&mut *d_weight, &mut *d_bias);
-            E::dispatch(isa, AddParameterGradients { moments: *moments, x, dy, d_weight, d_bias });
+        if !moments.is_empty() {
+            let [x, dy] = [x, dy].map(|rows| Strided { numbers: &rows[columns.start..], stride: width });
+            let moments = Strided { numbers: moments, stride: 1 };
+            E::dispatch(isa, AddParameterGradients { rows: moments.numbers.len(), moments, x, dy, d_weight, d_bias });
         }
     });
 }
 
-/// One row: y += weight · n, which returns the moments.
-pub(crate) struct AddNormalised<'a, E> {
+/// Rows that a kernel is best given at a time: they overlap, while a row alone waits for its sums, and stay in the nearest
+/// cache.
+pub(crate) const ROWS: usize = 8;
+
+/// A row that is normalised.
+#[derive(Default)]
+pub(crate) struct Row<'a, E> {
     pub x: &'a [E],
-    pub weight: &'a [E],
     pub y: &'a mut [E],
+    /// Out.
+    pub moments: Moments<E>,
 }
 
-impl<E: Element> Kernel<E> for AddNormalised<'_, E> {
-    type Output = Moments<E>;
+/// y += weight · n, and the moments.
+pub(crate) struct AddNormalised<'a, 'b, E> {
+    pub weight: &'a [E],
+    pub rows: &'a mut [Row<'b, E>],
+}
+
+impl<E: Element> Kernel<E> for AddNormalised<'_, '_, E> {
+    type Output = ();
     #[inline(always)]
-    fn run<L: Lane<Element = E>>(self, lane: L) -> Moments<E> {
-        let moments = moments(lane, self.x);
-        map(lane, &AddScaled(moments), [self.y], [self.x, self.weight]);
-        moments
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        for row in &mut *self.rows {
+            row.moments.mean = mean(lane, row.x);
+        }
+        for row in &mut *self.rows {
+            row.moments.inverse_deviation = inverse_deviation(lane, row.x, row.moments.mean);
+        }
+        for row in self.rows {
+            map(lane, &AddScaled(row.moments), [&mut *row.y], [row.x, self.weight]);
+        }
     }
 }
 
-/// The moments of a row.
+/// The mean of a row.
 #[inline(always)]
-pub(crate) fn moments<L: Lane>(lane: L, x: &[L::Element]) -> Moments<L::Element> {
-    let count = x.len() as f64;
-    let mean = L::Element::from_f64(sum(lane, &Plain, [x]) / count);
-    let variance = sum(lane, &SquareAround(mean), [x]) / count;
-    Moments { mean, inverse_deviation: L::Element::from_f64(1.0 / libm::sqrt(variance + EPSILON)) }
+pub(crate) fn mean<L: Lane>(lane: L, x: &[L::Element]) -> L::Element {
+    L::Element::from_f64(sum(lane, &Plain, [x]) / x.len() as f64)
+}
+
+/// r of a row with that mean.
+#[inline(always)]
+pub(crate) fn inverse_deviation<L: Lane>(lane: L, x: &[L::Element], mean: L::Element) -> L::Element {
+    let variance = sum(lane, &SquareAround(mean), [x]) / x.len() as f64;
+    L::Element::from_f64(1.0 / libm::sqrt(variance + EPSILON))
 }
 
 struct Plain;
@@ -159,24 +184,40 @@ impl<E: Element> Map<E, 1, 2> for AddScaled<E> {
     }
 }
 
-/// One row of dx.
-pub(crate) struct InputGradient<'a, E> {
+/// A row on the way back.
+#[derive(Default)]
+pub(crate) struct GradientRow<'a, E> {
     pub x: &'a [E],
     pub dy: &'a [E],
-    pub weight: &'a [E],
     pub moments: Moments<E>,
+    /// Overwritten.
     pub dx: &'a mut [E],
 }
 
-impl<E: Element> Kernel<E> for InputGradient<'_, E> {
+/// dx of rows.
+pub(crate) struct InputGradient<'a, 'b, E> {
+    pub weight: &'a [E],
+    pub rows: &'a mut [GradientRow<'b, E>],
+}
+
+impl<E: Element> Kernel<E> for InputGradient<'_, '_, E> {
     type Output = ();
     #[inline(always)]
     fn run<L: Lane<Element = E>>(self, lane: L) {
-        let count = self.x.len() as f64;
-        let mean_g = E::from_f64(sum(lane, &Weighted, [self.dy, self.weight]) / count);
-        let mean_gn = E::from_f64(sum(lane, &WeightedNormalised(self.moments), [self.x, self.dy, self.weight]) / count);
-        let operation = Transpose { moments: self.moments, mean_g, mean_gn };
-        map(lane, &operation, [self.dx], [self.x, self.dy, self.weight]);
+        let weight = self.weight;
+        let count = weight.len() as f64;
+        for rows in self.rows.chunks_mut(ROWS) {
+            let mut means = [[E::ZERO; 2]; ROWS];
+            for (means, GradientRow { x, dy, moments, .. }) in means.iter_mut().zip(&*rows) {
+                let g = sum(lane, &Weighted, [*dy, weight]);
+                let gn = sum(lane, &WeightedNormalised(*moments), [*x, *dy, weight]);
+                *means = [E::from_f64(g / count), E::from_f64(gn / count)];
+            }
+            for ([mean_g, mean_gn], GradientRow { x, dy, moments, dx }) in means.into_iter().zip(rows) {
+                let operation = Transpose { moments: *moments, mean_g, mean_gn };
+                map(lane, &operation, [&mut **dx], [*x, *dy, weight]);
+            }
+        }
     }
 }
 
@@ -216,48 +257,93 @@ impl<E: Element> Map<E, 1, 3> for Transpose<E> {
     }
 }
 
-/// A run of columns of one row: dweight += dy n, dbias += dy; `d_bias` may be empty for none.
+/// Rows of numbers: element j of row n is `numbers[n · stride + j]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Strided<'a, T> {
+    pub numbers: &'a [T],
+    pub stride: usize,
+}
+
+/// A run of columns of `rows` rows: dweight += dy n, dbias += dy, row after row; `d_bias` may be empty for none.
 pub(crate) struct AddParameterGradients<'a, E> {
-    pub moments: Moments<E>,
-    pub x: &'a [E],
-    pub dy: &'a [E],
+    pub rows: usize,
+    /// `[rows, 1]`
+    pub moments: Strided<'a, Moments<E>>,
+    /// `[rows, columns]`
+    pub x: Strided<'a, E>,
+    /// `[rows, columns]`
+    pub dy: Strided<'a, E>,
     pub d_weight: &'a mut [E],
     pub d_bias: &'a mut [E],
 }
 
+/// Vectors of columns that go through the rows together.
+const VECTORS: usize = 4;
+
 impl<E: Element> Kernel<E> for AddParameterGradients<'_, E> {
     type Output = ();
     #[inline(always)]
-    fn run<L: Lane<Element = E>>(self, lane: L) {
-        map(lane, &AddProducts(self.moments), [self.d_weight], [self.x, self.dy]);
-        if !self.d_bias.is_empty() {
-            map(lane, &Add, [self.d_bias], [self.dy]);
+    fn run<L: Lane<Element = E>>(mut self, lane: L) {
+        let columns = self.d_weight.len();
+        let (tile, mut first) = (VECTORS * L::WIDTH, 0);
+        while first < columns {
+            if columns - first >= tile {
+                self.columns::<L, VECTORS>(lane, first, tile);
+                first += tile;
+            } else {
+                let count = L::WIDTH.min(columns - first);
+                self.columns::<L, 1>(lane, first, count);
+                first += count;
+            }
         }
     }
 }
 
-/// dweight += dy n
-struct AddProducts<E>(Moments<E>);
-
-impl<E: Element> Map<E, 1, 2> for AddProducts<E> {
+impl<E: Element> AddParameterGradients<'_, E> {
+    /// Columns `first .. first + count`: V vectors, or what is left of one.
     #[inline(always)]
-    fn map<L: Lane<Element = E>>(
-        &self,
-        lane: L,
-        [d_weight]: [L::Vector; 1],
-        [x, dy]: [L::Vector; 2],
-    ) -> [L::Vector; 1] {
-        [lane.fma(dy, normalised(lane, self.0, x), d_weight)]
+    fn columns<L: Lane<Element = E>, const V: usize>(&mut self, lane: L, first: usize, count: usize) {
+        let Self { rows, moments, x, dy, .. } = *self;
+        let has_bias = !self.d_bias.is_empty();
+        let mut of_weight: [L::Vector; V] = load(lane, count, &self.d_weight[first..]);
+        let mut of_bias = if has_bias { load(lane, count, &self.d_bias[first..]) } else { [lane.splat(E::ZERO); V] };
+        for row in 0..rows {
+            let moments = moments.numbers[row * moments.stride];
+            let x: [L::Vector; V] = load(lane, count, &x.numbers[row * x.stride + first..]);
+            let dy: [L::Vector; V] = load(lane, count, &dy.numbers[row * dy.stride + first..]);
+            for v in 0..V {
+                of_weight[v] = lane.fma(dy[v], normalised(lane, moments, x[v]), of_weight[v]);
+                of_bias[v] = lane.add(of_bias[v], dy[v]);
+            }
+        }
+        store(lane, count, of_weight, &mut self.d_weight[first..]);
+        if has_bias {
+            store(lane, count, of_bias, &mut self.d_bias[first..]);
+        }
     }
 }
 
-/// dbias += dy
-struct Add;
+/// V whole vectors, `count` elements together, or one of `count` elements.
+#[inline(always)]
+fn load<L: Lane, const V: usize>(lane: L, count: usize, from: &[L::Element]) -> [L::Vector; V] {
+    let from = &from[..count];
+    let mut vectors = [lane.splat(L::Element::ZERO); V];
+    for (v, vector) in vectors.iter_mut().enumerate() {
+        let from = &from[v * L::WIDTH..];
+        // SAFETY: `from` has WIDTH elements, or `count` if there is one vector.
+        *vector = unsafe { if V > 1 { lane.load(from.as_ptr()) } else { lane.load_first(from.as_ptr(), count) } };
+    }
+    vectors
+}
 
-impl<E: Element> Map<E, 1, 1> for Add {
-    #[inline(always)]
-    fn map<L: Lane<Element = E>>(&self, lane: L, [d_bias]: [L::Vector; 1], [dy]: [L::Vector; 1]) -> [L::Vector; 1] {
-        [lane.add(d_bias, dy)]
+/// Writes such vectors.
+#[inline(always)]
+fn store<L: Lane, const V: usize>(lane: L, count: usize, vectors: [L::Vector; V], to: &mut [L::Element]) {
+    let to = &mut to[..count];
+    for (v, vector) in vectors.into_iter().enumerate() {
+        let to = to[v * L::WIDTH..].as_mut_ptr();
+        // SAFETY: there is room for WIDTH elements, or for `count` if there is one vector.
+        unsafe { if V > 1 { lane.store(to, vector) } else { lane.store_first(to, count, vector) } };
     }
 }
 

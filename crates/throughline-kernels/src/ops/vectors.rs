@@ -11,7 +11,7 @@ use crate::threads::Threads;
 
 /// Chains of a fold.
 const CHAINS: usize = 64;
-/// Chains that are joined element by element at the end; a multiple of every lane's width.
+/// Chains that may be left to be joined element by element, those of one vector; a multiple of every lane's width.
 const LAST: usize = 16;
 /// Elements that are added up in their own precision before the sum goes on in f64.
 const BLOCK: usize = 4096;
@@ -232,17 +232,19 @@ fn fold<L: Lane, F: Fold<L::Element, R>, const R: usize>(
             }
         }
     }
-    for half in [vectors / 2, vectors / 4] {
+    let mut half = vectors;
+    while half > 1 {
+        half /= 2;
         for v in 0..half {
             chains[v] = operation.join(lane, chains[v], chains[v + half]);
         }
     }
     let mut last = [L::Element::ZERO; LAST];
-    for (chain, last) in chains.into_iter().zip(last.chunks_exact_mut(L::WIDTH)) {
-        // SAFETY: a chunk has WIDTH elements.
-        unsafe { lane.store(last.as_mut_ptr(), chain) };
-    }
-    for half in [8, 4, 2, 1] {
+    // SAFETY: a lane has at most LAST elements.
+    unsafe { lane.store(last.as_mut_ptr(), chains[0]) };
+    let mut half = L::WIDTH;
+    while half > 1 {
+        half /= 2;
         for j in 0..half {
             last[j] = operation.join_two(last[j], last[j + half]);
         }

@@ -22,7 +22,7 @@ use crate::Element;
 use super::shape::LayerShape;
 use crate::buffer::Buffer;
 use crate::disjoint::Disjoint;
-use crate::ops::layer_norm::Moments;
+use crate::ops::layer_norm::{Moments, Strided};
 
 /// The parameters of one direction's normalisation. The shifts of the sums are the layer's biases.
 #[derive(Clone, Copy, Debug)]
@@ -82,13 +82,16 @@ pub(crate) struct PackedNormalisation<E> {
     pub cell: Vec<E>,
     /// `[H]`, or empty.
     pub cell_bias: Vec<E>,
+    /// `[max(G, S)·H]`: zeros, what sums start from.
+    pub zeros: Vec<E>,
 }
 
 impl<E: Element> PackedNormalisation<E> {
     pub fn new(shape: &LayerShape) -> Self {
         let [gates, slots] = [shape.gate_rows(), shape.slot_width()].map(|length| alloc::vec![E::ZERO; length]);
         let cell = alloc::vec![E::ZERO; if shape.cell.has_cell_state() { shape.hidden } else { 0 }];
-        Self { input: gates, hidden: slots, cell: cell.clone(), cell_bias: cell }
+        let zeros = if gates.len() > slots.len() { gates.clone() } else { slots.clone() };
+        Self { input: gates, hidden: slots, cell: cell.clone(), cell_bias: cell, zeros }
     }
 
     pub fn pack(&mut self, shape: &LayerShape, weights: &NormalisationWeights<'_, E>) {
@@ -155,6 +158,40 @@ impl<E> Clone for NormalisedRows<'_, E> {
 }
 impl<E> Copy for NormalisedRows<'_, E> {}
 
+/// The same, to be read.
+#[derive(Clone, Copy)]
+pub(super) struct KeptRows<'a, E> {
+    input: &'a [E],
+    hidden: &'a [E],
+    proposed: &'a [E],
+    moments: &'a [Moments<E>],
+    widths: Widths,
+}
+
+impl<'a, E: Element> KeptRows<'a, E> {
+    /// Row `row`.
+    pub fn row(&self, row: usize) -> NormalisedRow<&'a [E], &'a [Moments<E>]> {
+        let Widths { input, hidden, proposed, moments } = self.widths;
+        NormalisedRow {
+            input: &self.input[row * input..][..input],
+            hidden: &self.hidden[row * hidden..][..hidden],
+            proposed: &self.proposed[row * proposed..][..proposed],
+            moments: &self.moments[row * moments..][..moments],
+        }
+    }
+
+    /// All rows from `row` on.
+    pub fn from(&self, row: usize) -> NormalisedRow<Strided<'a, E>, Strided<'a, Moments<E>>> {
+        let Widths { input, hidden, proposed, moments } = self.widths;
+        NormalisedRow {
+            input: Strided { numbers: &self.input[row * input..], stride: input },
+            hidden: Strided { numbers: &self.hidden[row * hidden..], stride: hidden },
+            proposed: Strided { numbers: &self.proposed[row * proposed..], stride: proposed },
+            moments: Strided { numbers: &self.moments[row * moments..], stride: moments },
+        }
+    }
+}
+
 /// What is kept of one row.
 pub(super) struct NormalisedRow<T, M> {
     /// `[G·H]`: W_ih x
@@ -206,15 +243,10 @@ impl<E: Element> NormalisationMemory<E> {
         })
     }
 
-    /// What was kept of row `row` of a layer of that shape.
-    pub(super) fn row(&self, shape: &LayerShape, row: usize) -> NormalisedRow<&[E], &[Moments<E>]> {
+    /// What was kept of rows of a layer of that shape.
+    pub(super) fn rows(&self, shape: &LayerShape) -> KeptRows<'_, E> {
         let widths = Widths::new(shape);
-        NormalisedRow {
-            input: &self.input[row * widths.input..][..widths.input],
-            hidden: &self.hidden[row * widths.hidden..][..widths.hidden],
-            proposed: &self.proposed[row * widths.proposed..][..widths.proposed],
-            moments: &self.moments[row * widths.moments..][..widths.moments],
-        }
+        KeptRows { input: &self.input, hidden: &self.hidden, proposed: &self.proposed, moments: &self.moments, widths }
     }
 
     /// The size of the arrays in bytes.
@@ -229,6 +261,7 @@ impl<'a, E: Element> NormalisedRows<'a, E> {
     ///
     /// # Safety
     /// Nothing else uses the row meanwhile.
+    #[inline(always)]
     pub unsafe fn row(&self, row: usize) -> NormalisedRow<&'a mut [E], &'a mut [Moments<E>]> {
         let of = |width: usize| row * width..(row + 1) * width;
         // SAFETY: the caller guarantees that nothing else uses the row.

@@ -280,7 +280,7 @@ pub(super) struct MapRow<'a, E> {
     d_sums: *mut E,
     /// The gradient of c' through what was read out of it, where the slot gradients of that are there too; null where it
     /// is read out in the cell's map.
-    d_proposed: *mut E,
+    pub d_proposed: *mut E,
     dh: *mut E,
     /// Where the products add the gradient of what they took of h_(t-1).
     d_operand: *mut E,

@@ -16,7 +16,7 @@ use crate::cells::{Cell, MAX_SLOTS, with_cell};
 use crate::disjoint::Disjoint;
 use crate::gemm::{RowGroup, accumulate};
 use crate::list::List;
-use crate::ops::layer_norm::{AddNormalised, Moments, moments, normalised};
+use crate::ops::layer_norm::{AddNormalised, Moments, ROWS, Row, inverse_deviation, mean, normalised};
 
 impl<E: Element> DirectionForward<'_, E> {
     /// Starts the slots of every row of the chunk: the biases, then weight_ih · n(W_ih x).
@@ -47,25 +47,38 @@ impl<E: Element> DirectionForward<'_, E> {
         normalised: NormalisedRows<'_, E>,
     ) {
         let (input, width, isa) = (self.shape.input, self.shape.slot_width(), self.pass.inputs.layer.isa);
-        let mut group = RowGroup::default();
+        let mut group = RowGroup::from_init(&weights.zeros);
         for &(row, place) in rows {
-            // SAFETY: the sums of a row belong to this task alone.
-            let sums = unsafe { normalised.row(place) }.input;
-            sums.fill(E::ZERO);
+            // SAFETY: the slots and sums of a row belong to this task alone.
+            let (slots, sums) =
+                unsafe { (slots.slice(place * width..(place + 1) * width), normalised.row(place).input) };
+            slots.copy_from_slice(&self.packed.bias);
             group.push(self.pass.inputs.x[row * input..].as_ptr(), sums.as_mut_ptr());
         }
         let panels = &self.packed.input;
         // SAFETY: x holds I elements from each row's start (`forward` checked [N, I]), and the sums are G·H elements of
-        // rows that belong to this task alone.
+        // rows that belong to this task alone; so are the zeros long.
         unsafe { accumulate(isa, panels, 0..panels.count(), 0..input, &group) };
-        for &(_, place) in rows {
-            // SAFETY: the slots and sums of a row belong to this task alone, and the product above is done with them.
-            let (slots, row) = unsafe { (slots.slice(place * width..(place + 1) * width), normalised.row(place)) };
-            slots.copy_from_slice(&self.packed.bias);
+        for rows in rows.chunks(ROWS) {
             for sums in sums(&self.shape) {
-                let (x, y) = (&row.input[sums.gates.clone()], &mut slots[sums.gates.clone()]);
-                row.moments[sums.moments[0]] =
-                    E::dispatch(isa, AddNormalised { x, weight: &weights.input[sums.gates], y });
+                let mut of_rows: [Row<'_, E>; ROWS] = Default::default();
+                for (of_row, &(_, place)) in of_rows.iter_mut().zip(rows) {
+                    // SAFETY: the slots and sums of a row belong to this task alone, and the product above is done with
+                    // them.
+                    let (slots, row) =
+                        unsafe { (slots.slice(place * width..(place + 1) * width), normalised.row(place)) };
+                    *of_row = Row {
+                        x: &row.input[sums.gates.clone()],
+                        y: &mut slots[sums.gates.clone()],
+                        moments: Moments::default(),
+                    };
+                }
+                let of_rows = &mut of_rows[..rows.len()];
+                E::dispatch(isa, AddNormalised { weight: &weights.input[sums.gates], rows: of_rows });
+                for (of_row, &(_, place)) in of_rows.iter().zip(rows) {
+                    // SAFETY: as above.
+                    unsafe { normalised.row(place) }.moments[sums.moments[0]] = of_row.moments;
+                }
             }
         }
     }
@@ -80,25 +93,35 @@ impl<E: Element> DirectionForward<'_, E> {
         masks: &[RowMasks<E>],
     ) {
         let (isa, width, panels) = (self.pass.inputs.layer.isa, self.shape.slot_width(), &self.packed.hidden[index]);
-        let of_phase = || sums(&self.shape).filter(|sums| sums.phase == index);
-        let mut group = RowGroup::default();
+        let mut group = RowGroup::from_init(&weights.zeros);
         for (place, row) in rows.iter().enumerate() {
             // SAFETY: the sums of a row belong to this task alone.
             let sums = unsafe { normalised.row(row.place) }.hidden;
-            of_phase().for_each(|of| sums[of.slots].fill(E::ZERO));
             group.push(self.operand(index, row, masks.get(place)), sums.as_mut_ptr());
         }
         // SAFETY: an operand has H elements that were given by the caller or finished in an earlier step or phase; the
-        // sums are S·H elements of rows that belong to this task alone.
+        // sums are S·H elements of rows that belong to this task alone; so are the zeros long.
         unsafe { accumulate(isa, panels, 0..panels.count(), 0..self.shape.hidden, &group) };
-        for row in rows {
-            // SAFETY: the slots and sums of a row belong to this task alone, and the product above is done with them.
-            let (slots, sums) =
-                unsafe { (core::slice::from_raw_parts_mut(row.slots, width), normalised.row(row.place)) };
-            for of in of_phase() {
-                let (x, y) = (&sums.hidden[of.slots.clone()], &mut slots[of.slots.clone()]);
-                sums.moments[of.moments[1]] =
-                    E::dispatch(isa, AddNormalised { x, weight: &weights.hidden[of.slots], y });
+        for rows in rows.chunks(ROWS) {
+            for sums in sums(&self.shape).filter(|sums| sums.phase == index) {
+                let mut of_rows: [Row<'_, E>; ROWS] = Default::default();
+                for (of_row, row) in of_rows.iter_mut().zip(rows) {
+                    // SAFETY: the slots and sums of a row belong to this task alone, and the product above is done with
+                    // them.
+                    let (slots, row) =
+                        unsafe { (core::slice::from_raw_parts_mut(row.slots, width), normalised.row(row.place)) };
+                    *of_row = Row {
+                        x: &row.hidden[sums.slots.clone()],
+                        y: &mut slots[sums.slots.clone()],
+                        moments: Moments::default(),
+                    };
+                }
+                let of_rows = &mut of_rows[..rows.len()];
+                E::dispatch(isa, AddNormalised { weight: &weights.hidden[sums.slots], rows: of_rows });
+                for (of_row, row) in of_rows.iter().zip(rows) {
+                    // SAFETY: as above.
+                    unsafe { normalised.row(row.place) }.moments[sums.moments[1]] = of_row.moments;
+                }
             }
         }
         if masks.is_empty() {
@@ -144,72 +167,85 @@ impl<E: Element> DirectionForward<'_, E> {
         if !reads_out {
             return;
         }
-        for (place, row) in with_proposed.iter().enumerate() {
-            // SAFETY: what is kept of a row belongs to this task alone, and the map is done with it.
-            let kept = unsafe { normalised.row(row.place) };
-            let (masks, proposed, of_cell) = (masks.get(place), &*kept.proposed, kept.moments.len() - 1);
-            kept.moments[of_cell] = with_cell!(cell, C => {
-                E::dispatch(isa, ReadOut::<C, E> { cell: PhantomData, hidden, row, masks, proposed, weights })
+        for (chunk, rows) in with_proposed.chunks(ROWS).enumerate() {
+            let masks = masks.get(chunk * ROWS..).unwrap_or(&[]);
+            let mut moments = [Moments::default(); ROWS];
+            let of_rows = &mut moments[..rows.len()];
+            // The pointers are as in the kernel above, whose map is done with c'.
+            with_cell!(cell, C => {
+                E::dispatch(isa, ReadOut::<C, E> { cell: PhantomData, hidden, rows, masks, weights, moments: of_rows })
             });
+            for (row, moments) in rows.iter().zip(moments) {
+                // SAFETY: what is kept of a row belongs to this task alone.
+                let of_row = unsafe { normalised.row(row.place) }.moments;
+                of_row[of_row.len() - 1] = moments;
+            }
         }
     }
 }
 
-/// h' = o tanh(weight · n(c') + bias) for one row, and the end of its step.
+/// h' = o tanh(weight · n(c') + bias) for some rows, and the end of their step. Without regularisers there are no masks.
 struct ReadOut<'a, C, E> {
     cell: PhantomData<C>,
     hidden: usize,
-    row: &'a MapRow<E>,
-    masks: Option<&'a RowMasks<E>>,
-    proposed: &'a [E],
+    rows: &'a [MapRow<E>],
+    masks: &'a [RowMasks<E>],
     weights: &'a PackedNormalisation<E>,
+    /// Out: those of each row's c'.
+    moments: &'a mut [Moments<E>],
 }
 
 impl<C: Cell, E: Element> Kernel<E> for ReadOut<'_, C, E> {
-    type Output = Moments<E>;
+    type Output = ();
 
     #[inline(always)]
-    fn run<L: Lane<Element = E>>(self, lane: L) -> Moments<E> {
-        let moments = moments(lane, self.proposed);
-        for first in (0..self.hidden).step_by(L::WIDTH) {
-            // SAFETY: the units lie below H, and every pointer of the row and its masks is valid for H elements (slots:
-            // S·H), as `map_row` and `row_masks` made them.
-            unsafe {
-                if self.hidden - first >= L::WIDTH {
-                    self.vector::<L, true>(lane, moments, first, L::WIDTH);
-                } else {
-                    self.vector::<L, false>(lane, moments, first, self.hidden - first);
+    fn run<L: Lane<Element = E>>(self, lane: L) {
+        let mut proposed: [&[E]; ROWS] = [&[]; ROWS];
+        for (proposed, row) in proposed.iter_mut().zip(self.rows) {
+            // SAFETY: c' is H elements that the map of this step has written.
+            *proposed = unsafe { core::slice::from_raw_parts(row.proposed.cast_const(), self.hidden) };
+        }
+        for (moments, proposed) in self.moments.iter_mut().zip(proposed) {
+            moments.mean = mean(lane, proposed);
+        }
+        for (moments, proposed) in self.moments.iter_mut().zip(proposed) {
+            moments.inverse_deviation = inverse_deviation(lane, proposed, moments.mean);
+        }
+        for place in 0..self.rows.len() {
+            for first in (0..self.hidden).step_by(L::WIDTH) {
+                // SAFETY: the units lie below H, and every pointer of the row and its masks is valid for H elements
+                // (slots: S·H), as `map_row` and `row_masks` made them.
+                unsafe {
+                    if self.hidden - first >= L::WIDTH {
+                        self.vector::<L, true>(lane, place, first, L::WIDTH);
+                    } else {
+                        self.vector::<L, false>(lane, place, first, self.hidden - first);
+                    }
                 }
             }
         }
-        moments
     }
 }
 
 impl<C: Cell, E: Element> ReadOut<'_, C, E> {
-    /// Units `first .. first + count`.
+    /// Units `first .. first + count` of the row in place `place`.
     ///
     /// # Safety
     /// They lie below H, and every pointer of the row and its masks is valid for H elements (slots: S·H).
     #[inline(always)]
-    unsafe fn vector<L: Lane<Element = E>, const FULL: bool>(
-        &self,
-        lane: L,
-        moments: Moments<E>,
-        first: usize,
-        count: usize,
-    ) {
-        let Self { hidden, row, masks, proposed, weights, .. } = *self;
+    unsafe fn vector<L: Lane<Element = E>, const FULL: bool>(&self, lane: L, place: usize, first: usize, count: usize) {
+        let (row, weights) = (&self.rows[place], self.weights);
         // SAFETY: `first + count <= H`, and the caller guarantees H elements at each pointer (slots: S·H).
         unsafe {
             let mut slots = [lane.splat(E::ZERO); MAX_SLOTS];
             for slot in 0..C::SLOTS {
-                slots[slot] = load::<L, FULL>(lane, row.slots.add(slot * hidden + first), count);
+                slots[slot] = load::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count);
             }
-            let [c, weight, bias] = [proposed, &weights.cell, &weights.cell_bias]
-                .map(|of_units| load::<L, FULL>(lane, of_units[first..].as_ptr(), count));
-            let h = C::read_out(lane, &slots, lane.fma(weight, normalised(lane, moments, c), bias));
-            conclude::<C, L, FULL>(lane, row, masks, first, count, [h, c]);
+            let c = load::<L, FULL>(lane, row.proposed.add(first), count);
+            let weight = load::<L, FULL>(lane, weights.cell[first..].as_ptr(), count);
+            let bias = load::<L, FULL>(lane, weights.cell_bias[first..].as_ptr(), count);
+            let h = C::read_out(lane, &slots, lane.fma(weight, normalised(lane, self.moments[place], c), bias));
+            conclude::<C, L, FULL>(lane, row, self.masks.get(place), first, count, [h, c]);
         }
     }
 }

@@ -19,6 +19,7 @@ fn every_option_is_in_the_help() {
         "--hidden",
         "--layers",
         "--bidirectional",
+        "--layer-norm",
         "--lengths",
         "--model",
         "--vocabulary",

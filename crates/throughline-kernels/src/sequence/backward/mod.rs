@@ -31,7 +31,7 @@ use super::tape::{DirectionTape, Tape};
 use crate::disjoint::Disjoint;
 use crate::threads::Worker;
 
-/// Slot gradients of a chunk: 1.5 MiB of f32 stay in a core's cache,
+/// Gradients that are kept for the rows of a chunk: 1.5 MiB of f32 stay in a core's cache,
 const CHUNK: usize = 3 << 17;
 /// but a chunk has at least so many rows, to pay for reading and writing the weight gradients once,
 const LEAST_ROWS: usize = 256;
@@ -129,7 +129,9 @@ pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPas
 
     states.restart_h.fill(E::ZERO);
     states.restart_c.fill(E::ZERO);
-    let chunks = Chunks::new(batch, shape.slot_width());
+    // A normalised layer has gradients of its sums beside those of the slots.
+    let of_sums = if shape.normalised { shape.slot_width() + shape.gate_rows() } else { 0 };
+    let chunks = Chunks::new(batch, shape.slot_width() + of_sums);
     let every_row = row_gradients.keeps_every_row();
     let mut memory = gradients.iter_mut().map(GradientMemory::new);
     let pass = Pass {
@@ -270,8 +272,9 @@ struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    fn new(batch: &'a Ragged, slot_width: usize) -> Self {
-        Self { batch, rows: (CHUNK / slot_width).clamp(LEAST_ROWS, MOST_ROWS) }
+    /// `width` gradients are kept for a row.
+    fn new(batch: &'a Ragged, width: usize) -> Self {
+        Self { batch, rows: (CHUNK / width).clamp(LEAST_ROWS, MOST_ROWS) }
     }
 
     /// Rows that a chunk has at most.

@@ -16,6 +16,7 @@ mod gradient_flow;
 mod horizon;
 mod probe;
 mod quantiles;
+mod report;
 mod spectrum;
 mod training;
 
@@ -25,6 +26,7 @@ pub use gradient_flow::{AtLag, Flow, gradient_flow};
 pub use horizon::{Effect, ExchangeRows, interventions};
 pub use probe::{Probe, Site, Subject};
 pub use quantiles::Quantiles;
+pub use report::Report;
 pub use spectrum::{Spectrum, largest_singular_value, spectra, spectral_radius};
 pub use training::{Training, Update};
 

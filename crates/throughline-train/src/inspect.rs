@@ -11,7 +11,7 @@ use crate::evaluate::held_out;
 use crate::learn::{Learn, Measured};
 use crate::run::metrics::{Row, read_rows};
 use crate::run::overview::network;
-use crate::{Recipe, Result, RunFolder};
+use crate::{Error, Recipe, Result, RunFolder};
 
 /// How to look into a model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,8 +25,7 @@ pub struct Look {
 }
 
 /// What the network of a task reads.
-pub(crate) type InputOf<L> =
-    <<<<L as Learn>::Serve as Serve>::Body as Module<f32>>::Input as ToOwned>::Owned;
+pub(crate) type InputOf<L> = <<<<L as Learn>::Serve as Serve>::Body as Module<f32>>::Input as ToOwned>::Owned;
 
 /// See [`inspect`](crate::inspect()).
 pub(crate) fn look_into<L: Learn>(
@@ -41,7 +40,11 @@ where
     let parts = Parts::<L::Serve>::open(&Files::Folder(folder.path().to_path_buf()))?;
     let training = training(folder, recipe)?;
     let Measured { data, what, notes, .. } = held_out::<L>(folder, recipe, &parts.config, &parts.encoder, paths)?;
-    let inspection = throughline_inspect::inspect(&parts, &data, options, &cpu(threads)?)?;
+    let inspection = throughline_inspect::inspect(&parts, &data, options, &cpu(threads)?);
+    let inspection = inspection.map_err(|error| match error {
+        throughline_infer::Error::Input { expected, found } => Error::file(folder.path(), &what, expected, found),
+        other => other.into(),
+    })?;
     let evaluation = match evaluate {
         true => {
             let Parts { config, encoder, network, parameters } = parts;

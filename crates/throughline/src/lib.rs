@@ -131,9 +131,9 @@ pub mod infer {
         Classify, ClassifySeries, LanguageModel, Regress, Roll, Tag, classify, classify_series, lm, regress, roll, tag,
     };
     pub use throughline_infer::{
-        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, Parts, RecurrentSettings, Regularisation,
-        Result, Runner, RunnerWorkspace, Sample, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts, Serve, Served,
-        TextEncoder, tasks,
+        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, Parts, RecurrentSettings,
+        Regularisation, Result, Runner, RunnerWorkspace, Sample, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts,
+        Serve, Served, TextEncoder, tasks,
     };
 }
 
@@ -142,9 +142,9 @@ pub mod infer {
 /// [`train::inspect`] looks into the model of a run. Each measurement also runs alone, on any network.
 pub mod inspect {
     pub use throughline_inspect::{
-        Activation, AtLag, BINS, Effect, ExchangeRows, Fault, Finding, Flow, GateStatistics, Gates, Inspection, Options,
-        Probe, Quantiles, Report, Site, Spectrum, StateStatistics, Subject, Training, Update, diagnose, gate_statistics,
-        gradient_flow, inspect, interventions, largest_singular_value, spectra, spectral_radius,
+        Activation, AtLag, BINS, Effect, ExchangeRows, Fault, Finding, Flow, GateStatistics, Gates, Inspection,
+        Options, Probe, Quantiles, Report, Site, Spectrum, StateStatistics, Subject, Training, Update, diagnose,
+        gate_statistics, gradient_flow, inspect, interventions, largest_singular_value, spectra, spectral_radius,
     };
 }
 

@@ -15,10 +15,10 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
     let folder = super::trained(&arguments.run)?;
     let report = look(&folder, arguments)?;
     report.notes.iter().for_each(|sentence| note(sentence));
-    Ok(match arguments.json {
-        true => say_json(&(serde_json::to_string(&report)? + "\n"))?,
-        false => say(&text::text(&report, width()))?,
-    })
+    if arguments.json {
+        return Ok(say_json(&(serde_json::to_string(&report)? + "\n"))?);
+    }
+    Ok(say(&text::text(&report, width()))?)
 }
 
 fn look(folder: &RunFolder, arguments: &InspectArguments) -> Result<Report> {

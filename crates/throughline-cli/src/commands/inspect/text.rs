@@ -52,7 +52,7 @@ fn gradient_flow(report: &Report, width: usize) -> String {
     if flows.is_empty() {
         return String::new();
     }
-    let heading = "How far back gradients reach: |dL_t / dh_(t-k)| against the lag k, as a share of lag 0";
+    let heading = "How far back gradients reach: |dL_t / dh_(t-k)| by lag k, as a share of lag 0";
     let flows: String = flows.iter().map(|flow| one_flow(flow, width)).collect();
     format!("{heading}\n{flows}")
 }
@@ -69,9 +69,7 @@ fn one_flow(flow: &Flow, width: usize) -> String {
     let scale = format!("1e-{DECADES} to {}", number(10f64.powf(top)));
     let shown: Vec<(usize, &AtLag)> = LAGS.iter().filter_map(|&lag| Some((lag, flow.lags.get(lag)?))).collect();
     let mut rows = vec![row("  lag", shown.iter().map(|(lag, _)| lag.to_string()))];
-    let of: [(&str, fn(&Quantiles) -> f64); 3] =
-        [("  90 %", |q| q.high), ("  median", |q| q.median), ("  10 %", |q| q.low)];
-    rows.extend(of.map(|(name, of)| row(name, shown.iter().map(|(_, at)| number(of(&at.relative))))));
+    rows.extend(quantile_rows("  ", shown.iter().map(|(_, at)| at.relative)));
     format!("{}, median, {scale}\n{}{line}{}\n{}", flow.site, ends[0], ends[1], right_aligned(&rows))
 }
 
@@ -85,25 +83,32 @@ fn memory(report: &Report) -> String {
         let state = report.inspection.gates.states.iter().find(|state| state.site == flow.site);
         let constants = state.map(|state| state.time_constants.clone()).filter(|constants| !constants.is_empty());
         let constants = match constants {
-            Some(mut constants) => quantiles(&Quantiles::of(&mut constants)),
+            Some(mut constants) => quantiles(Quantiles::of(&mut constants)),
             None => [(); 3].map(|()| "-".to_owned()),
         };
         row(&flow.site, GONE.map(horizon).into_iter().chain(constants))
     }));
-    section("Memory, in steps: lags from which gradients are gone, and time constants of units", &rows)
+    section("Memory: lags from which gradients are gone; time constants of units, in steps", &rows)
 }
 
-fn quantiles(of: &Quantiles) -> [String; 3] {
+fn quantiles(of: Quantiles) -> [String; 3] {
     [of.low, of.median, of.high].map(number)
+}
+
+/// A row for each quantile, the highest first.
+fn quantile_rows(indent: &str, all: impl Iterator<Item = Quantiles>) -> [Vec<String>; 3] {
+    let columns: Vec<[String; 3]> = all.map(quantiles).collect();
+    let of = |(name, place): (&str, usize)| {
+        row(format!("{indent}{name}"), columns.iter().map(|column| column[place].clone()))
+    };
+    [("90 %", 2), ("median", 1), ("10 %", 0)].map(of)
 }
 
 fn interventions(report: &Report) -> String {
     let shown = &report.inspection.effects;
     let mut rows = vec![row("lag", shown.iter().map(|effect| effect.lag.to_string()))];
     if !shown.is_empty() {
-        let of: [(&str, fn(&Quantiles) -> f64); 3] =
-            [("90 %", |q| q.high), ("median", |q| q.median), ("10 %", |q| q.low)];
-        rows.extend(of.map(|(name, of)| row(name, shown.iter().map(|effect| number(of(&effect.change))))));
+        rows.extend(quantile_rows("", shown.iter().map(|effect| effect.change)));
     }
     section("How far back inputs count: change of the last output where one input is replaced", &rows)
 }
@@ -116,8 +121,9 @@ fn gates(report: &Report) -> String {
         row(format!("{site} {name}"), cells)
     }));
     section(
-        "Gates: activations from 0 to 1, or by tanh from -1 to 1; the shares near the low and the high\n\
-         end (a twentieth of the range); units that are near the same end at every step",
+        "Gates: activations from 0 to 1, by tanh from -1 to 1; shares in the lowest and
+\
+         the highest twentieth of the range; units that never leave one of them",
         &rows,
     )
 }
@@ -132,7 +138,7 @@ fn states(report: &Report) -> String {
     rows.extend(report.inspection.gates.states.iter().map(|state| {
         let cell = state.cell.map_or_else(|| "-".to_owned(), |cell| number(cell.median));
         let largest = state.largest_cell.map_or_else(|| "-".to_owned(), number);
-        row(&state.site, quantiles(&state.hidden).into_iter().chain([cell, largest, state.dead.to_string()]))
+        row(&state.site, quantiles(state.hidden).into_iter().chain([cell, largest, state.dead.to_string()]))
     }));
     section("States: sizes, and units that stay at 0", &rows)
 }
@@ -181,8 +187,7 @@ fn training(report: &Report, width: usize) -> String {
 
 fn diagnosis(report: &Report, width: usize) -> String {
     if report.findings.is_empty() {
-        return "Diagnosis: no fault found (vanishing or exploding gradients, saturated gates, dead units)\n"
-            .to_owned();
+        return "Diagnosis: no fault was found in gradients, gates and units\n".to_owned();
     }
     let finding =
         |finding: &throughline::inspect::Finding| wrapped(&format!("{} {}", finding.seen, finding.remedy), width);

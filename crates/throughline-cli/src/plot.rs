@@ -74,19 +74,6 @@ pub fn bars(rows: &[(String, usize)], width: usize) -> String {
     rows.iter().map(line).collect()
 }
 
-/// A column for each share from 0 to 1; none where there is nothing to draw.
-pub fn sparkline(shares: impl Iterator<Item = Option<f64>>) -> String {
-    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let level = |share: f64| LEVELS[((share * 8.0) as usize).min(7)];
-    shares.map(|share| share.map_or(' ', level)).collect()
-}
-
-/// At most `room` of `values`, spread evenly, the first and the last among them.
-pub fn columns(values: &[f64], room: usize) -> impl Iterator<Item = f64> {
-    let (count, last) = (values.len().min(room), values.len().saturating_sub(1));
-    (0..count).map(move |column| values[(column * last + (count - 1) / 2) / (count - 1).max(1)])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

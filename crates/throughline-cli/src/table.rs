@@ -2,21 +2,12 @@
 
 /// Rows of cells, each column as wide as its widest cell and two spaces between.
 pub fn table(rows: &[Vec<String>]) -> String {
-    aligned(rows, |cell, width, _| format!("{cell:width$}"))
-}
-
-/// The same, with the cells at the right of their columns but for those of the first.
-pub fn right_aligned(rows: &[Vec<String>]) -> String {
-    aligned(rows, |cell, width, column| if column == 0 { format!("{cell:width$}") } else { format!("{cell:>width$}") })
-}
-
-fn aligned(rows: &[Vec<String>], align: impl Fn(&str, usize, usize) -> String) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let cell = |row: &Vec<String>, column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
     let widths: Vec<usize> =
         (0..columns).map(|column| rows.iter().map(|row| cell(row, column)).max().unwrap_or_default()).collect();
     let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| align(cell, width, column));
+        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()

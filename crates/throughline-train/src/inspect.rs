@@ -56,6 +56,7 @@ where
     Ok(Report {
         run: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         model: L::Serve::INFO.title,
+        counted: L::Serve::INFO.counted,
         network: network(recipe),
         data: what,
         notes,

@@ -1,12 +1,9 @@
 //! What was seen inside a model, for a terminal.
 
-use throughline::inspect::{AtLag, Flow, GateStatistics, Quantiles, Report};
+use super::numbers::{number, percent};
+use super::{GONE, Report, horizons};
+use crate::{AtLag, Finding, Flow, GateStatistics, Quantiles, Update};
 
-use crate::plot::{columns, sparkline};
-use crate::table::right_aligned;
-
-/// Shares of a gradient at lag 0 below which it is said to be gone, in training and in the numbers of f32.
-const GONE: [(f64, &str); 2] = [(1e-2, "below 1 %"), (1e-6, "below 1e-6")];
 /// Powers of ten that a sparkline of gradients spans below 1.
 const DECADES: f64 = 6.0;
 /// Lags whose numbers are shown.
@@ -76,17 +73,13 @@ fn one_flow(flow: &Flow, width: usize) -> String {
 fn memory(report: &Report) -> String {
     let mut rows = vec![heads(&["", GONE[0].1, GONE[1].1, "units: 10 %", "median", "90 %"])];
     rows.extend(report.inspection.flow.iter().map(|flow| {
-        let horizon = |(share, _)| match flow.horizon(share) {
-            Some(lag) => lag.to_string(),
-            None => format!("> {}", flow.lags.len().saturating_sub(1)),
-        };
         let state = report.inspection.gates.states.iter().find(|state| state.site == flow.site);
         let constants = state.map(|state| state.time_constants.clone()).filter(|constants| !constants.is_empty());
         let constants = match constants {
             Some(mut constants) => quantiles(Quantiles::of(&mut constants)),
             None => [(); 3].map(|()| "-".to_owned()),
         };
-        row(&flow.site, GONE.map(horizon).into_iter().chain(constants))
+        row(&flow.site, horizons(flow).into_iter().chain(constants))
     }));
     section("Memory: lags from which gradients are gone; time constants of units, in steps", &rows)
 }
@@ -156,7 +149,7 @@ fn spectra(report: &Report) -> String {
 
 fn training(report: &Report, width: usize) -> String {
     let training = &report.training;
-    let series = |of: fn(&throughline::inspect::Update) -> Option<f64>| -> Vec<f64> {
+    let series = |of: fn(&Update) -> Option<f64>| -> Vec<f64> {
         training.updates.iter().filter_map(of).filter(|value| value.is_finite()).collect()
     };
     let named = [
@@ -189,8 +182,7 @@ fn diagnosis(report: &Report, width: usize) -> String {
     if report.findings.is_empty() {
         return "Diagnosis: no fault was found in gradients, gates and units\n".to_owned();
     }
-    let finding =
-        |finding: &throughline::inspect::Finding| wrapped(&format!("{} {}", finding.seen, finding.remedy), width);
+    let finding = |finding: &Finding| wrapped(&format!("{} {}", finding.seen, finding.remedy), width);
     format!("Diagnosis\n{}", report.findings.iter().map(finding).collect::<String>())
 }
 
@@ -207,20 +199,67 @@ fn wrapped(text: &str, width: usize) -> String {
     lines + &line + "\n"
 }
 
-fn percent(share: f64) -> String {
-    format!("{:.0} %", 100.0 * share)
+/// Rows of cells, each column as wide as its widest cell and two spaces between; the first column begins at the left, the others
+/// end at the right.
+fn right_aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width_of = |cell: &String| cell.chars().count();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(width_of).max().unwrap_or_default())
+        .collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
+            0 => format!("{cell:width$}"),
+            _ => format!("  {cell:>width$}"),
+        });
+        cells.collect::<String>().trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
 }
 
-/// Two or three digits that say something.
-fn number(x: f64) -> String {
-    match x.abs() {
-        0.0 => "0".to_owned(),
-        size if size.is_nan() => "-".to_owned(),
-        f64::INFINITY => "inf".to_owned(),
-        size if !(1e-3..1e5).contains(&size) => format!("{x:.0e}"),
-        size if size < 1.0 => format!("{x:.3}"),
-        size if size < 10.0 => format!("{x:.2}"),
-        size if size < 100.0 => format!("{x:.1}"),
-        _ => format!("{x:.0}"),
+/// A column for each share from 0 to 1; none where there is nothing to draw.
+fn sparkline(shares: impl Iterator<Item = Option<f64>>) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let level = |share: f64| LEVELS[((share * 8.0) as usize).min(7)];
+    shares.map(|share| share.map_or(' ', level)).collect()
+}
+
+/// At most `room` of `values`, spread evenly, the first and the last among them.
+fn columns(values: &[f64], room: usize) -> impl Iterator<Item = f64> {
+    let (count, last) = (values.len().min(room), values.len().saturating_sub(1));
+    (0..count).map(move |column| values[(column * last + (count - 1) / 2) / (count - 1).max(1)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparklines_span_their_scale() {
+        let shares = [Some(0.0), Some(0.5), Some(0.99), Some(1.0), None, Some(-1.0), Some(f64::NAN)];
+        assert_eq!(sparkline(shares.into_iter()), "▁▅██ ▁▁");
+    }
+
+    #[test]
+    fn columns_keep_the_ends() {
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        let shown: Vec<f64> = columns(&values, 12).collect();
+        assert_eq!((shown.len(), shown[0], shown[11]), (12, 0.0, 99.0));
+        assert!(shown.windows(2).all(|pair| (8.0..=10.0).contains(&(pair[1] - pair[0]))), "{shown:?}");
+        assert_eq!(columns(&values[..3], 12).collect::<Vec<_>>(), [0.0, 1.0, 2.0]);
+        assert_eq!(columns(&values[..3], 1).collect::<Vec<_>>(), [0.0]);
+        assert_eq!(columns(&[], 12).count(), 0);
+    }
+
+    #[test]
+    fn numbers_stand_under_each_other() {
+        let rows = [["", "é1"], ["name", "12345"], ["x", "2"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(right_aligned(&rows), "         é1\nname  12345\nx         2\n");
+    }
+
+    #[test]
+    fn words_that_do_not_fit_go_on_under_the_first() {
+        assert_eq!(wrapped("one two three", 9), "- one two\n  three\n");
+        assert_eq!(wrapped("incomprehensible", 9), "-\n  incomprehensible\n");
     }
 }

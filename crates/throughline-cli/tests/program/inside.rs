@@ -101,3 +101,36 @@ fn more_steps_than_memory_allows() {
     let parts = ["runs/lm-1: long.txt: expected at most 4294967296 bytes", " bytes for ", "take fewer sequences"];
     folder.run(&arguments).refused(&parts);
 }
+
+#[test]
+fn a_page_is_written() {
+    let folder = classifier();
+    let said = folder.run(&["inspect", "classify-1", "--html", "report.html"]).succeeded();
+    assert!(said.contains("Diagnosis"), "the text is written, too");
+    let html = folder.text("report.html");
+    assert!(html.starts_with("<!DOCTYPE html>") && html.ends_with("</html>\n"), "{html}");
+    for part in ["classify-1", "Confusion matrix", "accuracy", "Gradient norm", "What the gates do"] {
+        assert!(html.contains(part), "no {part:?}");
+    }
+    assert_eq!(folder.names(""), ["report.html", "runs", "texts.tsv"], "nothing else is left");
+}
+
+#[test]
+fn a_page_that_cannot_be_written_is_refused_before_any_work() {
+    let folder = classifier();
+    fs::create_dir(folder.join("folder")).unwrap();
+    // The data would be refused as well, if anybody had read them.
+    for (page, parts) in [
+        ("folder", &["folder: file to write: expected a regular file", "found a folder"][..]),
+        ("gone/report.html", &["gone/report.html", "No such file"]),
+        ("..", &[".."]),
+    ] {
+        folder.run(&["inspect", "classify-1", "--data", "gone.tsv", "--html", page]).refused(parts);
+    }
+    // What was there stays if there is no new one, and nothing half-written is left.
+    folder.write("report.html", "old");
+    let arguments = ["inspect", "classify-1", "--data", "gone.tsv", "--html", "report.html"];
+    folder.run(&arguments).refused(&["gone.tsv"]);
+    assert_eq!(folder.text("report.html"), "old");
+    assert_eq!(folder.names(""), ["folder", "report.html", "runs", "texts.tsv"]);
+}

@@ -130,7 +130,8 @@ fn confused(matrix: &ConfusionMatrix) -> String {
             std::iter::once(cells(["truth", "prediction", "times"])).chain(pairs.iter().take(MOST_CLASSES).map(pair));
         return format!("<h3>Most frequent confusions</h3>\n{}", table(&rows.collect::<Vec<_>>()));
     }
-    let heads: String = labels.iter().map(|label| format!("<th>{}</th>", escaped(label))).collect();
+    // Columns are headed by the number of their class, so that long names do not widen them.
+    let heads: String = (1..=classes).map(|number| format!("<th>{number}</th>")).collect();
     let row = |truth: usize| {
         let all = (0..classes).map(|prediction| matrix.count(truth, prediction)).sum::<u64>().max(1) as f64;
         let cell = |prediction: usize| {
@@ -141,7 +142,8 @@ fn confused(matrix: &ConfusionMatrix) -> String {
                 "<td style=\"background: color-mix(in srgb, var(--{colour}) {strength:.0}%, transparent)\">{count}</td>"
             )
         };
-        format!("<tr><th>{}</th>{}</tr>\n", escaped(&labels[truth]), (0..classes).map(cell).collect::<String>())
+        let (number, label) = (truth + 1, escaped(&labels[truth]));
+        format!("<tr><th>{number} {label}</th>{}</tr>\n", (0..classes).map(cell).collect::<String>())
     };
     format!(
         "<h3>Confusion matrix</h3>\n<p class=\"soft\">A row for each true class, a column for each predicted one; colours are \
@@ -298,7 +300,7 @@ fn gates(report: &Report) -> String {
         let caption = match activation {
             Activation::Relu => format!("mean {}; the axis is a share of the largest", number(*mean)),
             _ => format!(
-                "mean {mean:.2}; {} low, {} high; {stuck} of {} units stuck",
+                "mean {mean:.2}; {} low, {} high; {stuck} of {} stuck",
                 percent(*low),
                 percent(*high),
                 units.len()
@@ -310,7 +312,7 @@ fn gates(report: &Report) -> String {
         let here: Vec<&GateStatistics> = all.iter().filter(|gate| gate.site == *site).collect();
         let map = figure("Mean of each unit", &order_in_words(&here), &heat_map(&here));
         let bars = here.into_iter().map(of_gate);
-        format!("<h3>{}</h3>\n{}", escaped(&site.to_string()), figures(SMALL, bars) + &map)
+        format!("<h3>{}</h3>\n{}", escaped(&site.to_string()), figures(SMALL, bars.chain([map])))
     };
     let sites = report.inspection.gates.states.iter().map(|state| of_site(&state.site));
     section(
@@ -370,12 +372,12 @@ fn spectra(report: &Report) -> String {
         let here = all.iter().filter(|spectrum| spectrum.site == *site);
         let rows: Vec<(&str, [f64; 2])> =
             here.map(|spectrum| (spectrum.gate, [spectrum.radius, spectrum.largest_singular_value])).collect();
-        figure(site, "", &plots::dots("radius and largest singular value", &rows))
+        (!rows.is_empty()).then(|| figure(site, "", &plots::dots("radius and largest singular value", &rows)))
     };
     section(
         "What the recurrent weights do",
         "Of each gate's W_hh the spectral radius (disc), what the product does to a state in the long run, and the largest \
          singular value (ring), the most that it stretches one. The line stands at 1.",
-        &figures(WIDE, report.inspection.gates.states.iter().map(|state| of_site(&state.site))),
+        &figures(WIDE, report.inspection.gates.states.iter().filter_map(|state| of_site(&state.site))),
     )
 }

@@ -238,7 +238,7 @@ pub fn bars(x: &Axis, heights: &[u64]) -> String {
 }
 
 /// Room for the names of rows, in pixels.
-const NAMES: u32 = 58;
+const NAMES: u32 = 72;
 /// The height of a row, in pixels.
 const ROW: u32 = 22;
 

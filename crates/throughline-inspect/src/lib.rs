@@ -30,13 +30,13 @@ pub use report::Report;
 pub use spectrum::{Spectrum, largest_singular_value, spectra, spectral_radius};
 pub use training::{Training, Update};
 
+use probe::every_stack;
 use serde::{Serialize, Serializer};
 use throughline_infer::{Error, ExamplesOf, Parts, Result, Sample, Serve};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::layers::Recurrent;
-use throughline_nn::layers::recurrent::RecurrentTape;
-use throughline_nn::module::{Cpu, Module, Visit};
+use throughline_nn::module::{Cpu, Module};
 use throughline_nn::network::Weights;
 
 /// What is looked at.
@@ -101,8 +101,8 @@ where
         let expected = format!("{} to look at", T::INFO.counted);
         return Err(Error::Input { expected, found: "none with a step".to_owned() });
     }
-    let stacks = stacks_of(network.body());
-    let bytes: usize = stacks.iter().map(|stack| bytes_of(stack, rows, options.anchors)).sum();
+    let (body, mut bytes) = (network.body(), 0);
+    every_stack(body, &Default::default(), &mut |stack, _| bytes += bytes_of(stack, rows, options.anchors));
     if bytes > MOST_BYTES {
         let expected = format!("at most {MOST_BYTES} bytes of memory; take fewer sequences, steps or anchors");
         return Err(Error::Input { expected, found: format!("{bytes} bytes for {} steps", rows.rows()) });
@@ -123,19 +123,6 @@ where
         effects: interventions(subject, &examples.x),
         spectra: reading.iter().flat_map(|stack| spectra(cpu, network.layout(), parameters, stack)).collect(),
     })
-}
-
-/// The recurrent stacks of a body.
-fn stacks_of<B: Module<f32>>(body: &B) -> Vec<Recurrent> {
-    struct Collect(Vec<Recurrent>);
-    impl Visit<f32> for Collect {
-        fn recurrent(&mut self, stack: &Recurrent, _: &RecurrentTape<f32>) {
-            self.0.push(stack.clone());
-        }
-    }
-    let mut all = Collect(Vec::new());
-    body.visit(&B::Tape::default(), &mut all);
-    all.0
 }
 
 /// What a look at these rows takes: on the tape and in the gradients of a row slots twice, h and c three times; and a norm for

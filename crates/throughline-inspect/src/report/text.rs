@@ -61,7 +61,7 @@ fn one_flow(flow: &Flow, width: usize) -> String {
     let medians: Vec<f64> = flow.lags.iter().map(|at| at.relative.median).collect();
     // Growth is drawn, too, where there is any.
     let top = medians.iter().copied().filter(|median| median.is_finite()).fold(1.0, f64::max).log10();
-    let share = |median: f64| (median > 0.0).then(|| (median.log10() + DECADES) / (top + DECADES));
+    let share = |median: f64| Some((median.log10() + DECADES) / (top + DECADES)).filter(|share| *share >= 0.0);
     let line = sparkline(columns(&medians, room).map(share));
     let scale = format!("1e-{DECADES} to {}", number(10f64.powf(top)));
     let shown: Vec<(usize, &AtLag)> = LAGS.iter().filter_map(|&lag| Some((lag, flow.lags.get(lag)?))).collect();

@@ -219,9 +219,11 @@ fn gradient_flow(report: &Report) -> String {
     let guides = GONE.map(|(share, _)| share);
     let of_flow = |flow: &crate::Flow| {
         let at: Vec<(usize, Quantiles)> = flow.lags.iter().map(|at| at.relative).enumerate().collect();
-        let [hundredth, millionth] = horizons(flow);
-        let caption =
-            format!("{} from lag {}, {} from {}", GONE[0].1, escaped(&hundredth), GONE[1].1, escaped(&millionth));
+        let gone = GONE.map(|(share, name)| match flow.horizon(share) {
+            Some(lag) => format!("{name} from lag {lag}"),
+            None => format!("not {name}"),
+        });
+        let caption = gone.join(", ");
         figure(&flow.site, &caption, &against_lag("share of lag 0", longest, top, &guides, &at))
     };
     section(

@@ -184,12 +184,12 @@ pub fn curves(x: &Axis, y: &Axis, guides: &[f64], curves: &[Curve]) -> String {
             .bold_line_style(stroke(&FAINT, 1.0))
             .axis_style(stroke(&INK, 1.0))
             .label_style(letters(Pos::default()))
-            .x_labels(9)
+            .x_labels(if x.scale == Scale::Linear { 6 } else { 9 })
             .y_labels(6)
             .x_desc(x.name)
             .y_desc(y.name)
             .draw()?;
-        for &guide in guides.iter().filter(|guide| y.ends.contains(guide)) {
+        for &guide in guides.iter().filter(|guide| (y.ends.start..=y.ends.end).contains(guide)) {
             let ends = [x.ends.start, x.ends.end].map(|end| (end, guide));
             chart.draw_series(DashedLineSeries::new(ends, units(4), units(4), stroke(&SECOND, 1.0)))?;
         }

@@ -32,6 +32,7 @@ Examples:
   throughline runs --diff lm-1 lm-2                    what was different?
   throughline generate lm-1 --prompt \"fn \" --length 300
   throughline generate roll-1 --prompt piece.mid --length 256 --out continued.mid
+  throughline inspect lm-1                             what does it remember, and is anything wrong?
   echo \"what a fine film\" | throughline predict classify-1
   throughline eval classify-1 --data test.tsv --json
 
@@ -54,6 +55,8 @@ pub enum Command {
     Runs(RunsArguments),
     /// Measure a trained model on its test split or on other data.
     Eval(EvalArguments),
+    /// Look inside a trained model: how far back gradients and inputs reach, what the gates do, whether something is wrong.
+    Inspect(InspectArguments),
     /// Read lines from standard input and answer each: with classes, tags, numbers or pitches, or with the loss of the line.
     Predict(PredictArguments),
     /// Let a model write: a language model a text, a model of piano rolls a piece of music.
@@ -196,6 +199,32 @@ pub struct EvalArguments {
     pub out: Option<PathBuf>,
 }
 
+/// `throughline inspect`
+#[derive(Args, Debug)]
+pub struct InspectArguments {
+    /// The model.
+    #[command(flatten)]
+    pub run: RunArgument,
+    /// Files or folders to show it, in the format of the run's data [default: the run's test split].
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Sequences that it is shown, spread evenly over the data.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    pub sequences: usize,
+    /// Steps of each sequence, from its beginning.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one)]
+    pub steps: usize,
+    /// Steps of each sequence from whose loss gradients go back.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
+    pub anchors: usize,
+    /// Write a page with figures to this file, too, and measure how good the model is on the data.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// How results are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
@@ -274,6 +303,10 @@ pub struct GenerateArguments {
 
 fn number<T: std::str::FromStr>(text: &str, valid: impl Fn(&T) -> bool, expected: &str) -> Result<T, String> {
     text.parse().ok().filter(|value| valid(value)).ok_or_else(|| format!("expected {expected}"))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    number(text, |value| *value > 0, "a whole number above 0")
 }
 
 fn rate(text: &str) -> Result<f64, String> {

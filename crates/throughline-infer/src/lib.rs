@@ -40,6 +40,6 @@ pub use config::{ConfigError, RecurrentSettings, Regularisation};
 pub use encoder::TextEncoder;
 pub use error::{Error, Result};
 pub use files::{Files, read_at_most};
-pub use model::{Model, Parts, Served, config_json, kind_json};
+pub use model::{Model, Parts, Served, config_json, cpu, kind_json};
 pub use series::{Channel, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts};
 pub use serve::{Evaluation, Examples, ExamplesOf, Generation, Info, Runner, RunnerWorkspace, Sample, Serve};

@@ -152,6 +152,16 @@ impl<T: Serve> Parts<T> {
     }
 }
 
+/// The CPU with `threads` threads, or with as many as it has.
+///
+/// # Errors
+/// [`Error::Threads`] if the system cannot start the threads.
+pub fn cpu(threads: Option<usize>) -> Result<Cpu> {
+    let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
+    let threads = Threads::try_new(count).map_err(|refused| Error::Threads { count, why: refused.to_string() })?;
+    Ok(Cpu::of(threads))
+}
+
 /// A model of task `T`. It is immutable, and any number of threads can share it.
 pub struct Served<T: Serve> {
     config: T::Config,
@@ -190,9 +200,7 @@ impl<T: Serve> Served<T> {
         parameters: &[f32],
         threads: Option<usize>,
     ) -> Result<Self> {
-        let count = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZero::get));
-        let threads = Threads::try_new(count).map_err(|refused| Error::Threads { count, why: refused.to_string() })?;
-        let cpu = Cpu::of(threads);
+        let cpu = cpu(threads)?;
         let packed = network.packed(&cpu, parameters, false);
         let parameter_count = network.layout().parameter_count();
         let parameters = network.keep_what_is_read(parameters);

@@ -39,31 +39,23 @@ struct Gate {
     keeps: bool,
 }
 
-const fn gate(name: &'static str, activation: Activation) -> Gate {
-    Gate { name, activation, keeps: false }
-}
-const fn keeping(name: &'static str) -> Gate {
-    Gate { name, activation: Activation::Sigmoid, keeps: true }
-}
-
 /// The gates of a cell, in the order of the rows of its weights.
-fn gates(cell: CellKind) -> &'static [Gate] {
-    use Activation::{Relu, Sigmoid, Tanh};
-    match cell {
-        CellKind::RnnTanh => const { &[gate("activation", Tanh)] },
-        CellKind::RnnRelu => const { &[gate("activation", Relu)] },
-        CellKind::Lstm => {
-            const { &[gate("input", Sigmoid), keeping("forget"), gate("cell", Tanh), gate("output", Sigmoid)] }
-        }
-        CellKind::GruAfter | CellKind::GruBefore => {
-            const { &[gate("reset", Sigmoid), keeping("update"), gate("new", Tanh)] }
-        }
-    }
+fn gates(cell: CellKind) -> impl Iterator<Item = Gate> {
+    let names = cell.slot_names()[..cell.gates()].iter().enumerate();
+    names.map(move |(place, &name)| Gate {
+        name,
+        activation: match name {
+            "activation" if cell == CellKind::RnnRelu => Activation::Relu,
+            "activation" | "cell" | "new" => Activation::Tanh,
+            _ => Activation::Sigmoid,
+        },
+        keeps: cell.keeping_gate() == Some(place),
+    })
 }
 
 /// The names of a cell's gates, in the order of the rows of its weights.
 pub(crate) fn gates_of(cell: CellKind) -> impl Iterator<Item = &'static str> {
-    gates(cell).iter().map(|gate| gate.name)
+    gates(cell).map(|gate| gate.name)
 }
 
 /// One gate over all units and rows.
@@ -131,7 +123,7 @@ pub fn gate_statistics<E: Element, B: Module<E>, H: Head<E>>(probe: &Probe<'_, E
     probe.stacks(&mut |stack, tape| {
         for site in Site::all(stack) {
             for gate in gates(stack.config().cell) {
-                found.gates.push(statistics_of_gate(*gate, &site, stack, tape, rows));
+                found.gates.push(statistics_of_gate(gate, &site, stack, tape, rows));
             }
             found.states.push(statistics_of_state(&site, stack, tape, rows));
         }
@@ -208,7 +200,7 @@ fn statistics_of_state<E: Element>(
         }
         false => Vec::new(),
     };
-    let keeping = gates(cell).iter().find(|gate| gate.keeps);
+    let keeping = gates(cell).find(|gate| gate.keeps);
     let time_constants = keeping.map_or_else(Vec::new, |gate| {
         let mut logarithms = vec![0.0; hidden];
         for row in 0..rows {

@@ -6,11 +6,12 @@
 
 use serde::Serialize;
 use throughline_kernels::Element;
-use throughline_nn::heads::Head;
+use throughline_kernels::sequence::Ragged;
+use throughline_nn::heads::{Head, HeadCall};
 use throughline_nn::layers::WordRows;
-use throughline_nn::module::Module;
+use throughline_nn::module::{Module, Pass};
 
-use crate::probe::{Probe, Subject, rows_of_sequences};
+use crate::probe::{Subject, rows_of_sequences};
 use crate::quantiles::Quantiles;
 
 /// An input whose packed rows can be exchanged.
@@ -59,7 +60,8 @@ where
     let of_sequences = rows_of_sequences(subject.rows);
     let longest = of_sequences.iter().map(Vec::len).max().unwrap_or(0);
     let rows = subject.rows.rows();
-    let before = last_outputs(subject);
+    let (mut body, mut head) = (B::Tape::default(), H::Tape::default());
+    let before = last_outputs(subject, &mut body, &mut head);
     let effect = |lag: usize| {
         let mut changed = x.clone();
         let long: Vec<usize> = (0..of_sequences.len()).filter(|&index| of_sequences[index].len() > lag).collect();
@@ -68,7 +70,7 @@ where
             let own = &of_sequences[index];
             changed.copy_row(x, rows, donor[donor.len() - 1 - lag], own[own.len() - 1 - lag]);
         }
-        let after = last_outputs(Subject { x: std::borrow::Borrow::borrow(&changed), ..subject });
+        let after = last_outputs(Subject { x: std::borrow::Borrow::borrow(&changed), ..subject }, &mut body, &mut head);
         let mut changes: Vec<f64> = match long.len() {
             0 | 1 => Vec::new(),
             _ => long.iter().map(|&index| relative_change(&before[index], &after[index])).collect(),
@@ -78,17 +80,27 @@ where
     lags(longest).map(effect).filter(|effect| effect.sequences > 0).collect()
 }
 
-/// The head's numbers at the last step of each sequence.
-fn last_outputs<E: Element, B: Module<E>, H: Head<E>>(subject: Subject<'_, E, B, H>) -> Vec<Vec<f64>> {
-    let mut probe = Probe::new(subject, false);
-    let rows_out = probe.output().0.clone();
-    let outputs = probe.projection();
-    let width = outputs.len() / rows_out.rows().max(1);
-    let last = |rows: &Vec<usize>| match rows.last() {
-        Some(row) => outputs[row * width..][..width].iter().map(|y| y.to_f64()).collect(),
-        None => Vec::new(),
+/// The head's numbers at the last step of each sequence; of one without a step none.
+fn last_outputs<E: Element, B: Module<E>, H: Head<E>>(
+    subject: Subject<'_, E, B, H>,
+    body: &mut B::Tape,
+    head: &mut H::Tape,
+) -> Vec<Vec<f64>> {
+    let Subject { network, weights, rows, .. } = subject;
+    network.body().forward(subject.call(Pass::Inference), body);
+    let call = network.head_call(weights, rows, body);
+    let width = call.x.len() / call.rows.rows().max(1);
+    let last: Vec<Option<usize>> = rows_of_sequences(call.rows).iter().map(|rows| rows.last().copied()).collect();
+    // The head reads the last rows alone: of all rows its numbers could be many times what the body keeps.
+    let x: Vec<E> = last.iter().flatten().flat_map(|row| &call.x[row * width..][..width]).copied().collect();
+    let ends = Ragged::even(1, last.iter().flatten().count());
+    let outputs = network.head().project(HeadCall { rows: &ends, x: &x, scored: 0..ends.rows(), ..call }, head);
+    let mut outputs = outputs.chunks((outputs.len() / ends.rows().max(1)).max(1));
+    let of_sequence = |row: Option<usize>| {
+        let output = row.and_then(|_| outputs.next()).unwrap_or_default();
+        output.iter().map(|y| y.to_f64()).collect()
     };
-    rows_of_sequences(&rows_out).iter().map(last).collect()
+    last.into_iter().map(of_sequence).collect()
 }
 
 fn relative_change(before: &[f64], after: &[f64]) -> f64 {

@@ -16,6 +16,7 @@ mod gradient_flow;
 mod horizon;
 mod probe;
 mod quantiles;
+mod report;
 mod spectrum;
 mod training;
 
@@ -25,15 +26,17 @@ pub use gradient_flow::{AtLag, Flow, gradient_flow};
 pub use horizon::{Effect, ExchangeRows, interventions};
 pub use probe::{Probe, Site, Subject};
 pub use quantiles::Quantiles;
+pub use report::Report;
 pub use spectrum::{Spectrum, largest_singular_value, spectra, spectral_radius};
 pub use training::{Training, Update};
 
+use probe::every_stack;
 use serde::{Serialize, Serializer};
 use throughline_infer::{Error, ExamplesOf, Parts, Result, Sample, Serve};
 use throughline_kernels::cells::CellKind;
+use throughline_kernels::sequence::Ragged;
 use throughline_nn::layers::Recurrent;
-use throughline_nn::layers::recurrent::RecurrentTape;
-use throughline_nn::module::{Cpu, Module, Visit};
+use throughline_nn::module::{Cpu, Module};
 use throughline_nn::network::Weights;
 
 /// What is looked at.
@@ -98,10 +101,10 @@ where
         let expected = format!("{} to look at", T::INFO.counted);
         return Err(Error::Input { expected, found: "none with a step".to_owned() });
     }
-    let stacks = stacks_of(network.body());
-    let bytes = stacks.iter().map(|stack| bytes_per_row(stack) * rows.rows()).sum::<usize>();
+    let (body, mut bytes) = (network.body(), 0);
+    every_stack(body, &Default::default(), &mut |stack, _| bytes += bytes_of(stack, rows, options.anchors));
     if bytes > MOST_BYTES {
-        let expected = format!("a sample whose tape takes at most {MOST_BYTES} bytes; take fewer sequences or steps");
+        let expected = format!("at most {MOST_BYTES} bytes of memory; take fewer sequences, steps or anchors");
         return Err(Error::Input { expected, found: format!("{bytes} bytes for {} steps", rows.rows()) });
     }
     let packed = network.packed(cpu, parameters, true);
@@ -122,22 +125,11 @@ where
     })
 }
 
-/// The recurrent stacks of a body.
-fn stacks_of<B: Module<f32>>(body: &B) -> Vec<Recurrent> {
-    struct Collect(Vec<Recurrent>);
-    impl Visit<f32> for Collect {
-        fn recurrent(&mut self, stack: &Recurrent, _: &RecurrentTape<f32>) {
-            self.0.push(stack.clone());
-        }
-    }
-    let mut all = Collect(Vec::new());
-    body.visit(&B::Tape::default(), &mut all);
-    all.0
-}
-
-/// What the tape and the gradients of a row take: slots twice, h and c three times.
-fn bytes_per_row(stack: &Recurrent) -> usize {
+/// What a look at these rows takes: on the tape and in the gradients of a row slots twice, h and c three times; and a norm for
+/// each anchor and lag.
+fn bytes_of(stack: &Recurrent, rows: &Ragged, anchors: usize) -> usize {
     let config = stack.config();
-    let numbers = 2 * config.cell.slots() + 6;
-    config.layers * config.directions() * config.hidden * numbers * size_of::<f32>()
+    let of_tape = config.hidden * (2 * config.cell.slots() + 6) * size_of::<f32>();
+    let of_norms = anchors.min(rows.steps()) * size_of::<f64>();
+    config.layers * config.directions() * rows.rows() * (of_tape + of_norms)
 }

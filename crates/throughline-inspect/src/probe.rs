@@ -29,6 +29,19 @@ impl<E: Element, B: Module<E>, H: Head<E>> Clone for Subject<'_, E, B, H> {
 }
 impl<E: Element, B: Module<E>, H: Head<E>> Copy for Subject<'_, E, B, H> {}
 
+impl<'a, E: Element, B: Module<E>, H: Head<E>> Subject<'a, E, B, H> {
+    fn context(&self, pass: Pass) -> Context<'a, E> {
+        let Self { network, weights, .. } = self;
+        Context { cpu: weights.cpu, layout: network.layout(), parameters: weights.parameters, pass }
+    }
+
+    /// What the body is called with.
+    pub(crate) fn call(&self, pass: Pass) -> Call<'a, E, B> {
+        let Self { weights, rows, x, .. } = self;
+        Call { context: self.context(pass), packed: &weights.packed.body, rows, x, start: None }
+    }
+}
+
 /// A forward pass without dropout over a [`Subject`], kept on its tape.
 pub struct Probe<'a, E: Element, B: Module<E>, H: Head<E>> {
     subject: Subject<'a, E, B, H>,
@@ -46,18 +59,8 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
     pub fn new(subject: Subject<'a, E, B, H>, row_gradients: bool) -> Self {
         let mut probe = Self { subject, body: B::Tape::default(), head: H::Tape::default(), gradients: Vec::new() };
         subject.network.body().set(&mut probe.body, TapeSetting::RowGradients(row_gradients));
-        subject.network.body().forward(probe.call(), &mut probe.body);
+        subject.network.body().forward(subject.call(Pass::Traced), &mut probe.body);
         probe
-    }
-
-    fn context(&self) -> Context<'a, E> {
-        let Subject { network, weights, .. } = self.subject;
-        Context { cpu: weights.cpu, layout: network.layout(), parameters: weights.parameters, pass: Pass::Traced }
-    }
-
-    fn call(&self) -> Call<'a, E, B> {
-        let Subject { weights, rows, x, .. } = self.subject;
-        Call { context: self.context(), packed: &weights.packed.body, rows, x, start: None }
     }
 
     /// The shape of the batch.
@@ -79,17 +82,10 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
         self.gradients.resize(network.layout().length(), E::ZERO);
         let (rows, x) = network.body().output(rows, &self.body);
         let mut dx = vec![E::ZERO; x.len()];
-        let call = HeadCall { context: self.context(), packed: &weights.packed.head, rows, x, scored: 0..rows.rows() };
+        let context = self.subject.context(Pass::Traced);
+        let call = HeadCall { context, packed: &weights.packed.head, rows, x, scored: 0..rows.rows() };
         network.head().learn(call, targets, 1.0, &mut dx, &mut self.gradients, &mut self.head);
         dx
-    }
-
-    /// `[rows out, width]`: what the head makes of the body's output, such as logits.
-    pub fn projection(&mut self) -> &[E] {
-        let Subject { network, weights, rows, .. } = self.subject;
-        let (rows, x) = network.body().output(rows, &self.body);
-        let call = HeadCall { context: self.context(), packed: &weights.packed.head, rows, x, scored: 0..rows.rows() };
-        network.head().project(call, &mut self.head)
     }
 
     /// Goes back from `dy` `[rows out, F]`, which it may overwrite.
@@ -97,7 +93,7 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
     /// # Panics
     /// If the length does not match.
     pub fn back(&mut self, dy: &mut [E]) {
-        let call = self.call();
+        let call = self.subject.call(Pass::Traced);
         self.gradients.resize(self.subject.network.layout().length(), E::ZERO);
         let gradients =
             Gradients { dy: Some(dy), d_end: None, dx: None, d_start: None, parameters: &mut self.gradients };
@@ -106,7 +102,7 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
 
     /// Shows every recurrent stack with its tape, encoders of characters included.
     pub fn every_stack(&self, look: &mut dyn FnMut(&Recurrent, &RecurrentTape<E>)) {
-        self.subject.network.body().visit(&self.body, &mut Looking(look));
+        every_stack(self.subject.network.body(), &self.body, look);
     }
 
     /// Shows every recurrent stack that reads the steps of the batch themselves.
@@ -118,6 +114,15 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
             }
         });
     }
+}
+
+/// Shows every recurrent stack of a body with its tape.
+pub(crate) fn every_stack<E: Element, B: Module<E>>(
+    body: &B,
+    tape: &B::Tape,
+    look: &mut dyn FnMut(&Recurrent, &RecurrentTape<E>),
+) {
+    body.visit(tape, &mut Looking(look));
 }
 
 struct Looking<'a, E>(&'a mut dyn FnMut(&Recurrent, &RecurrentTape<E>));

@@ -14,14 +14,13 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// Those of `numbers`, the nearest ranks; zeros if there are none. NaN counts as the largest.
+    /// Those of `numbers`, which it reorders: the nearest ranks; zeros if there are none. NaN counts as the largest.
     pub fn of(numbers: &mut [f64]) -> Self {
-        numbers.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| {
-            let last = numbers.len().checked_sub(1)?;
-            numbers.get((share * last as f64).round() as usize).copied()
-        };
-        let [low, median, high] = [0.1, 0.5, 0.9].map(|share| at(share).unwrap_or(0.0));
+        let Some(last) = numbers.len().checked_sub(1) else { return Self::default() };
+        let [low, median, high] = [0.1, 0.5, 0.9].map(|share| {
+            let rank = (share * last as f64).round() as usize;
+            *numbers.select_nth_unstable_by(rank, f64::total_cmp).1
+        });
         Self { low, median, high }
     }
 }

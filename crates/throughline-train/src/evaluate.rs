@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
-use throughline_infer::{Evaluation, Model};
+use throughline_infer::{Evaluation, Model, Serve};
 
 use crate::learn::{Learn, Measured};
 use crate::{Error, Recipe, Result, RunFolder};
@@ -29,18 +29,33 @@ pub(crate) fn measure<L: Learn>(
     paths: &[PathBuf],
 ) -> Result<Report> {
     let model = model.expect::<L::Serve>()?;
-    let Measured { data, what, notes, record } = L::measured(recipe, model.config(), model.encoder(), paths)?;
-    if let Some(now) = record {
+    let Measured { data, what, notes, .. } = held_out::<L>(folder, recipe, model.config(), model.encoder(), paths)?;
+    let evaluation = model.evaluate(&data).ok_or_else(|| {
+        Error::file(folder.path(), &what, "something to measure on, or files named with --data", "nothing")
+    })?;
+    Ok(Report { data: what, evaluation, notes })
+}
+
+/// The files at `paths`, or the test split of the run's own data if there are none, which must be as it was.
+///
+/// # Errors
+/// As [`Learn::measured`], and if the data are no longer those that the run has set aside for testing.
+pub(crate) fn held_out<L: Learn>(
+    folder: &RunFolder,
+    recipe: &Recipe,
+    config: &<L::Serve as Serve>::Config,
+    encoder: &<L::Serve as Serve>::Encoder,
+    paths: &[PathBuf],
+) -> Result<Measured<<L::Serve as Serve>::Data>> {
+    let measured = L::measured(recipe, config, encoder, paths)?;
+    if let Some(now) = &measured.record {
         let mut known = folder.data_record()?;
         let then = known.clone();
-        known.test = now;
+        known.test = now.clone();
         if let Some(differences) = then.differences(&known, &[throughline_data::Split::Test]) {
             let expected = "the data that the run began with; name the files to measure on with --data";
             return Err(Error::file(folder.path(), "data", expected, differences));
         }
     }
-    let evaluation = model.evaluate(&data).ok_or_else(|| {
-        Error::file(folder.path(), &what, "something to measure on, or files named with --data", "nothing")
-    })?;
-    Ok(Report { data: what, evaluation, notes })
+    Ok(measured)
 }

@@ -23,6 +23,7 @@
 //! | [`train`] | recipes, the trainer, run folders |
 //! | [`train::settings`] | all settings of all tasks, with types and defaults |
 //! | [`infer`] | trained models in use: open, predict, evaluate, generate |
+//! | [`inspect`] | a look inside: gradient flow, gates, memory, a diagnosis |
 //!
 //! Where to start:
 //!
@@ -112,10 +113,10 @@ pub mod train {
     pub use throughline_train::tasks::lm::BUILT_IN;
     pub use throughline_train::tasks::{TASKS, Task};
     pub use throughline_train::{
-        DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Guess, Learn, Learned, Lengths,
+        DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Guess, Learn, Learned, Lengths, Look,
         Measured, MetricsLog, Origin, Outcome, Overview, Place, RangeRow, RangeTest, RateRange, Recipe, RecipeError,
         Report, Result, Row, RunFolder, RunLock, Score, Sign, SplitRecord, SplitReport, check_replaceable, evaluate,
-        examine, find_learning_rate, guess, read_rows, recipe, replace, resume, settings, tasks, train,
+        examine, find_learning_rate, guess, inspect, read_rows, recipe, replace, resume, settings, tasks, train,
         write_atomically,
     };
 }
@@ -130,9 +131,20 @@ pub mod infer {
         Classify, ClassifySeries, LanguageModel, Regress, Roll, Tag, classify, classify_series, lm, regress, roll, tag,
     };
     pub use throughline_infer::{
-        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, RecurrentSettings, Regularisation,
-        Result, Runner, RunnerWorkspace, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts, Serve, Served,
-        TextEncoder, tasks,
+        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, Parts, RecurrentSettings,
+        Regularisation, Result, Runner, RunnerWorkspace, Sample, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts,
+        Serve, Served, TextEncoder, tasks,
+    };
+}
+
+/// A look inside recurrent networks: what they remember, how they learn it, and what is wrong with them.
+///
+/// [`train::inspect`] looks into the model of a run. Each measurement also runs alone, on any network.
+pub mod inspect {
+    pub use throughline_inspect::{
+        Activation, AtLag, BINS, Effect, ExchangeRows, Fault, Finding, Flow, GateStatistics, Gates, Inspection,
+        Options, Probe, Quantiles, Report, Site, Spectrum, StateStatistics, Subject, Training, Update, diagnose,
+        gate_statistics, gradient_flow, inspect, interventions, largest_singular_value, spectra, spectral_radius,
     };
 }
 

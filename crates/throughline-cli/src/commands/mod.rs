@@ -4,6 +4,7 @@ pub mod data;
 pub mod eval;
 pub mod generate;
 mod given;
+pub mod inspect;
 pub mod lr_find;
 pub mod predict;
 pub mod recipe;
@@ -28,6 +29,13 @@ const MANY_UNKNOWN: f64 = 0.2;
 
 /// The run that a command names, and its model.
 fn open(argument: &RunArgument) -> Result<(RunFolder, Model)> {
+    let folder = trained(argument)?;
+    let model = Model::open(folder.path(), argument.threads.map(usize::from))?;
+    Ok((folder, model))
+}
+
+/// The run that a command names, which has a model.
+fn trained(argument: &RunArgument) -> Result<RunFolder> {
     let folder = RunFolder::open(Path::new(RUNS), &argument.run)?;
     if !folder.model().exists() && !folder.card().exists() {
         bail!(
@@ -37,8 +45,7 @@ fn open(argument: &RunArgument) -> Result<(RunFolder, Model)> {
             folder.path().display()
         );
     }
-    let model = Model::open(folder.path(), argument.threads.map(usize::from))?;
-    Ok((folder, model))
+    Ok(folder)
 }
 
 /// What to say of an input of which the model has never seen so large a share of the units; nothing if it is small.

@@ -12,6 +12,7 @@ fn every_command_has_its_help() {
         ("recipe", &["TASK"]),
         ("runs", &["FOLDER", "--sort", "--diff", "--json"]),
         ("eval", &["RUN", "--data", "--json", "--format", "--out", "--threads"]),
+        ("inspect", &["RUN", "--data", "--sequences", "--steps", "--anchors", "--html", "--json", "--threads"]),
         ("predict", &["RUN", "--top", "--format", "--out", "--columns", "--series", "--threads"]),
         ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed", "--out"]),
     ] {
@@ -69,6 +70,9 @@ fn a_wrong_command_line_has_exit_code_2() {
         &["generate", "a", "--length", "many"],
         &["eval", "a", "--threads", "0"],
         &["eval", "a", "--format", "xml"],
+        &["inspect"],
+        &["inspect", "a", "--steps", "0"],
+        &["inspect", "a", "--anchors", "-1"],
         &["eval", "a", "--json", "--format", "csv"],
         &["predict", "a", "--columns", "b", "--format", "csv"],
     ] {

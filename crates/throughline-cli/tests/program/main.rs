@@ -10,6 +10,7 @@ mod faults;
 mod folder;
 mod guess;
 mod help;
+mod inside;
 mod interruption;
 mod language_model;
 mod music;

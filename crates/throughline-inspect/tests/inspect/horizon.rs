@@ -27,3 +27,9 @@ fn a_state_that_is_kept_remembers_the_first_input() {
     assert_eq!(effects.last().map(|effect| effect.lag), Some(16));
     assert!(effects.iter().all(|effect| effect.change.median > 1e-3), "{effects:?}");
 }
+
+#[test]
+fn sequences_without_a_step_have_no_effect() {
+    let model = stepwise::<f32>(RecurrentConfig::new(CellKind::Lstm, 3, 4), &[0, 0]);
+    assert_eq!(interventions(model.subject(), &model.x), []);
+}

@@ -5,3 +5,4 @@ mod diagnosis;
 mod gates;
 mod gradient_flow;
 mod horizon;
+mod report;

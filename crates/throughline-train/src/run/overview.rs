@@ -77,7 +77,7 @@ fn all_metrics(row: &Row) -> BTreeMap<String, f64> {
 }
 
 /// Cell and sizes, as far as the task has such settings.
-fn network(recipe: &Recipe) -> String {
+pub(crate) fn network(recipe: &Recipe) -> String {
     let value = |key: &str| recipe.value(&format!("model.{key}"));
     let cell = value("cell").and_then(|cell| cell.as_str().map(str::to_owned));
     let sizes = value("layers").zip(value("hidden")).map(|(layers, hidden)| format!("{layers} x {hidden}"));

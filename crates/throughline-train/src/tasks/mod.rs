@@ -15,10 +15,12 @@ use std::sync::atomic::AtomicBool;
 
 use throughline_data::Glimpse;
 use throughline_infer::{Info, Model, Serve};
+use throughline_inspect::{ExchangeRows, Report as Inside};
 use toml::Table;
 
 use crate::evaluate::{self, Report};
 use crate::examine::{self, DataReport};
+use crate::inspect::{self, InputOf, Look};
 use crate::learn::{Learn, Sign};
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
 use crate::trainer::{self, Event, Outcome, RangeRow, RangeTest, RateRange};
@@ -94,6 +96,15 @@ pub fn evaluate(folder: &RunFolder, model: &Model, paths: &[PathBuf]) -> Result<
     task.evaluate(folder, &recipe, model, paths)
 }
 
+/// Looks into the model of a run, with some of the files at `paths`, or of the test split of the run's own data if there are none.
+///
+/// # Errors
+/// As [`evaluate`](crate::evaluate()); also if the model cannot be opened, or the sample would take too much memory.
+pub fn inspect(folder: &RunFolder, paths: &[PathBuf], look: Look) -> Result<Inside> {
+    let recipe = folder.recipe()?;
+    task_of(&recipe).inspect(folder, &recipe, paths, look)
+}
+
 fn task_of(recipe: &Recipe) -> &'static dyn Task {
     find(recipe.task()).expect("a recipe has a task")
 }
@@ -131,6 +142,9 @@ pub trait Task: TaskSettings {
 
     /// See [`evaluate`](crate::evaluate()).
     fn evaluate(&self, folder: &RunFolder, recipe: &Recipe, model: &Model, paths: &[PathBuf]) -> Result<Report>;
+
+    /// See [`inspect`](crate::inspect()).
+    fn inspect(&self, folder: &RunFolder, recipe: &Recipe, paths: &[PathBuf], look: Look) -> Result<Inside>;
 }
 
 /// The task of `L`.
@@ -159,7 +173,10 @@ impl<L: Learn> TaskSettings for TaskOf<L> {
     }
 }
 
-impl<L: Learn> Task for TaskOf<L> {
+impl<L: Learn> Task for TaskOf<L>
+where
+    InputOf<L>: ExchangeRows + Clone,
+{
     fn info(&self) -> &'static Info {
         &L::Serve::INFO
     }
@@ -197,6 +214,10 @@ impl<L: Learn> Task for TaskOf<L> {
 
     fn evaluate(&self, folder: &RunFolder, recipe: &Recipe, model: &Model, paths: &[PathBuf]) -> Result<Report> {
         evaluate::measure::<L>(folder, recipe, model, paths)
+    }
+
+    fn inspect(&self, folder: &RunFolder, recipe: &Recipe, paths: &[PathBuf], look: Look) -> Result<Inside> {
+        inspect::look_into::<L>(folder, recipe, paths, look)
     }
 }
 

@@ -1,0 +1,38 @@
+//! `throughline inspect`
+
+use anyhow::Result;
+use throughline::infer::Sample;
+use throughline::inspect::{Options, Report};
+use throughline::train::{self, Look, RunFolder};
+
+use crate::arguments::InspectArguments;
+use crate::output::{Output, note, say, say_json};
+use crate::plot::width;
+
+pub fn run(arguments: &InspectArguments) -> Result<()> {
+    let folder = super::trained(&arguments.run)?;
+    // A page that cannot be written is refused before the work for it begins.
+    let report = match &arguments.html {
+        Some(path) => Output::open(Some(path), |page| {
+            let report = look(&folder, arguments)?;
+            page.text(&report.html())?;
+            Ok(report)
+        })?,
+        None => look(&folder, arguments)?,
+    };
+    report.notes.iter().for_each(|sentence| note(sentence));
+    if arguments.json {
+        return Ok(say_json(&(serde_json::to_string(&report)? + "\n"))?);
+    }
+    Ok(say(&report.text(width()))?)
+}
+
+fn look(folder: &RunFolder, arguments: &InspectArguments) -> Result<Report> {
+    let InspectArguments { run, data, sequences, steps, anchors, html, .. } = arguments;
+    let look = Look {
+        options: Options { sample: Sample { sequences: *sequences, steps: *steps }, anchors: *anchors },
+        threads: run.threads.map(usize::from),
+        evaluate: html.is_some(),
+    };
+    Ok(train::inspect(folder, data, look)?)
+}

@@ -1,0 +1,265 @@
+//! What was seen inside a model, for a terminal.
+
+use super::numbers::{number, percent};
+use super::{GONE, Report, horizons};
+use crate::{AtLag, Finding, Flow, GateStatistics, Quantiles, Update};
+
+/// Powers of ten that a sparkline of gradients spans below 1.
+const DECADES: f64 = 6.0;
+/// Lags whose numbers are shown.
+const LAGS: [usize; 9] = [0, 1, 2, 4, 8, 16, 32, 64, 128];
+
+/// The whole report, in so many columns.
+pub fn text(report: &Report, width: usize) -> String {
+    let sections = [
+        head(report),
+        gradient_flow(report, width),
+        memory(report),
+        interventions(report),
+        gates(report),
+        states(report),
+        spectra(report),
+        training(report, width),
+        diagnosis(report, width),
+    ];
+    sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+fn head(report: &Report) -> String {
+    let Report { run, model, network, data, inspection, .. } = report;
+    let (sequences, steps) = (inspection.sequences, inspection.steps);
+    format!("{run}: {model}, {network}\nseen on {data}: {sequences} sequences, {steps} steps\n")
+}
+
+/// A heading and rows of cells, of which the first is a name.
+fn section(heading: &str, rows: &[Vec<String>]) -> String {
+    if rows.len() > 1 { format!("{heading}\n{}", right_aligned(rows)) } else { String::new() }
+}
+
+fn row(name: impl ToString, cells: impl IntoIterator<Item = String>) -> Vec<String> {
+    std::iter::once(name.to_string()).chain(cells).collect()
+}
+
+fn heads(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+fn gradient_flow(report: &Report, width: usize) -> String {
+    let flows = &report.inspection.flow;
+    if flows.is_empty() {
+        return String::new();
+    }
+    let heading = "How far back gradients reach: |dL_t / dh_(t-k)| by lag k, as a share of lag 0";
+    let flows: String = flows.iter().map(|flow| one_flow(flow, width)).collect();
+    format!("{heading}\n{flows}")
+}
+
+fn one_flow(flow: &Flow, width: usize) -> String {
+    let last = flow.lags.len().saturating_sub(1);
+    let ends = ["  lag 0 ".to_owned(), format!(" {last}")];
+    let room = width.saturating_sub(ends[0].len() + ends[1].len());
+    let medians: Vec<f64> = flow.lags.iter().map(|at| at.relative.median).collect();
+    // Growth is drawn, too, where there is any.
+    let top = medians.iter().copied().filter(|median| median.is_finite()).fold(1.0, f64::max).log10();
+    let share = |median: f64| Some((median.log10() + DECADES) / (top + DECADES)).filter(|share| *share >= 0.0);
+    let line = sparkline(columns(&medians, room).map(share));
+    let scale = format!("1e-{DECADES} to {}", number(10f64.powf(top)));
+    let shown: Vec<(usize, &AtLag)> = LAGS.iter().filter_map(|&lag| Some((lag, flow.lags.get(lag)?))).collect();
+    let mut rows = vec![row("  lag", shown.iter().map(|(lag, _)| lag.to_string()))];
+    rows.extend(quantile_rows("  ", shown.iter().map(|(_, at)| at.relative)));
+    format!("{}, median, {scale}\n{}{line}{}\n{}", flow.site, ends[0], ends[1], right_aligned(&rows))
+}
+
+fn memory(report: &Report) -> String {
+    let mut rows = vec![heads(&["", GONE[0].1, GONE[1].1, "units: 10 %", "median", "90 %"])];
+    rows.extend(report.inspection.flow.iter().map(|flow| {
+        let state = report.inspection.gates.states.iter().find(|state| state.site == flow.site);
+        let constants = state.map(|state| state.time_constants.clone()).filter(|constants| !constants.is_empty());
+        let constants = match constants {
+            Some(mut constants) => quantiles(Quantiles::of(&mut constants)),
+            None => [(); 3].map(|()| "-".to_owned()),
+        };
+        row(&flow.site, horizons(flow).into_iter().chain(constants))
+    }));
+    section("Memory: lags from which gradients are gone; time constants of units, in steps", &rows)
+}
+
+fn quantiles(of: Quantiles) -> [String; 3] {
+    [of.low, of.median, of.high].map(number)
+}
+
+/// A row for each quantile, the highest first.
+fn quantile_rows(indent: &str, all: impl Iterator<Item = Quantiles>) -> [Vec<String>; 3] {
+    let columns: Vec<[String; 3]> = all.map(quantiles).collect();
+    let of = |(name, place): (&str, usize)| {
+        row(format!("{indent}{name}"), columns.iter().map(|column| column[place].clone()))
+    };
+    [("90 %", 2), ("median", 1), ("10 %", 0)].map(of)
+}
+
+fn interventions(report: &Report) -> String {
+    let shown = &report.inspection.effects;
+    let mut rows = vec![row("lag", shown.iter().map(|effect| effect.lag.to_string()))];
+    if !shown.is_empty() {
+        rows.extend(quantile_rows("", shown.iter().map(|effect| effect.change)));
+    }
+    section("How far back inputs count: change of the last output where one input is replaced", &rows)
+}
+
+fn gates(report: &Report) -> String {
+    let mut rows = vec![heads(&["gate", "distribution", "mean", "low", "high", "stuck"])];
+    rows.extend(report.inspection.gates.gates.iter().map(|gate| {
+        let GateStatistics { site, gate: name, mean, low, high, stuck, .. } = gate;
+        let cells = [histogram(gate), format!("{mean:.2}"), percent(*low), percent(*high), stuck.to_string()];
+        row(format!("{site} {name}"), cells)
+    }));
+    section(
+        "Gates: activations from 0 to 1, by tanh from -1 to 1; shares in the lowest and
+\
+         the highest twentieth of the range; units that never leave one of them",
+        &rows,
+    )
+}
+
+fn histogram(gate: &GateStatistics) -> String {
+    let most = gate.histogram.iter().copied().max().unwrap_or_default().max(1) as f64;
+    sparkline(gate.histogram.iter().map(|&count| (count > 0).then_some(count as f64 / most)))
+}
+
+fn states(report: &Report) -> String {
+    let mut rows = vec![heads(&["state", "|h|: 10 %", "median", "90 %", "|c|: median", "largest", "dead"])];
+    rows.extend(report.inspection.gates.states.iter().map(|state| {
+        let cell = state.cell.map_or_else(|| "-".to_owned(), |cell| number(cell.median));
+        let largest = state.largest_cell.map_or_else(|| "-".to_owned(), number);
+        row(&state.site, quantiles(state.hidden).into_iter().chain([cell, largest, state.dead.to_string()]))
+    }));
+    section("States: sizes, and units that stay at 0", &rows)
+}
+
+fn spectra(report: &Report) -> String {
+    let mut rows = vec![heads(&["W_hh", "spectral radius", "largest singular value"])];
+    rows.extend(report.inspection.spectra.iter().map(|spectrum| {
+        row(
+            format!("{} {}", spectrum.site, spectrum.gate),
+            [spectrum.radius, spectrum.largest_singular_value].map(number),
+        )
+    }));
+    section("Recurrent weights", &rows)
+}
+
+fn training(report: &Report, width: usize) -> String {
+    let training = &report.training;
+    let series = |of: fn(&Update) -> Option<f64>| -> Vec<f64> {
+        training.updates.iter().filter_map(of).filter(|value| value.is_finite()).collect()
+    };
+    let named = [
+        ("loss", series(|update| update.loss)),
+        ("validation loss", series(|update| update.validation_loss)),
+        ("gradient norm", series(|update| update.gradient_norm)),
+    ];
+    let lines = named.into_iter().filter(|(_, values)| !values.is_empty()).map(|(name, values)| {
+        let (first, last) = (number(values[0]), number(values[values.len() - 1]));
+        let (least, most) = values.iter().fold((f64::INFINITY, 0.0_f64), |(a, b), &x| (a.min(x), b.max(x)));
+        let start = format!("  {name:<16}{first:>6} ");
+        let room = width.saturating_sub(start.len() + 7).min(values.len());
+        let share = |value: f64| Some(if most > least { (value - least) / (most - least) } else { 0.0 });
+        format!("{start}{} {last}\n", sparkline(columns(&values, room).map(share)))
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() {
+        return lines;
+    }
+    let clipping = match (training.clip_norm, training.clipped()) {
+        (Some(norm), Some(share)) => {
+            format!("  clipped to norm {}: {} of the measured updates\n", number(norm), percent(share))
+        }
+        _ => "  not clipped\n".to_owned(),
+    };
+    format!("Training, from its first to its last measured update\n{lines}{clipping}")
+}
+
+fn diagnosis(report: &Report, width: usize) -> String {
+    if report.findings.is_empty() {
+        return "Diagnosis: no fault was found in gradients, gates and units\n".to_owned();
+    }
+    let finding = |finding: &Finding| wrapped(&format!("{} {}", finding.seen, finding.remedy), width);
+    format!("Diagnosis\n{}", report.findings.iter().map(finding).collect::<String>())
+}
+
+/// An item of a list, its lines no longer than `width` where words allow it.
+fn wrapped(text: &str, width: usize) -> String {
+    let (mut lines, mut line) = (String::new(), "-".to_owned());
+    for word in text.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > width {
+            lines += &(line + "\n");
+            line = " ".to_owned();
+        }
+        line += &format!(" {word}");
+    }
+    lines + &line + "\n"
+}
+
+/// Rows of cells, each column as wide as its widest cell and two spaces between; the first column begins at the left, the others
+/// end at the right.
+fn right_aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width_of = |cell: &String| cell.chars().count();
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(width_of).max().unwrap_or_default())
+        .collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
+            0 => format!("{cell:width$}"),
+            _ => format!("  {cell:>width$}"),
+        });
+        cells.collect::<String>().trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A column for each share from 0 to 1; none where there is nothing to draw.
+fn sparkline(shares: impl Iterator<Item = Option<f64>>) -> String {
+    const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let level = |share: f64| LEVELS[((share * 8.0) as usize).min(7)];
+    shares.map(|share| share.map_or(' ', level)).collect()
+}
+
+/// At most `room` of `values`, spread evenly, the first and the last among them.
+fn columns(values: &[f64], room: usize) -> impl Iterator<Item = f64> {
+    let (count, last) = (values.len().min(room), values.len().saturating_sub(1));
+    (0..count).map(move |column| values[(column * last + (count - 1) / 2) / (count - 1).max(1)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sparklines_span_their_scale() {
+        let shares = [Some(0.0), Some(0.5), Some(0.99), Some(1.0), None, Some(-1.0), Some(f64::NAN)];
+        assert_eq!(sparkline(shares.into_iter()), "▁▅██ ▁▁");
+    }
+
+    #[test]
+    fn columns_keep_the_ends() {
+        let values: Vec<f64> = (0..100).map(f64::from).collect();
+        let shown: Vec<f64> = columns(&values, 12).collect();
+        assert_eq!((shown.len(), shown[0], shown[11]), (12, 0.0, 99.0));
+        assert!(shown.windows(2).all(|pair| (8.0..=10.0).contains(&(pair[1] - pair[0]))), "{shown:?}");
+        assert_eq!(columns(&values[..3], 12).collect::<Vec<_>>(), [0.0, 1.0, 2.0]);
+        assert_eq!(columns(&values[..3], 1).collect::<Vec<_>>(), [0.0]);
+        assert_eq!(columns(&[], 12).count(), 0);
+    }
+
+    #[test]
+    fn numbers_stand_under_each_other() {
+        let rows = [["", "é1"], ["name", "12345"], ["x", "2"]].map(|row| row.map(str::to_owned).to_vec());
+        assert_eq!(right_aligned(&rows), "         é1\nname  12345\nx         2\n");
+    }
+
+    #[test]
+    fn words_that_do_not_fit_go_on_under_the_first() {
+        assert_eq!(wrapped("one two three", 9), "- one two\n  three\n");
+        assert_eq!(wrapped("incomprehensible", 9), "-\n  incomprehensible\n");
+    }
+}

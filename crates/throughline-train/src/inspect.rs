@@ -1,0 +1,89 @@
+//! A look inside the model of a run, with its held-out data and the log of its training.
+
+use std::path::PathBuf;
+
+use throughline_data::Split;
+use throughline_infer::{Files, Parts, Serve, Served, cpu};
+use throughline_inspect::{ExchangeRows, Options, Report, Training, Update, diagnose};
+use throughline_nn::module::Module;
+
+use crate::evaluate::held_out;
+use crate::learn::{Learn, Measured};
+use crate::run::metrics::{Row, read_rows};
+use crate::run::overview::network;
+use crate::{Error, Recipe, Result, RunFolder};
+
+/// How to look into a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Look {
+    /// How much of the data the model is shown.
+    pub options: Options,
+    /// Threads to compute with; `None`: all there are.
+    pub threads: Option<usize>,
+    /// Whether the model is evaluated on the data, too.
+    pub evaluate: bool,
+}
+
+/// What the network of a task reads.
+pub(crate) type InputOf<L> = <<<<L as Learn>::Serve as Serve>::Body as Module<f32>>::Input as ToOwned>::Owned;
+
+/// See [`inspect`](crate::inspect()).
+pub(crate) fn look_into<L: Learn>(
+    folder: &RunFolder,
+    recipe: &Recipe,
+    paths: &[PathBuf],
+    Look { options, threads, evaluate }: Look,
+) -> Result<Report>
+where
+    InputOf<L>: ExchangeRows + Clone,
+{
+    let parts = Parts::<L::Serve>::open(&Files::Folder(folder.path().to_path_buf()))?;
+    let training = training(folder, recipe)?;
+    let Measured { data, what, notes, .. } = held_out::<L>(folder, recipe, &parts.config, &parts.encoder, paths)?;
+    let inspection = throughline_inspect::inspect(&parts, &data, options, &cpu(threads)?);
+    let inspection = inspection.map_err(|error| match error {
+        throughline_infer::Error::Input { expected, found } => Error::file(folder.path(), &what, expected, found),
+        other => other.into(),
+    })?;
+    let evaluation = match evaluate {
+        true => {
+            let Parts { config, encoder, network, parameters } = parts;
+            Served::<L::Serve>::new(config, encoder, network, &parameters, threads)?.evaluate(&data)
+        }
+        false => None,
+    };
+    let path = folder.path();
+    Ok(Report {
+        run: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        model: L::Serve::INFO.title,
+        counted: L::Serve::INFO.counted,
+        network: network(recipe),
+        data: what,
+        notes,
+        findings: diagnose(&inspection, &training),
+        inspection,
+        training,
+        evaluation,
+    })
+}
+
+/// What the log says of the training; nothing where none was kept beside the model.
+fn training(folder: &RunFolder, recipe: &Recipe) -> Result<Training> {
+    let rows = if folder.metrics().exists() { read_rows(&folder.metrics())? } else { Vec::new() };
+    let clip_norm = recipe.train.clip_norm;
+    Ok(Training {
+        updates: rows.iter().filter(|row| row.split != Split::Test).map(update).collect(),
+        clip_norm: (clip_norm > 0.0).then_some(clip_norm),
+    })
+}
+
+fn update(row: &Row) -> Update {
+    let of = |split: Split| (row.split == split).then_some(row.loss);
+    Update {
+        update: row.step,
+        loss: of(Split::Train),
+        validation_loss: of(Split::Validation),
+        gradient_norm: Some(row.grad_norm).filter(|norm| norm.is_finite()),
+        learning_rate: row.lr,
+    }
+}

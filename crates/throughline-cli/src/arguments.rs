@@ -192,7 +192,7 @@ pub struct EvalArguments {
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
     /// Write for people, as one JSON object, or as a table with one row.
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text, requires_if("parquet", "out"))]
     pub format: OutputFormat,
     /// Write to this file, which is whole or not there, in place of standard output.
     #[arg(long, value_name = "FILE")]
@@ -234,6 +234,9 @@ pub enum OutputFormat {
     Json,
     /// A table with a header (RFC 4180).
     Csv,
+    /// A table of Apache Parquet, to a file (--out).
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 /// `throughline predict`
@@ -247,7 +250,7 @@ pub struct PredictArguments {
     pub top: Option<u16>,
     /// Write a JSON object for each line; a table, where what has parts is JSON in its cell; or for people: what was predicted
     /// and the line, or of a tagger a word and its tag on each line.
-    #[arg(long, value_enum, default_value_t = OutputFormat::Json)]
+    #[arg(long, value_enum, default_value_t = OutputFormat::Json, requires_if("parquet", "out"))]
     pub format: OutputFormat,
     /// Write to this file, which is whole or not there, in place of standard output.
     #[arg(long, value_name = "FILE")]

@@ -35,7 +35,20 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
+/// What becomes a message is not told before as a panic.
+#[cfg(feature = "parquet")]
+fn keep_quiet_about_caught_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !throughline::data::panic_is_caught() {
+            tell(panic);
+        }
+    }));
+}
+
 fn main() -> ExitCode {
+    #[cfg(feature = "parquet")]
+    keep_quiet_about_caught_panics();
     match run(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.

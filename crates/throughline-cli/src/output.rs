@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use anyhow::Result;
+use serde_json::Value;
 use throughline::data::printable_text;
 use throughline::train::{check_replaceable, replace};
 
@@ -47,6 +48,15 @@ impl Output<'_> {
         }
     }
 
+    /// Writes bytes as they are.
+    #[cfg(feature = "parquet")]
+    pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Standard => io::stdout().lock().write_all(bytes),
+            Self::File(file) => file.write_all(bytes),
+        }
+    }
+
     /// Writes JSON objects, a line each.
     pub fn json(&mut self, lines: &str) -> io::Result<()> {
         match self {
@@ -63,6 +73,15 @@ pub fn csv<'c>(rows: impl IntoIterator<Item = Vec<Cow<'c, str>>>) -> Result<Stri
         table.write_record(row.iter().map(|cell| cell.as_bytes()))?;
     }
     Ok(String::from_utf8(table.into_inner()?)?)
+}
+
+/// A value as a cell; what has parts is JSON.
+pub fn cell(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::Null => Cow::Borrowed(""),
+        Value::String(text) => Cow::Borrowed(text),
+        other => Cow::Owned(other.to_string()),
+    }
 }
 
 /// Writes running text to standard output. A reader that has gone away is an error like any other, not a panic.

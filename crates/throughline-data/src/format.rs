@@ -27,7 +27,7 @@ pub enum Format {
     Tsv,
     /// JSON lines: an object on each line, whose keys are the columns. `null` is a missing value.
     Jsonl,
-    /// Apache Parquet, which is not read yet.
+    /// Apache Parquet: columns of texts, numbers, truth values or times. Read with the feature `parquet`.
     Parquet,
     /// A folder with one subfolder for each class, named by its label. Each text file in it, at any depth, is one
     /// example.

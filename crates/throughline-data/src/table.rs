@@ -9,7 +9,8 @@ use crate::text::TextReader;
 mod delimited;
 mod json_lines;
 mod object;
-mod parquet;
+#[cfg(feature = "parquet")]
+pub(crate) mod parquet;
 
 /// A format of tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +117,16 @@ impl Table {
                 let (records, header, line) = json_lines::open(path, text)?;
                 Ok(Self::new(path, header, line, Box::new(records)))
             }
-            TableFormat::Parquet => Err(parquet::refused(path)),
+            #[cfg(feature = "parquet")]
+            TableFormat::Parquet => {
+                let (records, header) = parquet::reader::open(path)?;
+                Ok(Self::new(path, header, 1, Box::new(records)))
+            }
+            #[cfg(not(feature = "parquet"))]
+            TableFormat::Parquet => {
+                let hint = "write the table as CSV or JSON lines, or build the program with the feature `parquet`";
+                Err(Error::malformed(path, None, "a table of a format that this program reads", "Parquet", hint))
+            }
         }
     }
 

@@ -102,6 +102,8 @@ pub mod data {
         WantedAnswers, WordVectorReader, WordVectors, join_texts, majority_class, piano_roll_from_json,
         piano_roll_to_json, piano_roll_to_midi, printable, printable_text, remove_duplicates, shared_examples,
     };
+    #[cfg(feature = "parquet")]
+    pub use throughline_data::{ParquetWriter, panic_is_caught};
 }
 
 /// Recipes, the trainer, run folders.

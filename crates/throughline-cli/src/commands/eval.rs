@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use anyhow::Result;
+use serde_json::{Value, json};
+#[cfg(feature = "parquet")]
+use throughline::data::ParquetWriter;
 use throughline::train::{self, Report};
 
 use super::warning_of_unknown;
 use crate::arguments::{EvalArguments, OutputFormat};
-use crate::output::{Output, csv, note};
+use crate::output::{Output, cell, csv, note};
 
 pub fn run(arguments: &EvalArguments) -> Result<()> {
     let (folder, model) = super::open(&arguments.run)?;
@@ -20,19 +23,28 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
     Output::open(arguments.out.as_deref(), |output| match format {
         OutputFormat::Text => Ok(output.text(&(as_text(&report) + "\n"))?),
         OutputFormat::Json => Ok(output.json(&(serde_json::to_string(&report)? + "\n"))?),
-        OutputFormat::Csv => Ok(output.text(&as_table(&report)?)?),
+        OutputFormat::Csv => {
+            let (names, values) = as_row(&report);
+            let table = csv([names.into_iter().map(Cow::Owned).collect(), values.iter().map(cell).collect()])?;
+            Ok(output.text(&table)?)
+        }
+        #[cfg(feature = "parquet")]
+        OutputFormat::Parquet => {
+            let (names, values) = as_row(&report);
+            let mut table = ParquetWriter::new(names);
+            output.bytes(&table.push(values)?)?;
+            Ok(output.bytes(&table.finish()?)?)
+        }
     })
 }
 
-/// A header and a row, without the confusion matrix.
-fn as_table(report: &Report) -> Result<String> {
+/// Names and values of a row, without the confusion matrix.
+fn as_row(report: &Report) -> (Vec<String>, Vec<Value>) {
     let evaluation = &report.evaluation;
-    let metrics = evaluation.metrics.iter().map(|(name, value)| (name.as_str(), value.to_string()));
-    let (count, loss) = (evaluation.count.to_string(), evaluation.loss.to_string());
-    let first = [("data", report.data.clone()), ("count", count), ("loss", loss)].into_iter();
-    let last = [("unknown_share", evaluation.unknown_share.to_string())];
-    let (names, values): (Vec<_>, Vec<_>) = first.chain(metrics).chain(last).unzip();
-    csv([names.into_iter().map(Cow::Borrowed).collect(), values.into_iter().map(Cow::Owned).collect::<Vec<_>>()])
+    let first = [("data", json!(report.data)), ("count", json!(evaluation.count)), ("loss", json!(evaluation.loss))];
+    let metrics = evaluation.metrics.iter().map(|(name, value)| (name.as_str(), json!(value)));
+    let last = [("unknown_share", json!(evaluation.unknown_share))];
+    first.into_iter().chain(metrics).chain(last).map(|(name, value)| (name.to_owned(), value)).unzip()
 }
 
 fn as_text(report: &Report) -> String {

@@ -43,6 +43,7 @@ pub fn run(arguments: &PredictArguments) -> Result<()> {
         while let Some(batch) = lines.next_batch()? {
             answer(&model, batch, top, &mut answers, &mut totals)?;
         }
+        answers.finish()?;
         // A file with no answer takes the place of none.
         if totals.answered == 0 { totals.complaint().map(|()| totals) } else { Ok(totals) }
     })?;

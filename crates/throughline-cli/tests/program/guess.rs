@@ -73,6 +73,8 @@ fn what_cannot_be_told_is_asked_for() {
     }
     folder.run(&["train", "missing.csv"]).refused(&["missing.csv"]);
     folder.write("table.parquet", "PAR1");
-    folder.run(&["train", "table.parquet"]).refused(&["table.parquet", "found Parquet", "as CSV or JSON lines"]);
+    folder
+        .run(&["train", "table.parquet"])
+        .refused(&["table.parquet", "expected Parquet, which begins and ends with PAR1"]);
     assert!(!folder.names(".").contains(&"runs".to_owned()), "nothing was begun");
 }

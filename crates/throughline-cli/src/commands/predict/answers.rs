@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
+#[cfg(feature = "parquet")]
+use throughline::data::ParquetWriter;
 
 use crate::arguments::OutputFormat;
-use crate::output::{Output, csv};
+use crate::output::{Output, cell, csv};
 
 /// The keys of an answer that are not predictions: the line itself or the name of a series, and what share of it is unknown.
 const TEXT: &str = "text";
@@ -20,11 +22,20 @@ pub struct Answers<'o, 'f> {
     /// The columns of the table, once its header is written.
     columns: Option<Vec<String>>,
     waiting: Vec<Map<String, Value>>,
+    #[cfg(feature = "parquet")]
+    parquet: Option<ParquetWriter>,
 }
 
 impl<'o, 'f> Answers<'o, 'f> {
     pub fn new(format: OutputFormat, output: &'o mut Output<'f>) -> Self {
-        Self { format, output, columns: None, waiting: Vec::new() }
+        Self {
+            format,
+            output,
+            columns: None,
+            waiting: Vec::new(),
+            #[cfg(feature = "parquet")]
+            parquet: None,
+        }
     }
 
     /// Takes in an answer; [`flush`](Self::flush) writes it.
@@ -42,40 +53,57 @@ impl<'o, 'f> Answers<'o, 'f> {
                 Ok(self.output.json(&lines.collect::<String>())?)
             }
             OutputFormat::Csv => {
-                let table = self.table(&answers)?;
+                let begins = self.columns.is_none() && !answers.is_empty();
+                let columns = self.columns(&answers, "csv")?;
+                let header = begins.then(|| columns.iter().map(|column| Cow::Borrowed(column.as_str())).collect());
+                let rows = answers.iter().map(|answer| values(answer, columns).map(cell).collect());
+                let table = csv(header.into_iter().chain(rows))?;
                 Ok(self.output.text(&table)?)
+            }
+            #[cfg(feature = "parquet")]
+            OutputFormat::Parquet => {
+                let columns = self.columns(&answers, "parquet")?.to_vec();
+                if columns.is_empty() {
+                    return Ok(());
+                }
+                let table = self.parquet.get_or_insert_with(|| ParquetWriter::new(columns.clone()));
+                for answer in &answers {
+                    self.output.bytes(&table.push(values(answer, &columns).cloned().collect())?)?;
+                }
+                Ok(())
             }
             OutputFormat::Text => Ok(self.output.text(&answers.iter().map(for_people).collect::<String>())?),
         }
     }
 
-    /// A row for each answer, below the header if there was none yet.
-    fn table(&mut self, answers: &[Map<String, Value>]) -> Result<String> {
-        let mut rows: Vec<Vec<Cow<'_, str>>> = Vec::new();
+    /// Writes what a format needs at its end.
+    pub fn finish(self) -> Result<()> {
+        #[cfg(feature = "parquet")]
+        if self.format == OutputFormat::Parquet {
+            let table = self.parquet.unwrap_or_else(|| ParquetWriter::new(vec![TEXT.to_owned()]));
+            self.output.bytes(&table.finish()?)?;
+        }
+        Ok(())
+    }
+
+    /// The columns of a table, which are those of the first answer; none as long as there is none.
+    fn columns(&mut self, answers: &[Map<String, Value>], format: &str) -> Result<&[String]> {
         if let (None, Some(first)) = (&self.columns, answers.first()) {
             let of_what = if first.contains_key(SERIES) { SERIES } else { TEXT };
             let others = first.keys().filter(|key| *key != of_what).cloned();
-            let columns: Vec<String> = std::iter::once(of_what.to_owned()).chain(others).collect();
-            rows.push(columns.iter().map(|column| Cow::Owned(column.clone())).collect());
-            self.columns = Some(columns);
+            self.columns = Some(std::iter::once(of_what.to_owned()).chain(others).collect());
         }
         let columns = self.columns.as_deref().unwrap_or_default();
-        for answer in answers {
-            if let Some(key) = answer.keys().find(|key| !columns.contains(key)) {
-                bail!("--format csv: expected the columns {}, found an answer with {key}", columns.join(", "));
-            }
-            rows.push(columns.iter().map(|column| cell(answer.get(column).unwrap_or(&Value::Null))).collect());
+        if let Some(key) = answers.iter().flat_map(Map::keys).find(|key| !columns.contains(key)) {
+            bail!("--format {format}: expected the columns {}, found an answer with {key}", columns.join(", "));
         }
-        csv(rows)
+        Ok(columns)
     }
 }
 
-fn cell(value: &Value) -> Cow<'_, str> {
-    match value {
-        Value::Null => Cow::Borrowed(""),
-        Value::String(text) => Cow::Borrowed(text),
-        other => Cow::Owned(other.to_string()),
-    }
+/// The values of an answer in the order of the columns.
+fn values<'a>(answer: &'a Map<String, Value>, columns: &'a [String]) -> impl Iterator<Item = &'a Value> {
+    columns.iter().map(|column| answer.get(column).unwrap_or(&Value::Null))
 }
 
 /// The words with their tags, or else what was predicted in a line, and the text that it is of.

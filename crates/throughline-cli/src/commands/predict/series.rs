@@ -77,6 +77,7 @@ fn answer(model: &Model, set: &SeriesSet, arguments: &PredictArguments, output: 
         }
         answers.flush()?;
     }
+    answers.finish()?;
     warn_of_top(arguments, set.len() - refused, had_classes);
     Ok(refused)
 }

@@ -259,7 +259,7 @@ pub struct PredictArguments {
     /// its tag on each line, a tab between, with a blank line after each sentence.
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["top", "format"])]
     pub columns: Vec<PathBuf>,
-    /// Of a classifier of series or a regression: answer the series of files (.ts, .csv, .tsv) or of folders, in place of lines
+    /// Of a classifier of series or a regression: answer the series of files (.ts or tables) or of folders, in place of lines
     /// from standard input.
     #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "columns")]
     pub series: Vec<PathBuf>,

@@ -14,6 +14,7 @@ mod inside;
 mod interruption;
 mod language_model;
 mod music;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod pipes;
 mod range_test;

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parquet::basic::Compression;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{
     BoolType, ByteArrayType, DataType, DoubleType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type, Int96Type,
@@ -117,7 +118,7 @@ impl Records for Parquet {
             }
         };
         self.selected = columns.iter().map(select).collect::<Result<_>>()?;
-        Ok(())
+        self.check_compression()
     }
 
     fn next(&mut self, cells: &mut Cells) -> Result<Option<usize>> {
@@ -156,6 +157,29 @@ impl Parquet {
         let rows = self.metadata.row_group(self.group).num_rows();
         self.left = usize::try_from(rows).map_err(|_| self.damaged(format!("a group of {rows} rows")))?;
         self.group += 1;
+        Ok(())
+    }
+
+    /// # Errors
+    /// If a selected column is compressed by a method that this program lacks.
+    fn check_compression(&self) -> Result<()> {
+        for group in self.metadata.row_groups() {
+            for selected in &self.selected {
+                let compression = group.column(selected.leaf).compression();
+                if !matches!(
+                    compression,
+                    Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::GZIP(_) | Compression::ZSTD(_)
+                ) {
+                    let column = quoted(&self.header[selected.place]);
+                    let expected = format!("the column {column} uncompressed or by snappy, gzip or zstd");
+                    let hint = "write the table with one of these";
+                    // What follows the name is its level.
+                    let method = compression.to_string();
+                    let method = method.split('(').next().unwrap_or_default();
+                    return Err(Error::malformed(&self.path, None, expected, method, hint));
+                }
+            }
+        }
         Ok(())
     }
 

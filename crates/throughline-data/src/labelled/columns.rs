@@ -205,6 +205,8 @@ mod tests {
         let rows = [row("1", "café,\n\"really\"", 1), row("true", "x", 3), row("a", "", 4)];
         assert_eq!(read("table.jsonl", DEFAULT, content).unwrap(), rows);
         assert_eq!(read("table.ndjson", DEFAULT, content).unwrap(), rows);
+        let long = "{\"label\": 123456789012345678901234567890, \"text\": \"x\"}";
+        assert_eq!(read("table.jsonl", DEFAULT, long).unwrap(), [row("123456789012345678901234567890", "x", 1)]);
     }
 
     #[test]

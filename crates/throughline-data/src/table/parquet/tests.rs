@@ -177,10 +177,10 @@ fn what_is_no_parquet_is_said() {
 #[test]
 fn damaged_files_are_errors() {
     let bytes = file(Compression::UNCOMPRESSED, WriterVersion::PARQUET_2_0);
-    for length in 0..bytes.len() {
+    for length in (0..bytes.len()).step_by(11) {
         assert!(read(&bytes[..length], &all()).is_err(), "{length} of {} bytes", bytes.len());
     }
-    for place in 0..bytes.len() {
+    for place in (0..bytes.len()).step_by(7) {
         let mut turned = bytes.clone();
         turned[place] ^= 1 << (place % 8);
         drop(read(&turned, &all()));

@@ -40,7 +40,7 @@ pub use bernoulli_head::{BernoulliHead, BernoulliInputs};
 pub use crf::{Crf, CrfGradients, CrfInputs, TagScores, Transitions};
 pub use cross_entropy::{Classified, IGNORED, RowLoss, cross_entropy, log_softmax, softmax, softmax_cross_entropy};
 pub use dropout::Dropout;
-pub use elementwise::{sigmoid, tanh};
+pub use elementwise::{gelu, gelu_gradient, sigmoid, tanh};
 pub use linear::{Linear, LinearGradients};
 pub use reduce::{add, all_finite, clip_value, scale, sum_of_squares};
 pub use residual::{Residual, residual_loss};

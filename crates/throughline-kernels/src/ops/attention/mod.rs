@@ -174,7 +174,7 @@ impl Attention {
         assert!(y == rows * features && normalisers == rows * self.heads, "y is [N, F], normalisers [N, heads]");
         let keys = batch.spans.keys() * features;
         assert!(batch.keys.len() == keys && batch.values.len() == keys, "keys and values are [M, F]");
-        batch.spans.assert_covers(batch.rows);
+        batch.spans.assert_cover(batch.rows);
     }
 
     /// Task `task`: a head of a span.

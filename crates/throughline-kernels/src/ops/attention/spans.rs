@@ -56,13 +56,14 @@ impl Span {
     }
 }
 
+const OTHER_BATCH: &str = "the spans are those of another batch: set them to this one first";
+
 /// The spans of a batch, column after column. Keys and values by span are `[M, F]`: those of one span after the other, each in
 /// order of time.
 #[derive(Clone, Debug, Default)]
 pub struct Spans {
     spans: Vec<Span>,
     keys: usize,
-    rows: usize,
 }
 
 /// Keys and values of steps before a batch, for each sequence in the caller's order.
@@ -81,7 +82,7 @@ impl Spans {
     /// spans than ever before.
     pub fn set(&mut self, rows: &Ragged, past: impl Fn(usize) -> usize) {
         self.spans.clear();
-        (self.keys, self.rows) = (0, rows.rows());
+        self.keys = 0;
         for (column, &sequence) in rows.order().iter().enumerate() {
             let (mut start, mut seen) = (0, past(sequence));
             for t in 0..rows.length_of(column) {
@@ -107,9 +108,19 @@ impl Spans {
         self.keys
     }
 
-    /// Panics unless they are those of a batch of as many rows as `rows`.
-    pub(super) fn assert_covers(&self, rows: &Ragged) {
-        assert_eq!(self.rows, rows.rows(), "the spans are those of another batch");
+    /// Panics unless they divide the steps of `rows` among them. Tasks rely on it: no two spans have a packed row in common.
+    pub(super) fn assert_cover(&self, rows: &Ragged) {
+        let (mut column, mut t) = (0, 0);
+        for span in &self.spans {
+            let follows = span.column == column && span.steps.start == t && column < rows.batch();
+            assert!(follows, "{OTHER_BATCH}");
+            t = span.steps.end;
+            if span.is_last {
+                assert_eq!(t, rows.length_of(column), "{OTHER_BATCH}");
+                (column, t) = (column + 1, 0);
+            }
+        }
+        assert_eq!(column, rows.batch(), "{OTHER_BATCH}");
     }
 
     /// Brings the keys and values of `qkv` `[N, 3F]`, and those of the `past`, into the order of the spans.
@@ -180,7 +191,7 @@ impl Spans {
 
     /// F, of arrays with these lengths; none where there are no keys.
     fn features(&self, rows: &Ragged, qkv: usize, keys: [usize; 2]) -> Option<usize> {
-        self.assert_covers(rows);
+        self.assert_cover(rows);
         let features = keys[0].checked_div(self.keys)?;
         assert_eq!(keys, [self.keys * features; 2], "keys and values by span are [M, F], M = {}", self.keys);
         assert_eq!(qkv, rows.rows() * 3 * features, "queries, keys and values are [N, 3F], F = {features}");

@@ -298,3 +298,13 @@ fn huge_scores_stay_finite_and_a_broken_number_stays_in_the_future() {
 fn heads_divide_the_features() {
     Attention::new(Isa::SCALAR, 3, 10);
 }
+
+#[test]
+#[should_panic(expected = "the spans are those of another batch")]
+fn spans_of_another_batch_are_refused() {
+    let (shape, other) = (Shape::new(&[3, 1], &[0; 2], false, 1, 1), Shape::new(&[2, 2], &[0; 2], false, 1, 1));
+    let (spans, qkv) = (other.spans(), [1.0f32; 12]);
+    let batch = AttentionBatch { rows: &shape.rows, spans: &spans, qkv: &qkv, keys: &[1.0; 4], values: &[1.0; 4] };
+    let (attention, mut normalisers) = (Attention::new(Isa::SCALAR, 1, 1), [Normaliser::default(); 4]);
+    attention.forward(Threads::ONE, batch, &mut [0.0; 4], &mut normalisers, &mut [AttentionScratch::default()]);
+}

@@ -45,7 +45,8 @@ impl Attention {
                 [keys, values].map(|array| &array[stream * stride + first..][..(seen - 1) * features + self.width]);
             // SAFETY: this head of this stream belongs to this task alone.
             let y = unsafe { y.slice(columns) };
-            let scores = &mut scratch.scores.at_least(seen)[..];
+            // As long as the cache, so that it grows no more often than that.
+            let scores = &mut scratch.scores.at_least(stride / features)[..seen];
             E::dispatch(self.isa, OneRow { query, keys, values, stride: features, scores, scale: self.scale(), y });
         });
     }

@@ -4,7 +4,7 @@
 //! The task: pairs of a key and a value, then some of the keys again; the answer to each is its value (associative recall).
 //! Sequences have different numbers of pairs. Only answers are scored.
 //!
-//! Arguments: threads (1), updates (1500), the last position of the stream (16384).
+//! Arguments: threads (1), updates (3600), the last position of the stream (16384).
 //!
 //!     cargo run --release -p throughline-nn --example transformer
 
@@ -38,15 +38,15 @@ const CLIP_NORM: f64 = 1.0;
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse().expect("a number"));
     let mut argument = |default| arguments.next().unwrap_or(default);
-    let (threads, updates, positions) = (argument(1), argument(1500), argument(16_384));
+    let (threads, updates, positions) = (argument(1), argument(3600), argument(16_384));
 
     let transformer = transformer(positions);
     let wanted = transformer.layout().parameter_count();
     let hidden =
         (1..).find(|&hidden| lstm(hidden).layout().parameter_count() >= wanted).expect("some LSTM is as large");
     println!("recall of {PAIRS:?} pairs of {KEYS} keys and {VALUES} values, {updates} updates on {threads} threads");
-    report("Transformer, 2 blocks, 4 heads", transformer, 2e-3, threads, updates, positions);
-    report(&format!("LSTM, {hidden} units"), lstm(hidden), 5e-3, threads, updates, positions);
+    report("Transformer, 2 blocks, 4 heads", transformer, 1e-3, threads, updates, positions);
+    report(&format!("LSTM, {hidden} units"), lstm(hidden), 3e-3, threads, updates, positions);
 }
 
 fn transformer(most_steps: usize) -> Network<impl Module<f32, Input = [u32]>, Softmax> {

@@ -152,7 +152,7 @@ fn train<B: Module<f32, Input = [u32]>>(
         seconds += begun.elapsed().as_secs_f64();
         tokens += batch.tokens.len();
         if update % (updates / 5).max(1) == 0 {
-            let right = 100.0 * sum.correct as f64 / sum.weight;
+            let right = 100.0 * sum.correct / sum.weight;
             println!("  update {update:5}: loss {:.3}, {right:.1} % of answers right", sum.mean());
             sum = Loss::default();
         }

@@ -26,28 +26,22 @@
 //! that are not seen; the sum of exponentials has the fixed order of all sums here. A row's output has therefore the same bits
 //! alone or in any batch, in one run or after any cut, and in [`Attention::step`], which reads a cache as it is.
 
+mod head;
 mod spans;
 mod step;
 mod weights;
 
 use throughline_simd::Isa;
 
+use self::head::Head;
 pub use self::spans::{Past, Span, Spans};
 pub use self::weights::Normaliser;
-use self::weights::{Divide, ScoreGradient, Weigh};
 use crate::Element;
 use crate::buffer::Buffer;
 use crate::disjoint::Disjoint;
-use crate::gemm::{OuterProducts, Panels, RowGroup, accumulate, add_outer_products};
+use crate::gemm::Panels;
 use crate::sequence::Ragged;
 use crate::threads::Threads;
-
-/// Steps whose scores are computed together, and how many scores they should have at most, which then stay in the second cache.
-const MOST_STEPS: usize = 32;
-const FEWEST_STEPS: usize = 8;
-const TILE_SCORES: usize = 1 << 16;
-/// Steps whose sums over values go together as far as they see the same steps.
-const TOGETHER: usize = 8;
 
 /// Attention with a number of heads, on an instruction set.
 #[derive(Clone, Copy, Debug)]
@@ -131,9 +125,8 @@ impl Attention {
         self.check(batch, y.len(), normalisers.len());
         let (y, normalisers) = (Disjoint::new(y), Disjoint::new(normalisers));
         threads.for_each(batch.spans.len() * self.heads, scratch, |task, scratch| {
-            let place = self.place(batch, task);
-            if !place.span.steps().is_empty() {
-                self.forward_of(batch, place, y, normalisers, scratch);
+            if let Some(head) = Head::of(self, batch, task) {
+                head.forward(y, normalisers, scratch);
             }
         });
     }
@@ -161,9 +154,8 @@ impl Attention {
         assert!(like_keys, "gradients of keys and values are [M, F] like these");
         let [d_qkv, d_keys, d_values] = [d_qkv, d_keys, d_values].map(Disjoint::new);
         threads.for_each(batch.spans.len() * self.heads, scratch, |task, scratch| {
-            let place = self.place(batch, task);
-            if !place.span.steps().is_empty() {
-                self.backward_of(batch, place, [y, dy], normalisers, [d_qkv, d_keys, d_values], scratch);
+            if let Some(head) = Head::of(self, batch, task) {
+                head.backward([y, dy], normalisers, [d_qkv, d_keys, d_values], scratch);
             }
         });
     }
@@ -176,192 +168,6 @@ impl Attention {
         assert!(batch.keys.len() == keys && batch.values.len() == keys, "keys and values are [M, F]");
         batch.spans.assert_cover(batch.rows);
     }
-
-    /// Task `task`: a head of a span.
-    fn place<E>(self, batch: AttentionBatch<'_, E>, task: usize) -> Place {
-        Place { span: batch.spans[task / self.heads].clone(), head: task % self.heads }
-    }
-
-    /// Where the head's numbers are in a row of F.
-    fn columns(self, place: &Place) -> core::ops::Range<usize> {
-        place.head * self.width..(place.head + 1) * self.width
-    }
-
-    /// The query of packed row `row`.
-    fn query<'a, E>(self, batch: AttentionBatch<'a, E>, place: &Place, row: usize) -> &'a [E] {
-        &batch.qkv[row * 3 * self.features()..][self.columns(place)]
-    }
-
-    /// One head of one span, which has steps.
-    fn forward_of<E: Element>(
-        self,
-        batch: AttentionBatch<'_, E>,
-        place: Place,
-        y: Disjoint<'_, E>,
-        normalisers: Disjoint<'_, Normaliser<E>>,
-        scratch: &mut AttentionScratch<E>,
-    ) {
-        let Self { isa, width, .. } = self;
-        let (features, span, columns) = (self.features(), &place.span, self.columns(&place));
-        let (keys, first) = (span.keys(), span.first_key() * features + columns.start);
-        let AttentionScratch { keys_by_number, values_by_key, scores, zeros, .. } = scratch;
-        keys_by_number.pack_transposed(isa, &batch.keys[first..], features, width, keys, &[0]);
-        values_by_key.pack(isa, &batch.values[first..], features, keys, width);
-        let zeros = zeros.at_least(keys.max(width));
-        for tile in tiles(span) {
-            let scores = scores.at_least(tile.len() * keys);
-            let which = 0..span.seen_by(tile.end - 1).div_ceil(keys_by_number.units_per_panel());
-            let of_tile = scores.as_mut_ptr();
-            let queries = tile.clone().enumerate().map(|(i, t)| {
-                let query = self.query(batch, &place, batch.rows.row(t, span.column()));
-                (query.as_ptr(), of_tile.wrapping_add(i * keys))
-            });
-            // SAFETY: a query has D numbers, the depth of the panels; each row of scores, and the zeros, has one element
-            // for each key, the columns of the panels; the scores belong to this thread.
-            unsafe { product(isa, keys_by_number, which, 0..width, Some(&zeros[..keys]), queries) };
-            for (scores, t) in scores.chunks_exact_mut(keys).zip(tile.clone()) {
-                let scores = &mut scores[..span.seen_by(t)];
-                let row = batch.rows.row(t, span.column()) * self.heads + place.head;
-                // SAFETY: this head of this row belongs to this task alone.
-                let normaliser = unsafe { normalisers.slice(row..row + 1) };
-                normaliser[0] = E::dispatch(isa, Weigh { scores, scale: self.scale() });
-            }
-            let of_row = |t: usize| batch.rows.row(t, span.column()) * features + columns.start;
-            for group in tile.clone().step_by(TOGETHER).map(|t| t..tile.end.min(t + TOGETHER)) {
-                let (seen, panels) = (span.seen_by(group.start), 0..values_by_key.count());
-                let place_of = |t: usize| (scores[(t - tile.start) * keys..].as_ptr(), y.at(of_row(t)));
-                // SAFETY: a row of weights has one for each key, the depth of the panels; this head of these rows of y, D
-                // numbers each, belongs to this task alone; there are at least D zeros.
-                unsafe {
-                    let rows = group.clone().map(place_of);
-                    product(isa, values_by_key, panels.clone(), 0..seen, Some(&zeros[..width]), rows);
-                    for t in group.start + 1..group.end {
-                        let (weights, y) = place_of(t);
-                        let rest = core::iter::once((weights.wrapping_add(seen), y));
-                        product(isa, values_by_key, panels.clone(), seen..span.seen_by(t), None, rest);
-                    }
-                }
-            }
-            for t in tile {
-                let row = batch.rows.row(t, span.column()) * self.heads + place.head;
-                // SAFETY: this head of this row belongs to this task alone, and no other slice of it is in use.
-                let (y, normaliser) =
-                    unsafe { (y.slice(of_row(t)..of_row(t) + width), normalisers.slice(row..row + 1)) };
-                E::dispatch(isa, Divide { y, normaliser: normaliser[0] });
-            }
-        }
-    }
-
-    /// The transpose of [`forward_of`](Self::forward_of).
-    fn backward_of<E: Element>(
-        self,
-        batch: AttentionBatch<'_, E>,
-        place: Place,
-        [y, dy]: [&[E]; 2],
-        normalisers: &[Normaliser<E>],
-        [d_qkv, d_keys, d_values]: [Disjoint<'_, E>; 3],
-        scratch: &mut AttentionScratch<E>,
-    ) {
-        let Self { isa, width, .. } = self;
-        let (features, span, columns) = (self.features(), &place.span, self.columns(&place));
-        let (keys, first) = (span.keys(), span.first_key() * features + columns.start);
-        let AttentionScratch { keys_by_number, values_by_number, keys_by_key, scores, d_scores, zeros, outer, .. } =
-            scratch;
-        keys_by_number.pack_transposed(isa, &batch.keys[first..], features, width, keys, &[0]);
-        values_by_number.pack_transposed(isa, &batch.values[first..], features, width, keys, &[0]);
-        keys_by_key.pack(isa, &batch.keys[first..], features, keys, width);
-        let zeros = zeros.at_least(keys.max(width));
-        for tile in tiles(span) {
-            let (scores, d_scores) = (scores.at_least(tile.len() * keys), d_scores.at_least(tile.len() * keys));
-            let seen = span.seen_by(tile.end - 1);
-            let which = 0..seen.div_ceil(keys_by_number.units_per_panel());
-            let row = |t: usize| batch.rows.row(t, span.column());
-            let query = |t: usize| self.query(batch, &place, row(t)).as_ptr();
-            let d_output = |t: usize| dy[row(t) * features..][columns.clone()].as_ptr();
-            let (of_scores, of_d_scores) = (scores.as_mut_ptr(), d_scores.as_mut_ptr());
-            let at = |rows: *mut E, t: usize| rows.wrapping_add((t - tile.start) * keys);
-            // SAFETY: queries and gradients of the output have D numbers, the depth of the panels; each row of scores and
-            // of their gradients, and the zeros, has one element for each key, the columns of the panels; both belong to
-            // this thread.
-            unsafe {
-                let rows = tile.clone().map(|t| (query(t), at(of_scores, t)));
-                product(isa, keys_by_number, which.clone(), 0..width, Some(&zeros[..keys]), rows);
-                let rows = tile.clone().map(|t| (d_output(t), at(of_d_scores, t)));
-                product(isa, values_by_number, which, 0..width, Some(&zeros[..keys]), rows);
-            }
-            let of_tile = scores.chunks_exact_mut(keys).zip(d_scores.chunks_exact_mut(keys));
-            for ((scores, d_scores), t) in of_tile.zip(tile.clone()) {
-                let own = span.seen_by(t);
-                // The sums below run over what the last row of the tile sees.
-                scores[own..seen].fill(E::ZERO);
-                d_scores[own..seen].fill(E::ZERO);
-                let [y, dy] = [y, dy].map(|rows| &rows[row(t) * features..][columns.clone()]);
-                let normaliser = normalisers[row(t) * self.heads + place.head];
-                let (scores, d_scores) = (&mut scores[..own], &mut d_scores[..own]);
-                E::dispatch(isa, ScoreGradient { scores, d_scores, y, dy, normaliser, scale: self.scale() });
-            }
-            let (of_scores, of_d_scores) = (scores.as_mut_ptr(), d_scores.as_mut_ptr());
-            let (dy_rows, query_rows) = (|i: usize| d_output(tile.start + i), |i: usize| query(tile.start + i));
-            // SAFETY: a row of gradients has one for each key, of which the first `seen` are rows of the panels; this head
-            // of the queries of these rows, and of the keys and values of this span, belongs to this task alone; the
-            // factors have D numbers, as many as the sums have columns.
-            unsafe {
-                let d_query = |t: usize| d_qkv.at(row(t) * 3 * features + columns.start);
-                let rows = tile.clone().map(|t| (at(of_d_scores, t).cast_const(), d_query(t)));
-                product(isa, keys_by_key, 0..keys_by_key.count(), 0..seen, Some(&zeros[..width]), rows);
-                for (of_tile, b, out) in
-                    [(of_scores, &dy_rows as &dyn Fn(usize) -> *const E, d_values), (of_d_scores, &query_rows, d_keys)]
-                {
-                    let sums_over_steps = OuterProducts {
-                        rows: tile.len(),
-                        a: of_tile.cast_const(),
-                        a_stride: keys,
-                        outputs: 0..seen,
-                        b,
-                        columns: width,
-                        out: out.at(first),
-                        out_stride: features,
-                        sums: core::ptr::null_mut(),
-                    };
-                    add_outer_products(isa, sums_over_steps, outer);
-                }
-            }
-        }
-    }
-}
-
-/// A head of a span: what a task computes.
-struct Place {
-    span: Span,
-    head: usize,
-}
-
-/// The steps of a span in runs whose scores are computed together.
-fn tiles(span: &Span) -> impl Iterator<Item = core::ops::Range<usize>> + use<> {
-    let (steps, count) = (span.steps(), (TILE_SCORES / span.keys()).clamp(FEWEST_STEPS, MOST_STEPS));
-    steps.clone().step_by(count).map(move |t| t..steps.end.min(t + count))
-}
-
-/// `out = init + a · panels[k]` for each of `rows`, (a, out), at most [`MOST_STEPS`]; `out += ...` without an init. k is not
-/// empty, and `a` begins with its first term.
-///
-/// # Safety
-/// As for [`accumulate`].
-unsafe fn product<E: Element>(
-    isa: Isa,
-    panels: &Panels<E>,
-    which: core::ops::Range<usize>,
-    k: core::ops::Range<usize>,
-    init: Option<&[E]>,
-    rows: impl Iterator<Item = (*const E, *mut E)>,
-) {
-    debug_assert!(!k.is_empty(), "a product has terms");
-    let mut group = init.map_or_else(RowGroup::default, RowGroup::from_init);
-    for (a, out) in rows {
-        group.push(a, out);
-    }
-    // SAFETY: the caller has discharged the same obligations.
-    unsafe { accumulate(isa, panels, which, k, &group) };
 }
 
 #[cfg(test)]

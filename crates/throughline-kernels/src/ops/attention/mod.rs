@@ -124,6 +124,7 @@ impl Attention {
     ) {
         self.check(batch, y.len(), normalisers.len());
         let (y, normalisers) = (Disjoint::new(y), Disjoint::new(normalisers));
+        let threads = threads_for(threads, self.cycles(batch));
         threads.for_each(batch.spans.len() * self.heads, scratch, |task, scratch| {
             if let Some(head) = Head::of(self, batch, task) {
                 head.forward(y, normalisers, scratch);
@@ -153,11 +154,18 @@ impl Attention {
         let like_keys = d_keys.len() == batch.keys.len() && d_values.len() == batch.keys.len();
         assert!(like_keys, "gradients of keys and values are [M, F] like these");
         let [d_qkv, d_keys, d_values] = [d_qkv, d_keys, d_values].map(Disjoint::new);
+        let threads = threads_for(threads, 2 * self.cycles(batch));
         threads.for_each(batch.spans.len() * self.heads, scratch, |task, scratch| {
             if let Some(head) = Head::of(self, batch, task) {
                 head.backward([y, dy], normalisers, [d_qkv, d_keys, d_values], scratch);
             }
         });
+    }
+
+    /// Cycles of forward, about: two multiply-adds for each number of what each step sees, eight of them in a cycle.
+    fn cycles<E>(self, batch: AttentionBatch<'_, E>) -> usize {
+        let scores: usize = batch.spans.iter().map(|span| span.steps().len() * (span.keys() + span.past())).sum();
+        scores * self.features() / 8
     }
 
     fn check<E>(self, batch: AttentionBatch<'_, E>, y: usize, normalisers: usize) {
@@ -168,6 +176,14 @@ impl Attention {
         assert!(batch.keys.len() == keys && batch.values.len() == keys, "keys and values are [M, F]");
         batch.spans.assert_cover(batch.rows);
     }
+}
+
+/// Cycles of work that are worth waking other threads, which takes about a quarter of that.
+const WORTH_A_FORK: usize = 50_000;
+
+/// The threads for work of about so many cycles: all, or only this one.
+fn threads_for(threads: &Threads, cycles: usize) -> &Threads {
+    if cycles < WORTH_A_FORK { Threads::ONE } else { threads }
 }
 
 #[cfg(test)]

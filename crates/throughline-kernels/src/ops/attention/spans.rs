@@ -4,10 +4,7 @@ use alloc::vec::Vec;
 use core::ops::{Deref, Range};
 
 use crate::Element;
-use crate::disjoint::Disjoint;
-use crate::ops::tasks::for_each_task;
 use crate::sequence::Ragged;
-use crate::threads::Threads;
 
 /// A run of steps of one sequence with no boundary between them, and what it sees of the time before the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,19 +126,16 @@ impl Spans {
     /// If a length does not fit, or a span has a past and there is none.
     pub fn gather<E: Element>(
         &self,
-        threads: &Threads,
         rows: &Ragged,
         qkv: &[E],
         past: Option<Past<'_, E>>,
         [keys, values]: [&mut [E]; 2],
     ) {
         let Some(features) = self.features(rows, qkv.len(), [keys.len(), values.len()]) else { return };
-        let arrays = [keys, values].map(Disjoint::new);
-        for_each_task(threads, self.len(), |index| {
-            let (span, sequence) = (&self[index], rows.order()[self[index].column]);
-            for (which, array) in arrays.into_iter().enumerate() {
-                // SAFETY: the keys of different spans do not overlap, and each span belongs to one task.
-                let own = unsafe { array.slice(span.first_key * features..(span.first_key + span.keys()) * features) };
+        for span in &self.spans {
+            let sequence = rows.order()[span.column];
+            for (which, array) in [&mut *keys, &mut *values].into_iter().enumerate() {
+                let own = &mut array[span.first_key * features..(span.first_key + span.keys()) * features];
                 let (before, own) = own.split_at_mut(span.past * features);
                 if span.past > 0 {
                     let past = past.expect("the past of a span that has one");
@@ -153,7 +147,7 @@ impl Spans {
                     to.copy_from_slice(&qkv[from..from + features]);
                 }
             }
-        });
+        }
     }
 
     /// The transpose of [`gather`](Self::gather): writes the columns of keys and values of `d_qkv` `[N, 3F]`, and the gradients

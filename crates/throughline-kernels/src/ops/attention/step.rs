@@ -3,7 +3,7 @@
 use throughline_simd::{Kernel, Lane, MOST_WIDTH};
 
 use super::weights::{Divide, Weigh};
-use super::{Attention, AttentionScratch, Past};
+use super::{Attention, AttentionScratch, Past, threads_for};
 use crate::Element;
 use crate::disjoint::Disjoint;
 use crate::threads::Threads;
@@ -37,7 +37,9 @@ impl Attention {
         let inside = seen.iter().all(|&seen| seen > 0 && seen * features <= stride);
         assert!(inside, "a stream sees its own step, and no more than its cache has: {seen:?} rows of {stride}");
         let y = Disjoint::new(y);
-        threads.for_each(streams * self.heads, scratch, |task, scratch| {
+        // About a cycle for each number of a key and of its value.
+        let cycles = seen.iter().sum::<usize>() * features;
+        threads_for(threads, cycles).for_each(streams * self.heads, scratch, |task, scratch| {
             let (stream, first) = (task / self.heads, task % self.heads * self.width);
             let (seen, columns) = (seen[stream], stream * features + first..stream * features + first + self.width);
             let query = &qkv[stream * 3 * features + first..][..self.width];

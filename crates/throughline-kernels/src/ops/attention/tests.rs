@@ -50,6 +50,8 @@ fn shapes() -> Vec<Shape> {
         Shape::new(&[4, 1, 0, 7, 6], &[3, 0, 5, 1, 0], true, 1, 5),
         Shape::new(&[9, 12], &[0, 4], true, 3, 3),
         Shape::new(&[41, 70], &[66, 0], false, 2, 34),
+        // Enough work for several threads.
+        Shape::new(&[120, 0, 97, 130], &[66, 0, 70, 1], false, 2, 36),
     ]
 }
 
@@ -102,7 +104,7 @@ fn run<E: Element>(isa: Isa, threads: &Threads, shape: &Shape, inputs: &[Vec<E>;
     let [mut keys, mut values] = [(); 2].map(|()| vec![nan; spans.keys() * shape.features]);
     let [qkv, past_keys, past_values] = inputs;
     let past = Past { keys: past_keys, values: past_values, stride: PAST * shape.features };
-    spans.gather(threads, &shape.rows, qkv, Some(past), [&mut keys, &mut values]);
+    spans.gather(&shape.rows, qkv, Some(past), [&mut keys, &mut values]);
     let batch = AttentionBatch { rows: &shape.rows, spans: &spans, qkv, keys: &keys, values: &values };
     let mut y = vec![nan; shape.rows.rows() * shape.features];
     let mut normalisers = vec![Normaliser::default(); shape.rows.rows() * shape.heads];
@@ -244,7 +246,9 @@ fn a_sequence_has_the_same_bits_alone() {
 /// Step by step, several streams with caches of different lengths.
 #[test]
 fn steps_have_the_bits_of_the_sequence() {
-    for (heads, features, past) in [(1, 1, [0, 3]), (2, 34, [17, 0]), (1, 80, [0, 64]), (3, 48, [1, 2])] {
+    for (heads, features, past) in
+        [(1, 1, [0, 3]), (2, 34, [17, 0]), (1, 80, [0, 64]), (3, 48, [1, 2]), (4, 256, [70, 64])]
+    {
         let steps = 40;
         let shape = Shape::new(&[steps, steps], &past, false, heads, features);
         let inputs = shape.inputs::<f32>();

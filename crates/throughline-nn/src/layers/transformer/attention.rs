@@ -178,7 +178,7 @@ impl<E: Element> Module<E> for CausalAttention {
         let CausalAttentionTape { spans, keys, values, y, normalisers, scratch, .. } = tape;
         let keys_by_span = spans.keys() * self.width;
         let (keys, values) = (keys.at_least(keys_by_span), values.at_least(keys_by_span));
-        spans.gather(threads, rows, x, past, [&mut *keys, &mut *values]);
+        spans.gather(rows, x, past, [&mut *keys, &mut *values]);
         normalisers.resize(rows.rows() * self.heads, Normaliser::default());
         let (y, scratch) = (y.at_least(rows.rows() * self.width), one_for_each_thread(scratch, threads));
         self.kernel(*isa).forward(

@@ -24,6 +24,19 @@ pub enum Error {
         /// Why not.
         why: &'static str,
     },
+    /// A stream has reached the most steps that a module can remember.
+    #[error(
+        "the module `{module}` sees at most {most} steps, and stream {stream} has seen them all: end the stream, or make the \
+         module for more"
+    )]
+    TooLong {
+        /// The name of the module.
+        module: String,
+        /// The first stream that is too long.
+        stream: usize,
+        /// The most steps.
+        most: usize,
+    },
 }
 
 /// A result with this crate's [`Error`].

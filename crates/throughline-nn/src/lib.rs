@@ -6,8 +6,9 @@
 //! | | |
 //! |---|---|
 //! | [`module`] | the traits of a module: forward, backward, one step at a time |
-//! | [`layers`] | embedding, recurrent stack, linear, pooling |
-//! | [`chain`], [`mod@concat`] | two modules in sequence, or side by side |
+//! | [`layers`] | embedding, recurrent stack, linear, pooling, Transformer |
+//! | [`chain`], [`repeated`] | two modules in sequence, or many of one type |
+//! | [`mod@concat`], [`residual`] | two modules side by side, or one beside its input |
 //! | [`heads`] | the end of a network: projection and loss |
 //! | [`network`] | a body and a head |
 //! | [`standalone`] | a module with its own parameters, for a custom loss |
@@ -66,6 +67,8 @@ mod memory;
 pub mod module;
 pub mod network;
 pub mod parameters;
+pub mod repeated;
+pub mod residual;
 pub mod standalone;
 pub mod state;
 pub mod weights;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use throughline_kernels::Element;
 use throughline_kernels::ops::dropout;
-use throughline_kernels::sequence::{Ragged, Scratch};
+use throughline_kernels::sequence::Ragged;
 use throughline_kernels::threads::Threads;
 
 use crate::module::{Call, Context, Cpu, Module, Pass};
@@ -188,12 +188,9 @@ impl OneRowEach {
 }
 
 /// Scratch memory for each thread. Allocates only for more threads than ever before.
-pub(crate) fn one_for_each_thread<'a, E: Element>(
-    scratch: &'a mut Vec<Scratch<E>>,
-    threads: &Threads,
-) -> &'a mut [Scratch<E>] {
+pub(crate) fn one_for_each_thread<'a, S: Default>(scratch: &'a mut Vec<S>, threads: &Threads) -> &'a mut [S] {
     if scratch.len() < threads.count() {
-        scratch.resize_with(threads.count(), Scratch::default);
+        scratch.resize_with(threads.count(), S::default);
     }
     &mut scratch[..threads.count()]
 }

@@ -11,7 +11,7 @@ use throughline_kernels::Element;
 pub struct StateShape(Vec<(String, usize)>);
 
 impl StateShape {
-    /// Appends an array `[streams, width]`.
+    /// Appends an array `[streams, width]`. One that grows with what it remembers begins with width 0.
     pub fn push(&mut self, name: String, width: usize) {
         self.0.push((name, width));
     }
@@ -36,6 +36,8 @@ impl StateShape {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateArray<E> {
     name: String,
+    /// An array without width cannot tell.
+    streams: usize,
     width: usize,
     values: Vec<E>,
 }
@@ -57,6 +59,22 @@ impl<E: Element> StateArray<E> {
     pub fn values_mut(&mut self) -> &mut [E] {
         &mut self.values
     }
+    /// Widens it to at least `width` numbers for each stream, the new ones 0. For arrays that grow with what they remember.
+    pub(crate) fn widen(&mut self, width: usize) {
+        let old = self.width;
+        if width <= old {
+            return;
+        }
+        let streams = self.streams;
+        self.values.reserve_exact(streams * width - self.values.len());
+        self.values.resize(streams * width, E::ZERO);
+        for stream in (0..streams).rev() {
+            self.values.copy_within(stream * old..(stream + 1) * old, stream * width);
+            self.values[stream * width + old..(stream + 1) * width].fill(E::ZERO);
+        }
+        self.width = width;
+    }
+
     /// `[width]`: the numbers of one stream.
     ///
     /// # Panics
@@ -81,6 +99,7 @@ impl<E: Element> State<E> {
     pub fn new(shape: &StateShape, streams: usize) -> Self {
         let arrays = shape.arrays().map(|(name, width)| StateArray {
             name: name.into(),
+            streams,
             width,
             values: alloc::vec![E::ZERO; streams * width],
         });
@@ -90,6 +109,11 @@ impl<E: Element> State<E> {
     /// How many streams.
     pub fn streams(&self) -> usize {
         self.begun.len()
+    }
+
+    /// The bytes of all arrays: of recurrent layers always the same, of attention growing with what it remembers.
+    pub fn bytes(&self) -> usize {
+        self.arrays.iter().map(|array| size_of_val(&array.values[..])).sum()
     }
 
     /// Whether each stream has begun.
@@ -156,6 +180,7 @@ impl<E: Element> State<E> {
     pub fn gather(&self, streams: &[usize]) -> Self {
         let arrays = self.arrays.iter().map(|array| StateArray {
             name: array.name.clone(),
+            streams: streams.len(),
             width: array.width,
             values: streams.iter().flat_map(|&stream| array.of(stream).iter().copied()).collect(),
         });
@@ -252,6 +277,22 @@ mod tests {
         assert_eq!((beams.begun(), beams.array("h").of(1)), (&[true, true, true, false][..], &[1.0, 2.0][..]));
         state.reset();
         assert_eq!(state.gather(&[0]), State::new(&shape(), 1));
+    }
+
+    #[test]
+    fn an_array_grows_and_keeps_its_numbers() {
+        let mut state = state();
+        let bytes = state.bytes();
+        state.arrays_mut()[0].widen(4);
+        assert_eq!(state.array("h").values(), [1.0, 2.0, 0.0, 0.0, 3.0, 4.0, 0.0, 0.0, 5.0, 6.0, 0.0, 0.0]);
+        assert_eq!((state.bytes(), state.array("h").width()), (bytes + 6 * 4, 4));
+        state.arrays_mut()[0].widen(3);
+        assert_eq!(state.array("h").of(2), [5.0, 6.0, 0.0, 0.0]);
+        let mut shape = StateShape::default();
+        shape.push("keys".into(), 0);
+        let mut empty = State::<f32>::new(&shape, 2).gather(&[0, 1, 0]);
+        empty.arrays_mut()[0].widen(2);
+        assert_eq!(empty.array("keys").values(), [0.0; 6]);
     }
 
     #[test]

@@ -57,19 +57,26 @@ pub mod nn {
     pub use throughline_nn::heads::{Bernoulli, Crf, Head, HeadCall, Loss, Regression, Softmax, Tagger};
     pub use throughline_nn::initialise::{self, EmbeddingInitialisation, Initialisation, Initialise};
     pub use throughline_nn::layers::embedding::EmbeddingTape;
+    pub use throughline_nn::layers::gelu::GeluTape;
     pub use throughline_nn::layers::layer_norm::{LayerNormTape, PackedLayerNorm};
     pub use throughline_nn::layers::linear::LinearTape;
     pub use throughline_nn::layers::pool::PoolTape;
     pub use throughline_nn::layers::recurrent::{
         ActivationPenalty, InitialState, Readout, RecurrentRegularisation, RecurrentTape,
     };
+    pub use throughline_nn::layers::transformer::{
+        AttentionPart, CausalAttentionTape, FeedForwardPart, PackedPositions, PositionsTape,
+    };
     pub use throughline_nn::layers::words::WordsTape;
     pub use throughline_nn::layers::{
-        Embedding, LayerNorm, Linear, Pool, Pooling, Recurrent, RecurrentConfig, WordRows, Words,
+        CausalAttention, Embedding, Gelu, LayerNorm, Linear, Pool, Pooling, Positions, Recurrent, RecurrentConfig,
+        Transformer, TransformerBlock, TransformerConfig, WordRows, Words,
     };
     pub use throughline_nn::module::{Call, Context, Cpu, Gradients, Layer, Module, Pass, Step, TapeSetting, Visit};
     pub use throughline_nn::network::{Input, Network, PackedNetwork, Wanted, Weights, Workspace};
     pub use throughline_nn::parameters::{Builder, DropoutMask, Layout, Tensor, TensorId};
+    pub use throughline_nn::repeated::{Repeated, RepeatedTape};
+    pub use throughline_nn::residual::{Residual, ResidualTape};
     pub use throughline_nn::standalone::{InputGradients, Run, Stack, Standalone};
     pub use throughline_nn::state::{Start, State, StateArray, StateShape};
     pub use throughline_nn::{Error, Result, checkpointing, weights};

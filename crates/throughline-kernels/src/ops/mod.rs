@@ -3,6 +3,7 @@
 //! - [`embedding`]: rows of a table;
 //! - [`linear`]: y = x W' + b;
 //! - [`layer_norm`]: rows of mean 0 and deviation 1;
+//! - [`attention`]: causal attention in several heads, over sequences or a step at a time;
 //! - [`mod@cross_entropy`]: softmax and its losses;
 //! - [`crf`]: the loss of whole sequences of tags;
 //! - [`softmax_head`]: linear and cross-entropy over a vocabulary in bounded memory;
@@ -17,6 +18,7 @@
 //! Scalars (a scale, a rate, a temperature) are f64 and rounded once to the element type.
 
 pub mod activation_penalty;
+pub mod attention;
 pub mod bernoulli;
 pub mod bernoulli_head;
 pub mod crf;
@@ -32,12 +34,13 @@ pub mod softmax_head;
 pub(crate) mod tasks;
 pub(crate) mod vectors;
 
+pub use attention::{Attention, AttentionBatch, AttentionScratch, Normaliser, Past, Span, Spans};
 pub use bernoulli::{bernoulli_cross_entropy, bernoulli_loss};
 pub use bernoulli_head::{BernoulliHead, BernoulliInputs};
 pub use crf::{Crf, CrfGradients, CrfInputs, TagScores, Transitions};
 pub use cross_entropy::{Classified, IGNORED, RowLoss, cross_entropy, log_softmax, softmax, softmax_cross_entropy};
 pub use dropout::Dropout;
-pub use elementwise::{sigmoid, tanh};
+pub use elementwise::{gelu, gelu_gradient, sigmoid, tanh};
 pub use linear::{Linear, LinearGradients};
 pub use reduce::{add, all_finite, clip_value, scale, sum_of_squares};
 pub use residual::{Residual, residual_loss};

@@ -5,11 +5,12 @@ use std::cell::Cell;
 
 use crate::common::{Batch, Dropouts, Model, classifier, language_model, tagger, training};
 use crate::recurrent_regularisation::regularisation;
+use crate::transformer;
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::for_each_cell;
 use throughline_nn::heads::Head;
 use throughline_nn::layers::recurrent::InitialState;
-use throughline_nn::layers::{Pooling, RecurrentConfig};
+use throughline_nn::layers::{Pooling, RecurrentConfig, TransformerConfig};
 use throughline_nn::{Module, Network};
 
 const DROPOUTS: Dropouts = Dropouts { embedding: 0.2, output: 0.3 };
@@ -132,6 +133,27 @@ fn check_training(cell: CellKind) {
         let network = classifier(stack(cell, true), 13, 3, pooling, DROPOUTS);
         let texts = lengths.map(|lengths| Batch::texts(13, 3, lengths));
         check_learn(&format!("{pooling:?} of {}", cell.name()), network, &texts);
+    }
+}
+
+#[test]
+fn learning_by_a_transformer() {
+    let config = TransformerConfig { feed_forward: 11, dropout: 0.1, ..TransformerConfig::new(2, 2, 6) };
+    let batches = [&[9; 20][..], &[9; 20], &[3, 8, 0, 1, 8], &[0], &[1; 19]].map(|l| Batch::tagged(13, 13, l));
+    check_learn("a Transformer", transformer::network(&config, 13), &batches);
+}
+
+/// A step allocates where the cache grows, and nowhere else.
+#[test]
+fn a_step_of_a_transformer() {
+    let mut model = Model::<f32, _>::new(transformer::network(&TransformerConfig::new(2, 2, 6), 13), 1, 4, 0.3);
+    let mut state = model.state(3);
+    let (network, weights, workspace) = model.borrowed();
+    for position in 1..=130 {
+        let count = allocations(|| {
+            network.step(weights, &[1, 2, 3], &mut state, workspace).expect("there is room");
+        });
+        assert!(count == 0 || position % 64 == 1, "step {position} allocates");
     }
 }
 

@@ -21,5 +21,6 @@ mod standalone;
 mod torch_loads;
 mod traces;
 mod training_steps;
+mod transformer;
 mod truncated_bptt;
 mod words;

@@ -7,7 +7,7 @@
 //! - what the recurrent weights do to a state ([`spectra`]);
 //! - whether something is wrong, and what may help ([`diagnose`]).
 //!
-//! Each of these also runs alone, on any network ([`Subject`]), in f32 or f64.
+//! Each of these also runs alone, on any network ([`Subject`]), in f32 or f64. [`trace()`] hands out the numbers themselves.
 #![forbid(unsafe_code)]
 
 mod diagnosis;
@@ -18,6 +18,7 @@ mod probe;
 mod quantiles;
 mod report;
 mod spectrum;
+mod trace;
 mod training;
 
 pub use diagnosis::{Fault, Finding, diagnose};
@@ -28,7 +29,10 @@ pub use probe::{Probe, Site, Subject};
 pub use quantiles::Quantiles;
 pub use report::Report;
 pub use spectrum::{Spectrum, largest_singular_value, spectra, spectral_radius};
+pub use trace::{Selection, Trace, TraceArray, TraceFormat};
 pub use training::{Training, Update};
+
+use std::borrow::Borrow;
 
 use probe::every_stack;
 use serde::{Serialize, Serializer};
@@ -36,6 +40,7 @@ use throughline_infer::{Error, ExamplesOf, Parts, Result, Sample, Serve};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::layers::Recurrent;
+use throughline_nn::layers::recurrent::RecurrentTape;
 use throughline_nn::module::{Cpu, Module};
 use throughline_nn::network::Weights;
 
@@ -94,23 +99,15 @@ pub fn inspect<T: Serve>(parts: &Parts<T>, data: &T::Data, options: Options, cpu
 where
     <<T::Body as Module<f32>>::Input as ToOwned>::Owned: ExchangeRows + Clone,
 {
-    let Parts { config, encoder, network, parameters } = parts;
-    let examples: ExamplesOf<T> = T::sample(config, encoder, data, options.sample);
+    let Parts { network, parameters, .. } = parts;
+    let examples = sampled(parts, data, options.sample)?;
     let rows = &examples.rows;
-    if rows.rows() == 0 {
-        let expected = format!("{} to look at", T::INFO.counted);
-        return Err(Error::Input { expected, found: "none with a step".to_owned() });
-    }
-    let (body, mut bytes) = (network.body(), 0);
-    every_stack(body, &Default::default(), &mut |stack, _| bytes += bytes_of(stack, rows, options.anchors));
-    if bytes > MOST_BYTES {
-        let expected = format!("at most {MOST_BYTES} bytes of memory; take fewer sequences, steps or anchors");
-        return Err(Error::Input { expected, found: format!("{bytes} bytes for {} steps", rows.rows()) });
-    }
+    let mut bytes = 0;
+    every_stack(network.body(), &Default::default(), &mut |stack, _| bytes += bytes_of(stack, rows, options.anchors));
+    check_memory(rows, bytes, "take fewer sequences, steps or anchors")?;
     let packed = network.packed(cpu, parameters, true);
     let weights = Weights { cpu, parameters: &parameters[..], packed: &packed };
-    let (x, targets) = (std::borrow::Borrow::borrow(&examples.x), std::borrow::Borrow::borrow(&examples.targets));
-    let subject = Subject { network, weights, rows, x, targets };
+    let subject = Subject { network, weights, rows, x: examples.x.borrow(), targets: examples.targets.borrow() };
     let mut probe = Probe::new(subject, true);
     let mut reading = Vec::new();
     probe.stacks(&mut |stack, _| reading.push(stack.clone()));
@@ -123,6 +120,55 @@ where
         effects: interventions(subject, &examples.x),
         spectra: reading.iter().flat_map(|stack| spectra(cpu, network.layout(), parameters, stack)).collect(),
     })
+}
+
+/// Every gate, state, pre-activation and gradient that is selected, of a trained model over some of `data`, with what was read at each
+/// step.
+///
+/// # Errors
+/// [`Error::Input`] if there is nothing to read in `data`, something is selected that the model does not have, or the arrays would
+/// take more than 4 GiB.
+pub fn trace<T: Serve>(
+    parts: &Parts<T>,
+    data: &T::Data,
+    sample: Sample,
+    selection: &Selection,
+    cpu: &Cpu,
+) -> Result<Trace<f32>> {
+    let Parts { network, parameters, .. } = parts;
+    let names = trace::names::<f32, _>(network.body());
+    if let Some(pattern) = selection.without_match(&names) {
+        let expected = format!("the name of an array, or a pattern that matches one of {}", names.join(", "));
+        return Err(Error::Input { expected, found: pattern.to_owned() });
+    }
+    let examples = sampled(parts, data, sample)?;
+    let rows = &examples.rows;
+    let mut bytes = 0;
+    let mut add = |stack: &Recurrent, _: &RecurrentTape<f32>| bytes += trace::bytes_of(stack, rows, selection);
+    every_stack(network.body(), &Default::default(), &mut add);
+    check_memory(rows, bytes, "take fewer sequences or steps, or select fewer arrays")?;
+    let packed = network.packed(cpu, parameters, true);
+    let weights = Weights { cpu, parameters: &parameters[..], packed: &packed };
+    let subject = Subject { network, weights, rows, x: examples.x.borrow(), targets: examples.targets.borrow() };
+    Ok(Trace { pieces: examples.pieces, ..Trace::of(subject, selection) })
+}
+
+/// Some of `data`, of which something can be read.
+fn sampled<T: Serve>(parts: &Parts<T>, data: &T::Data, sample: Sample) -> Result<ExamplesOf<T>> {
+    let examples = T::sample(&parts.config, &parts.encoder, data, sample);
+    if examples.rows.rows() == 0 {
+        let expected = format!("{} to look at", T::INFO.counted);
+        return Err(Error::Input { expected, found: "none with a step".to_owned() });
+    }
+    Ok(examples)
+}
+
+fn check_memory(rows: &Ragged, bytes: usize, advice: &str) -> Result<()> {
+    if bytes > MOST_BYTES {
+        let expected = format!("at most {MOST_BYTES} bytes of memory; {advice}");
+        return Err(Error::Input { expected, found: format!("{bytes} bytes for {} steps", rows.rows()) });
+    }
+    Ok(())
 }
 
 /// What a look at these rows takes: on the tape and in the gradients of a row slots twice, h and c three times; and a norm for

@@ -57,8 +57,13 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
     /// # Panics
     /// If the length of an array does not match the batch, or a token is out of range.
     pub fn new(subject: Subject<'a, E, B, H>, row_gradients: bool) -> Self {
+        Self::with(subject, &[TapeSetting::RowGradients(row_gradients)])
+    }
+
+    /// The same with any settings of the tape.
+    pub(crate) fn with(subject: Subject<'a, E, B, H>, settings: &[TapeSetting]) -> Self {
         let mut probe = Self { subject, body: B::Tape::default(), head: H::Tape::default(), gradients: Vec::new() };
-        subject.network.body().set(&mut probe.body, TapeSetting::RowGradients(row_gradients));
+        settings.iter().for_each(|&setting| subject.network.body().set(&mut probe.body, setting));
         subject.network.body().forward(subject.call(Pass::Traced), &mut probe.body);
         probe
     }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use throughline_data::Split;
-use throughline_infer::{Files, Parts, Serve, Served, cpu};
-use throughline_inspect::{ExchangeRows, Options, Report, Training, Update, diagnose};
+use throughline_infer::{Files, Parts, Sample, Serve, Served, cpu};
+use throughline_inspect::{ExchangeRows, Options, Report, Selection, Trace, Training, Update, diagnose};
 use throughline_nn::module::Module;
 
 use crate::evaluate::held_out;
@@ -41,10 +41,7 @@ where
     let training = training(folder, recipe)?;
     let Measured { data, what, notes, .. } = held_out::<L>(folder, recipe, &parts.config, &parts.encoder, paths)?;
     let inspection = throughline_inspect::inspect(&parts, &data, options, &cpu(threads)?);
-    let inspection = inspection.map_err(|error| match error {
-        throughline_infer::Error::Input { expected, found } => Error::file(folder.path(), &what, expected, found),
-        other => other.into(),
-    })?;
+    let inspection = inspection.map_err(in_place(folder, &what))?;
     let evaluation = match evaluate {
         true => {
             let Parts { config, encoder, network, parameters } = parts;
@@ -65,6 +62,38 @@ where
         training,
         evaluation,
     })
+}
+
+/// How to trace a model.
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// How much of the data the model reads.
+    pub sample: Sample,
+    /// The arrays that are wanted.
+    pub selection: Selection,
+    /// Threads to compute with; `None`: all there are.
+    pub threads: Option<usize>,
+}
+
+/// See [`trace`](crate::trace()).
+pub(crate) fn trace_of<L: Learn>(
+    folder: &RunFolder,
+    recipe: &Recipe,
+    paths: &[PathBuf],
+    Tracing { sample, selection, threads }: &Tracing,
+) -> Result<(Trace<f32>, Vec<String>)> {
+    let parts = Parts::<L::Serve>::open(&Files::Folder(folder.path().to_path_buf()))?;
+    let Measured { data, what, notes, .. } = held_out::<L>(folder, recipe, &parts.config, &parts.encoder, paths)?;
+    let trace = throughline_inspect::trace(&parts, &data, *sample, selection, &cpu(*threads)?);
+    Ok((trace.map_err(in_place(folder, &what))?, notes))
+}
+
+/// Says of what run and data an error is.
+fn in_place<'a>(folder: &'a RunFolder, what: &'a str) -> impl FnOnce(throughline_infer::Error) -> Error + 'a {
+    move |error| match error {
+        throughline_infer::Error::Input { expected, found } => Error::file(folder.path(), what, expected, found),
+        other => other.into(),
+    }
 }
 
 /// What the log says of the training; nothing where none was kept beside the model.

@@ -23,7 +23,7 @@
 //! | [`train`] | recipes, the trainer, run folders |
 //! | [`train::settings`] | all settings of all tasks, with types and defaults |
 //! | [`infer`] | trained models in use: open, predict, evaluate, generate |
-//! | [`inspect`] | a look inside: gradient flow, gates, memory, a diagnosis |
+//! | [`inspect`] | a look inside: gradient flow, gates, memory, a diagnosis, traces |
 //!
 //! Where to start:
 //!
@@ -131,7 +131,7 @@ pub mod infer {
         Classify, ClassifySeries, LanguageModel, Regress, Roll, Tag, classify, classify_series, lm, regress, roll, tag,
     };
     pub use throughline_infer::{
-        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, Parts, RecurrentSettings,
+        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, Parts, Pieces, RecurrentSettings,
         Regularisation, Result, Runner, RunnerWorkspace, Sample, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts,
         Serve, Served, TextEncoder, tasks,
     };
@@ -143,8 +143,9 @@ pub mod infer {
 pub mod inspect {
     pub use throughline_inspect::{
         Activation, AtLag, BINS, Effect, ExchangeRows, Fault, Finding, Flow, GateStatistics, Gates, Inspection,
-        Options, Probe, Quantiles, Report, Site, Spectrum, StateStatistics, Subject, Training, Update, diagnose,
-        gate_statistics, gradient_flow, inspect, interventions, largest_singular_value, spectra, spectral_radius,
+        Options, Probe, Quantiles, Report, Selection, Site, Spectrum, StateStatistics, Subject, Trace, TraceArray,
+        TraceFormat, Training, Update, diagnose, gate_statistics, gradient_flow, inspect, interventions,
+        largest_singular_value, spectra, spectral_radius, trace,
     };
 }
 

@@ -6,3 +6,4 @@ mod gates;
 mod gradient_flow;
 mod horizon;
 mod report;
+mod trace;

@@ -15,12 +15,12 @@ use std::sync::atomic::AtomicBool;
 
 use throughline_data::Glimpse;
 use throughline_infer::{Info, Model, Serve};
-use throughline_inspect::{ExchangeRows, Report as Inside};
+use throughline_inspect::{ExchangeRows, Report as Inside, Trace};
 use toml::Table;
 
 use crate::evaluate::{self, Report};
 use crate::examine::{self, DataReport};
-use crate::inspect::{self, InputOf, Look};
+use crate::inspect::{self, InputOf, Look, Tracing};
 use crate::learn::{Learn, Sign};
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
 use crate::trainer::{self, Event, Outcome, RangeRow, RangeTest, RateRange};
@@ -105,6 +105,16 @@ pub fn inspect(folder: &RunFolder, paths: &[PathBuf], look: Look) -> Result<Insi
     task_of(&recipe).inspect(folder, &recipe, paths, look)
 }
 
+/// Every gate, state, pre-activation and gradient that is selected, of the model of a run over some of the files at `paths`, or of the
+/// test split of the run's own data if there are none; and what was left out of the data or may be wrong with them.
+///
+/// # Errors
+/// As [`inspect`](crate::inspect()); also if something is selected that the model does not have.
+pub fn trace(folder: &RunFolder, paths: &[PathBuf], tracing: &Tracing) -> Result<(Trace<f32>, Vec<String>)> {
+    let recipe = folder.recipe()?;
+    task_of(&recipe).trace(folder, &recipe, paths, tracing)
+}
+
 fn task_of(recipe: &Recipe) -> &'static dyn Task {
     find(recipe.task()).expect("a recipe has a task")
 }
@@ -145,6 +155,15 @@ pub trait Task: TaskSettings {
 
     /// See [`inspect`](crate::inspect()).
     fn inspect(&self, folder: &RunFolder, recipe: &Recipe, paths: &[PathBuf], look: Look) -> Result<Inside>;
+
+    /// See [`trace`](crate::trace()).
+    fn trace(
+        &self,
+        folder: &RunFolder,
+        recipe: &Recipe,
+        paths: &[PathBuf],
+        tracing: &Tracing,
+    ) -> Result<(Trace<f32>, Vec<String>)>;
 }
 
 /// The task of `L`.
@@ -218,6 +237,16 @@ where
 
     fn inspect(&self, folder: &RunFolder, recipe: &Recipe, paths: &[PathBuf], look: Look) -> Result<Inside> {
         inspect::look_into::<L>(folder, recipe, paths, look)
+    }
+
+    fn trace(
+        &self,
+        folder: &RunFolder,
+        recipe: &Recipe,
+        paths: &[PathBuf],
+        tracing: &Tracing,
+    ) -> Result<(Trace<f32>, Vec<String>)> {
+        inspect::trace_of::<L>(folder, recipe, paths, tracing)
     }
 }
 

@@ -115,9 +115,9 @@ pub mod train {
     pub use throughline_train::{
         DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Guess, Learn, Learned, Lengths, Look,
         Measured, MetricsLog, Origin, Outcome, Overview, Place, RangeRow, RangeTest, RateRange, Recipe, RecipeError,
-        Report, Result, Row, RunFolder, RunLock, Score, Sign, SplitRecord, SplitReport, check_replaceable, evaluate,
-        examine, find_learning_rate, guess, inspect, read_rows, recipe, replace, resume, settings, tasks, train,
-        write_atomically,
+        Report, Result, Row, RunFolder, RunLock, Score, Sign, SplitRecord, SplitReport, Tracing, check_replaceable,
+        evaluate, examine, find_learning_rate, guess, inspect, read_rows, recipe, replace, resume, settings, tasks,
+        trace, train, write_atomically,
     };
 }
 

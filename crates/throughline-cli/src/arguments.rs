@@ -236,6 +236,9 @@ pub struct InspectArguments {
     /// Steps of each sequence from whose loss gradients go back.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
     pub anchors: usize,
+    /// Sequences that are shown in detail: what the answer rests on, and what units do over them.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub examples: usize,
     /// Write a page with figures to this file, too, and measure how good the model is on the data.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,

@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use throughline_inspect::{Selection, Subject, Trace};
+use throughline_inspect::{Selection, Subject, Tracer};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::heads::Softmax;
@@ -64,9 +64,10 @@ fn main() {
         println!("{steps} steps, {sequences} sequences:");
         for (name, patterns) in TRACES {
             let selection = Selection::new(patterns).expect("patterns");
+            let mut tracer = Tracer::new(&network, selection);
             let mut trace = || {
                 let begun = Instant::now();
-                black_box(Trace::of(subject, &selection));
+                black_box(tracer.trace(subject));
                 begun.elapsed().as_secs_f64()
             };
             let mut plain: &mut dyn FnMut() -> f64 = &mut forward;

@@ -5,12 +5,15 @@
 //! - how far back gradients reach ([`gradient_flow()`]), and inputs ([`interventions`]);
 //! - what the gates do, and for how long each unit remembers ([`gate_statistics`]);
 //! - what the recurrent weights do to a state ([`spectra`]);
+//! - what the answers to some sequences rest on, and what units do over them ([`examples()`]);
 //! - whether something is wrong, and what may help ([`diagnose`]).
 //!
 //! Each of these also runs alone, on any network ([`Subject`]), in f32 or f64. [`trace()`] hands out the numbers themselves.
 #![forbid(unsafe_code)]
 
+mod attribution;
 mod diagnosis;
+mod examples;
 mod gates;
 mod gradient_flow;
 mod horizon;
@@ -21,7 +24,9 @@ mod spectrum;
 mod trace;
 mod training;
 
+pub use attribution::{Attribution, Explained, ReadsVectors, RepeatRows, attributions};
 pub use diagnosis::{Fault, Finding, diagnose};
+pub use examples::{Example, UnitTrace, examples};
 pub use gates::{Activation, BINS, GateStatistics, Gates, StateStatistics, gate_statistics};
 pub use gradient_flow::{AtLag, Flow, gradient_flow};
 pub use horizon::{Effect, ExchangeRows, interventions};
@@ -29,7 +34,7 @@ pub use probe::{Probe, Site, Subject};
 pub use quantiles::Quantiles;
 pub use report::Report;
 pub use spectrum::{Spectrum, largest_singular_value, spectra, spectral_radius};
-pub use trace::{Selection, Trace, TraceArray, TraceFormat};
+pub use trace::{Selection, Trace, TraceArray, TraceFormat, Tracer};
 pub use training::{Training, Update};
 
 use std::borrow::Borrow;
@@ -41,7 +46,7 @@ use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::layers::Recurrent;
 use throughline_nn::layers::recurrent::RecurrentTape;
-use throughline_nn::module::{Cpu, Module};
+use throughline_nn::module::Cpu;
 use throughline_nn::network::Weights;
 
 /// What is looked at.
@@ -51,12 +56,14 @@ pub struct Options {
     pub sample: Sample,
     /// Steps of each sequence from whose loss gradients go back, where every step has one.
     pub anchors: usize,
+    /// Sequences that are shown in detail.
+    pub examples: usize,
 }
 
 impl Default for Options {
-    /// 100 sequences of at most 200 steps, 16 anchors in each.
+    /// 100 sequences of at most 200 steps, 16 anchors in each, 3 of them in detail.
     fn default() -> Self {
-        Self { sample: Sample { sequences: 100, steps: 200 }, anchors: 16 }
+        Self { sample: Sample { sequences: 100, steps: 200 }, anchors: 16, examples: 3 }
     }
 }
 
@@ -79,14 +86,29 @@ pub struct Inspection {
     pub gates: Gates,
     /// The recurrent weights.
     pub spectra: Vec<Spectrum>,
+    /// Some sequences in detail.
+    pub examples: Vec<Example>,
 }
 
 fn name_of<S: Serializer>(cell: &Option<CellKind>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     cell.map(CellKind::name).serialize(serializer)
 }
 
+/// A task whose models can be inspected.
+pub trait Inspectable:
+    Serve<Body: ReadsVectors<f32, Input: ToOwned<Owned: ExchangeRows + Clone>>, Head: Explained<f32>>
+{
+}
+
+impl<T> Inspectable for T where
+    T: Serve<Body: ReadsVectors<f32, Input: ToOwned<Owned: ExchangeRows + Clone>>, Head: Explained<f32>>
+{
+}
+
 /// The most bytes that a sample may take.
 const MOST_BYTES: usize = 4 << 30;
+/// Steps of a sequence that is shown in detail, at most.
+const LONGEST_EXAMPLE: usize = 200;
 
 /// Looks into a trained model with some of `data`.
 ///
@@ -95,19 +117,22 @@ const MOST_BYTES: usize = 4 << 30;
 ///
 /// # Panics
 /// If there are no anchors.
-pub fn inspect<T: Serve>(parts: &Parts<T>, data: &T::Data, options: Options, cpu: &Cpu) -> Result<Inspection>
-where
-    <<T::Body as Module<f32>>::Input as ToOwned>::Owned: ExchangeRows + Clone,
-{
+pub fn inspect<T: Inspectable>(parts: &Parts<T>, data: &T::Data, options: Options, cpu: &Cpu) -> Result<Inspection> {
     let Parts { network, parameters, .. } = parts;
-    let examples = sampled(parts, data, options.sample)?;
-    let rows = &examples.rows;
+    let sample = sampled(parts, data, options.sample)?;
+    // More steps than these are no picture.
+    let few = Sample { sequences: options.examples, steps: options.sample.steps.min(LONGEST_EXAMPLE) };
+    let few = T::sample(&parts.config, &parts.encoder, data, few);
+    let rows = &sample.rows;
     let mut bytes = 0;
-    every_stack(network.body(), &Default::default(), &mut |stack, _| bytes += bytes_of(stack, rows, options.anchors));
-    check_memory(rows, bytes, "take fewer sequences, steps or anchors")?;
+    every_stack(network.body(), &Default::default(), &mut |stack, _| {
+        bytes += bytes_of(stack, rows, options.anchors) + bytes_of(stack, &few.rows, 0);
+    });
+    check_memory(rows, bytes, "take fewer sequences, steps, anchors or examples")?;
     let packed = network.packed(cpu, parameters, true);
     let weights = Weights { cpu, parameters: &parameters[..], packed: &packed };
-    let subject = Subject { network, weights, rows, x: examples.x.borrow(), targets: examples.targets.borrow() };
+    let subject = Subject { network, weights, rows, x: sample.x.borrow(), targets: sample.targets.borrow() };
+    let in_detail = Subject { rows: &few.rows, x: few.x.borrow(), targets: few.targets.borrow(), ..subject };
     let mut probe = Probe::new(subject, true);
     let mut reading = Vec::new();
     probe.stacks(&mut |stack, _| reading.push(stack.clone()));
@@ -117,8 +142,9 @@ where
         steps: rows.rows(),
         gates: gate_statistics(&probe),
         flow: gradient_flow(&mut probe, options.anchors),
-        effects: interventions(subject, &examples.x),
+        effects: interventions(subject, &sample.x),
         spectra: reading.iter().flat_map(|stack| spectra(cpu, network.layout(), parameters, stack)).collect(),
+        examples: if few.rows.rows() > 0 { examples(in_detail, few.pieces.as_ref()) } else { Vec::new() },
     })
 }
 

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use throughline_data::Split;
 use throughline_infer::{Files, Parts, Sample, Serve, Served, cpu};
-use throughline_inspect::{ExchangeRows, Options, Report, Selection, Trace, Training, Update, diagnose};
-use throughline_nn::module::Module;
+use throughline_inspect::{Inspectable, Options, Report, Selection, Trace, Training, Update, diagnose};
 
 use crate::evaluate::held_out;
 use crate::learn::{Learn, Measured};
@@ -24,19 +23,13 @@ pub struct Look {
     pub evaluate: bool,
 }
 
-/// What the network of a task reads.
-pub(crate) type InputOf<L> = <<<<L as Learn>::Serve as Serve>::Body as Module<f32>>::Input as ToOwned>::Owned;
-
 /// See [`inspect`](crate::inspect()).
-pub(crate) fn look_into<L: Learn>(
+pub(crate) fn look_into<L: Learn<Serve: Inspectable>>(
     folder: &RunFolder,
     recipe: &Recipe,
     paths: &[PathBuf],
     Look { options, threads, evaluate }: Look,
-) -> Result<Report>
-where
-    InputOf<L>: ExchangeRows + Clone,
-{
+) -> Result<Report> {
     let parts = Parts::<L::Serve>::open(&Files::Folder(folder.path().to_path_buf()))?;
     let training = training(folder, recipe)?;
     let Measured { data, what, notes, .. } = held_out::<L>(folder, recipe, &parts.config, &parts.encoder, paths)?;

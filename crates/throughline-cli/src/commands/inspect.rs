@@ -27,9 +27,9 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
 }
 
 fn look(folder: &RunFolder, arguments: &InspectArguments) -> Result<Report> {
-    let InspectArguments { shown, anchors, html, .. } = arguments;
+    let InspectArguments { shown, anchors, examples, html, .. } = arguments;
     let look = Look {
-        options: Options { sample: shown.sample(), anchors: *anchors },
+        options: Options { sample: shown.sample(), anchors: *anchors, examples: *examples },
         threads: shown.run.threads.map(usize::from),
         evaluate: html.is_some(),
     };

@@ -14,8 +14,9 @@ use throughline_nn::heads::Head;
 use throughline_nn::layers::Recurrent;
 use throughline_nn::layers::recurrent::RecurrentTape;
 use throughline_nn::module::{Module, TapeSetting};
+use throughline_nn::network::Network;
 
-use crate::probe::{Probe, Site, Subject, every_stack};
+use crate::probe::{Memory, Probe, Site, Subject, every_stack};
 
 /// What an array holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,41 +116,74 @@ pub struct Trace<E> {
     pub arrays: Vec<TraceArray<E>>,
 }
 
-impl<E: Element> Trace<E> {
+/// Traces batch after batch. Its memory grows once, so that a trace costs little more than the pass itself.
+pub struct Tracer<E: Element, B: Module<E>, H: Head<E>> {
+    selection: Selection,
+    /// Whether something is selected that backward computes.
+    gradients: bool,
+    memory: Memory<E, B, H>,
+    trace: Trace<E>,
+}
+
+impl<E: Element, B: Module<E>, H: Head<E>> Tracer<E, B, H> {
+    /// Traces what is selected. What is not is neither kept nor computed.
+    pub fn new(network: &Network<B, H>, selection: Selection) -> Self {
+        let wanted = wanted(network.body(), &selection);
+        let gradients = wanted.iter().any(|(_, quantity)| quantity.is_gradient());
+        let before = wanted.iter().any(|(_, quantity)| matches!(quantity, Quantity::PreActivation(_)));
+        let settings = [TapeSetting::RowGradients(gradients), TapeSetting::PreActivations(before)];
+        let memory = Memory::new(network.body(), &settings);
+        Self { selection, gradients, memory, trace: Trace::default() }
+    }
+
     /// Runs `subject` forward, and backward if a gradient is selected, and reads what is selected from the tape of every stack
-    /// that reads the steps of the batch. What is not selected is neither kept nor computed.
+    /// that reads the steps of the batch.
     ///
     /// # Panics
     /// If an array of `subject` does not match the batch.
-    pub fn of<B: Module<E>, H: Head<E>>(subject: Subject<'_, E, B, H>, selection: &Selection) -> Self {
-        let wanted = wanted(subject.network.body(), selection);
-        let gradients = wanted.iter().any(|(_, quantity)| quantity.is_gradient());
-        let before = wanted.iter().any(|(_, quantity)| matches!(quantity, Quantity::PreActivation(_)));
-        let mut probe =
-            Probe::with(subject, &[TapeSetting::RowGradients(gradients), TapeSetting::PreActivations(before)]);
-        if gradients {
+    pub fn trace(&mut self, subject: Subject<'_, E, B, H>) -> &Trace<E> {
+        let mut probe = Probe::with(subject, std::mem::take(&mut self.memory));
+        if self.gradients {
             let mut loss = probe.loss_gradient();
             probe.back(&mut loss);
         }
-        Self::read(&probe, selection)
+        self.trace.read(&probe, &self.selection);
+        self.memory = probe.into_memory();
+        &self.trace
+    }
+}
+
+impl<E: Element> Trace<E> {
+    /// One trace; see [`Tracer::trace`].
+    ///
+    /// # Panics
+    /// Likewise.
+    pub fn of<B: Module<E>, H: Head<E>>(subject: Subject<'_, E, B, H>, selection: &Selection) -> Self {
+        let mut tracer = Tracer::new(subject.network, selection.clone());
+        tracer.trace(subject);
+        tracer.trace
     }
 
-    fn read<B: Module<E>, H: Head<E>>(probe: &Probe<'_, E, B, H>, selection: &Selection) -> Self {
+    /// Takes what is selected from the tape of `probe`, in the memory that it has.
+    fn read<B: Module<E>, H: Head<E>>(&mut self, probe: &Probe<'_, E, B, H>, selection: &Selection) {
         let rows = probe.rows();
-        let mut trace = Self { sequence: Vec::new(), time: Vec::new(), pieces: None, arrays: Vec::new() };
+        self.sequence.clear();
+        self.time.clear();
         rows.for_each_row(|_, sequence, time| {
-            trace.sequence.push(sequence as u32);
-            trace.time.push(time as u32);
+            self.sequence.push(sequence as u32);
+            self.time.push(time as u32);
         });
+        let mut before = std::mem::take(&mut self.arrays).into_iter();
         probe.stacks(&mut |stack, tape| {
             for (site, quantity) in wanted_of(stack, selection) {
                 let width = stack.config().hidden;
-                let mut values = Vec::with_capacity(rows.rows() * width);
+                let mut values = before.next().map_or_else(Vec::new, |array| array.values);
+                values.clear();
+                values.reserve_exact(rows.rows() * width);
                 (0..rows.rows()).for_each(|row| values.extend_from_slice(quantity.at(tape, &site, row)));
-                trace.arrays.push(TraceArray { name: quantity.name(&site), width, values });
+                self.arrays.push(TraceArray { name: quantity.name(&site), width, values });
             }
         });
-        trace
     }
 
     /// The array of that name, if there is one.

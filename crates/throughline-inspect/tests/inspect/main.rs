@@ -1,5 +1,6 @@
 //! Inspection against numerical derivatives and networks whose inside is known.
 
+mod attribution;
 mod common;
 mod diagnosis;
 mod gates;

@@ -1,7 +1,7 @@
 //! A trace holds what the tape and the gradients of rows hold, under names.
 
 use throughline_infer::Pieces;
-use throughline_inspect::{Selection, Trace, TraceFormat};
+use throughline_inspect::{Selection, Subject, Trace, TraceFormat, Tracer};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::RecurrentConfig;
 use throughline_nn::layers::recurrent::RecurrentTape;
@@ -104,6 +104,19 @@ fn what_is_not_selected_is_left_out() {
         assert_eq!(Some(array), all.array(&array.name));
     }
     assert!(Selection::new(&["a***b"]).unwrap_err().to_string().contains("a***b"));
+}
+
+#[test]
+fn memory_is_used_again() {
+    let model = model(CellKind::Lstm);
+    let all = Trace::of(model.subject(), &Selection::default());
+    let rows = throughline_kernels::sequence::Ragged::new(&[2]);
+    let mut tracer = Tracer::new(&model.network, Selection::default());
+    assert_eq!(tracer.trace(model.subject()), &all);
+    // A smaller batch in between.
+    let small = Subject { rows: &rows, x: &model.x[..6], targets: &model.targets[..2], ..model.subject() };
+    assert_eq!(tracer.trace(small), &Trace::of(small, &Selection::default()));
+    assert_eq!(tracer.trace(model.subject()), &all);
 }
 
 /// Both kinds of file, read by other code than wrote them.

@@ -15,12 +15,12 @@ use std::sync::atomic::AtomicBool;
 
 use throughline_data::Glimpse;
 use throughline_infer::{Info, Model, Serve};
-use throughline_inspect::{ExchangeRows, Report as Inside, Trace};
+use throughline_inspect::{Inspectable, Report as Inside, Trace};
 use toml::Table;
 
 use crate::evaluate::{self, Report};
 use crate::examine::{self, DataReport};
-use crate::inspect::{self, InputOf, Look, Tracing};
+use crate::inspect::{self, Look, Tracing};
 use crate::learn::{Learn, Sign};
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
 use crate::trainer::{self, Event, Outcome, RangeRow, RangeTest, RateRange};
@@ -192,10 +192,7 @@ impl<L: Learn> TaskSettings for TaskOf<L> {
     }
 }
 
-impl<L: Learn> Task for TaskOf<L>
-where
-    InputOf<L>: ExchangeRows + Clone,
-{
+impl<L: Learn<Serve: Inspectable>> Task for TaskOf<L> {
     fn info(&self) -> &'static Info {
         &L::Serve::INFO
     }

@@ -141,7 +141,13 @@ pub mod infer {
 ///
 /// [`train::inspect`] looks into the model of a run. Each measurement also runs alone, on any network.
 pub mod inspect {
-    pub use throughline_inspect::{Activation, AtLag, Attribution, BINS, Effect, Example, ExchangeRows, Explained, Fault, Finding, Flow, GateStatistics, Gates, Inspectable, Inspection, Options, Probe, Quantiles, ReadsVectors, RepeatRows, Report, Selection, Site, Spectrum, StateStatistics, Subject, Trace, TraceArray, TraceFormat, Tracer, Training, UnitTrace, Update, attributions, diagnose, examples, gate_statistics, gradient_flow, inspect, interventions, largest_singular_value, spectra, spectral_radius, trace};
+    pub use throughline_inspect::{
+        Activation, AtLag, Attribution, BINS, Effect, Example, ExchangeRows, Explained, Fault, Finding, Flow,
+        GateStatistics, Gates, Inspectable, Inspection, Options, Probe, Quantiles, ReadsVectors, RepeatRows, Report,
+        Selection, Site, Spectrum, StateStatistics, Subject, Trace, TraceArray, TraceFormat, Tracer, Training,
+        UnitTrace, Update, attributions, diagnose, examples, gate_statistics, gradient_flow, inspect, interventions,
+        largest_singular_value, spectra, spectral_radius, trace,
+    };
 }
 
 /// What most programs need.

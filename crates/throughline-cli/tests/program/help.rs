@@ -12,7 +12,10 @@ fn every_command_has_its_help() {
         ("recipe", &["TASK"]),
         ("runs", &["FOLDER", "--sort", "--diff", "--json"]),
         ("eval", &["RUN", "--data", "--json", "--format", "--out", "--threads"]),
-        ("inspect", &["RUN", "--data", "--sequences", "--steps", "--anchors", "--examples", "--html", "--json", "--threads"]),
+        (
+            "inspect",
+            &["RUN", "--data", "--sequences", "--steps", "--anchors", "--examples", "--html", "--json", "--threads"],
+        ),
         ("trace", &["RUN", "--data", "--sequences", "--steps", "--select", "--out", "--threads"]),
         ("predict", &["RUN", "--top", "--format", "--out", "--columns", "--series", "--threads"]),
         ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed", "--out"]),

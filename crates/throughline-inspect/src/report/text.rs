@@ -1,13 +1,18 @@
 //! What was seen inside a model, for a terminal.
 
+use throughline_data::printable;
+
 use super::numbers::{number, percent};
-use super::{GONE, Report, horizons};
-use crate::{AtLag, Finding, Flow, GateStatistics, Quantiles, Update};
+use super::{GONE, Report, adds_up, horizons, largest, most_important};
+use crate::{AtLag, Example, Finding, Flow, GateStatistics, Quantiles, Update};
 
 /// Powers of ten that a sparkline of gradients spans below 1.
 const DECADES: f64 = 6.0;
 /// Lags whose numbers are shown.
 const LAGS: [usize; 9] = [0, 1, 2, 4, 8, 16, 32, 64, 128];
+
+/// Steps of an example that are named.
+const LARGEST_PARTS: usize = 5;
 
 /// The whole report, in so many columns.
 pub fn text(report: &Report, width: usize) -> String {
@@ -19,6 +24,7 @@ pub fn text(report: &Report, width: usize) -> String {
         gates(report),
         states(report),
         spectra(report),
+        examples(report, width),
         training(report, width),
         diagnosis(report, width),
     ];
@@ -145,6 +151,59 @@ fn spectra(report: &Report) -> String {
         )
     }));
     section("Recurrent weights", &rows)
+}
+
+fn examples(report: &Report, width: usize) -> String {
+    let examples = report.inspection.examples.iter().enumerate();
+    let examples: String = examples.map(|(index, example)| one_example(index + 1, example, width)).collect();
+    if examples.is_empty() {
+        return examples;
+    }
+    format!(
+        "Examples, last steps: what the right answer's log-likelihood rests on, by integrated
+gradients, and h of the units that \
+         change most\n{examples}"
+    )
+}
+
+fn one_example(index: usize, example: &Example, width: usize) -> String {
+    let Example { pieces, attribution, units, .. } = example;
+    let parts = &attribution.integrated;
+    let name = |unit: usize| format!("  unit {unit}");
+    let names = units.iter().map(|unit| name(unit.unit).len()).max().unwrap_or_default().max("  parts".len()) + 1;
+    let first = parts.len().saturating_sub(width.saturating_sub(names));
+    let line = |name: &str, cells: String| format!("{name:names$}{cells}").trim_end().to_owned() + "\n";
+    let letters = pieces.as_ref().filter(|pieces| pieces.iter().all(|piece| piece.chars().count() == 1));
+    // What is no letter in a terminal is a dot, so that columns stay in line.
+    let letter = |piece: &String| if *printable(piece) == **piece { piece.clone() } else { "·".to_owned() };
+    let text = letters.map(|letters| line("", letters[first..].iter().map(letter).collect()));
+    let most = largest(parts.iter().copied());
+    let parts_line = sparkline(parts[first..].iter().map(|part| Some(part.abs() / most)));
+    let mut lines = format!("{index}: {}\n", adds_up(attribution));
+    lines += &text.unwrap_or_default();
+    lines += &line("  parts", parts_line);
+    lines += &wrapped_under("  most", &most_important(example, LARGEST_PARTS), names, width);
+    for unit in units {
+        let size = largest(unit.values.iter().copied());
+        let shares = unit.values[first..].iter().map(|h| Some((h / size + 1.0) / 2.0));
+        lines += &line(&name(unit.unit), sparkline(shares));
+    }
+    lines
+}
+
+/// A name, and items beside it in lines no longer than `width` where items allow it.
+fn wrapped_under(name: &str, items: &[String], names: usize, width: usize) -> String {
+    let (mut lines, mut line) = (String::new(), format!("{name:names$}"));
+    for (index, item) in items.iter().enumerate() {
+        let comma = if index + 1 < items.len() { ", " } else { "" };
+        if line.trim().len() > name.trim().len() && line.chars().count() + item.chars().count() + comma.len() > width {
+            lines += &(line.trim_end().to_owned() + "\n");
+            line = " ".repeat(names);
+        }
+        line += item;
+        line += comma;
+    }
+    lines + line.trim_end() + "\n"
 }
 
 fn training(report: &Report, width: usize) -> String {

@@ -8,7 +8,9 @@
 //! a_t = x_t · mean over s of df/dx_t (s x),   the sum of all a_t is f(x) - f(0)
 //! ```
 //!
-//! The mean is taken at the middles of equal parts of the line, of which there are more until the sum is right.
+//! Recurrent networks latch: f may jump within a small piece of the line. f itself says where, since over each piece it must
+//! change by what the derivative adds up to; pieces where it does not are halved until the sum is right, or
+//! they are narrower than f32 can tell: then the sum stays wrong, and [`Attribution::is_complete`] says so.
 
 use serde::Serialize;
 use throughline_kernels::Element;
@@ -20,9 +22,11 @@ use throughline_nn::module::{Call, Gradients, Module, Pass};
 
 use crate::probe::{Probe, Subject, rows_of_sequences};
 
-/// Points of the line at first, and at most.
-const FEWEST_POINTS: usize = 16;
-const MOST_POINTS: usize = 256;
+/// Pieces of the line at first, and at most.
+const FEWEST_PIECES: usize = 16;
+const MOST_PIECES: usize = 256;
+/// The narrowest piece that is halved: what happens within less of the line is lost in the numbers of f32.
+const NARROWEST: f64 = 1e-6;
 /// The sum of the parts is complete within this share of the difference that they explain, and within so many nats.
 const TOLERANCE: f64 = 0.01;
 const LEAST: f64 = 1e-3;
@@ -185,44 +189,55 @@ struct Line<'a, E: Element, B: Module<E>, H: Head<E>> {
 
 impl<E: Element, B: ReadsVectors<E>, H: Explained<E>> Line<'_, E, B, H> {
     fn attribution(&self) -> Attribution {
-        let (value, gradient) = self.at(&[1.0]);
-        let (baseline, _) = self.at(&[0.0]);
-        let mut points = FEWEST_POINTS;
+        let shares: Vec<f64> = (0..=FEWEST_PIECES).map(|edge| edge as f64 / FEWEST_PIECES as f64).collect();
+        let mut points = self.at(&shares);
         loop {
-            let integrated = self.parts(&self.mean_gradient(points));
-            let found = Attribution {
-                value,
-                baseline,
-                gradient_input: by_step(&self.parts(&gradient), self.rows.len()),
-                integrated: by_step(&integrated, self.rows.len()),
-                columns: if B::ITSELF { by_column(&integrated, self.rows.len()) } else { Vec::new() },
-                points,
-            };
-            if found.is_complete() || points >= MOST_POINTS {
-                return found;
+            let wrong: Vec<f64> = points.windows(2).map(|ends| wrong_by(&ends[0], &ends[1]).abs()).collect();
+            let difference = points[points.len() - 1].value - points[0].value;
+            // Half of what is tolerated, since rounding has a part in it.
+            let tolerated = 0.5 * (TOLERANCE * difference.abs()).max(LEAST) / wrong.len() as f64;
+            let width = |piece: usize| points[piece + 1].share - points[piece].share;
+            let bad = (0..wrong.len()).filter(|&piece| wrong[piece] > tolerated && width(piece) > NARROWEST);
+            let bad: Vec<f64> = bad.map(|piece| points[piece].share + 0.5 * width(piece)).collect();
+            if bad.is_empty() || points.len() > MOST_PIECES {
+                return self.found(&points);
             }
-            points *= 2;
+            points.extend(self.at(&bad));
+            points.sort_by(|a, b| a.share.total_cmp(&b.share));
         }
     }
 
-    /// `[T, F]`: each number of x times its derivative.
-    fn parts(&self, gradient: &[f64]) -> Vec<f64> {
-        self.x.iter().zip(gradient).map(|(x, gradient)| x.to_f64() * gradient).collect()
-    }
-
-    /// `[T, F]`: the mean of the derivative over the middles of so many parts of the line.
-    fn mean_gradient(&self, points: usize) -> Vec<f64> {
-        let shares: Vec<f64> = (0..points).map(|point| (point as f64 + 0.5) / points as f64).collect();
-        let mut mean = vec![0.0; self.x.len()];
-        for shares in shares.chunks((ROWS / self.rows.len()).clamp(1, points)) {
-            let (_, gradient) = self.at(shares);
-            mean.iter_mut().zip(gradient).for_each(|(mean, gradient)| *mean += gradient / points as f64);
+    /// The mean over the line of what was found at these points of it.
+    fn found(&self, points: &[Point]) -> Attribution {
+        let (first, last) = (&points[0], &points[points.len() - 1]);
+        let mut integrated = vec![0.0; first.parts.len()];
+        for ends in points.windows(2) {
+            let half = 0.5 * (ends[1].share - ends[0].share);
+            for (sum, (a, b)) in integrated.iter_mut().zip(ends[0].parts.iter().zip(&ends[1].parts)) {
+                *sum += half * (a + b);
+            }
         }
-        mean
+        let steps = self.rows.len();
+        Attribution {
+            value: last.value,
+            baseline: first.value,
+            gradient_input: by_step(&last.parts, steps),
+            integrated: by_step(&integrated, steps),
+            columns: if B::ITSELF { by_column(&integrated, steps) } else { Vec::new() },
+            points: points.len(),
+        }
     }
 
-    /// The sums over these points of the line of f and of df/dx `[T, F]`. The points are sequences of a batch.
-    fn at(&self, shares: &[f64]) -> (f64, Vec<f64>) {
+    /// Points of the line, as many at a time as are no more rows than [`ROWS`]. Where all steps are explained together, so is
+    /// all of a batch.
+    fn at(&self, shares: &[f64]) -> Vec<Point> {
+        let together = self.pooled || H::LAST_STEP;
+        let count = if together { (ROWS / self.rows.len()).max(1) } else { 1 };
+        shares.chunks(count).flat_map(|shares| self.batch(shares)).collect()
+    }
+
+    /// The points are sequences of a batch.
+    fn batch(&self, shares: &[f64]) -> Vec<Point> {
         let Subject { network, weights, targets, .. } = self.subject;
         let (steps, points) = (self.rows.len(), shares.len());
         let width = self.x.len() / steps;
@@ -244,24 +259,47 @@ impl<E: Element, B: ReadsVectors<E>, H: Explained<E>> Line<'_, E, B, H> {
             let wanted = targets.repeat_rows(self.subject.rows.rows(), &self.rows, points);
             (wanted, if H::LAST_STEP { (steps - 1) * points..steps * points } else { 0..steps * points })
         };
-        let mut gradients = vec![E::ZERO; network.layout().length()];
-        let mut dy = vec![E::ZERO; y.len()];
-        let head_call = HeadCall { context, packed: &weights.packed.head, rows: rows_out, x: y, scored };
         let wanted = std::borrow::Borrow::borrow(&wanted);
-        let loss = network.head().learn(head_call, wanted, 1.0, &mut dy, &mut gradients, &mut Default::default());
+        let mut gradients = vec![E::ZERO; network.layout().length()];
+        let (mut dy, mut head) = (vec![E::ZERO; y.len()], Default::default());
+        let of_rows = |scored| HeadCall { context, packed: &weights.packed.head, rows: rows_out, x: y, scored };
+        network.head().learn(of_rows(scored.clone()), wanted, 1.0, &mut dy, &mut gradients, &mut head);
+        let each = scored.len() / points;
+        let of_point = |point: usize| scored.start + point * each..scored.start + (point + 1) * each;
+        // The loss falls where the log-likelihood rises.
+        let mut value = |point: usize| -network.head().evaluate(of_rows(of_point(point)), wanted, &mut head).sum;
+        let values: Vec<f64> = (0..points).map(&mut value).collect();
         let mut dx = vec![E::ZERO; x.len()];
         let gradients =
             Gradients { dy: Some(&mut dy), d_end: None, dx: Some(&mut dx), d_start: None, parameters: &mut gradients };
         reader.backward(call, gradients, &mut tape);
-        // The loss falls where the log-likelihood rises.
-        let mut gradient = vec![0.0; self.x.len()];
-        for (step, dx) in gradient.chunks_mut(width).zip(dx.chunks(points * width)) {
-            for of_point in dx.chunks(width) {
-                step.iter_mut().zip(of_point).for_each(|(sum, dx)| *sum -= dx.to_f64());
-            }
-        }
-        (-loss.sum, gradient)
+        let part = |point: usize, place: usize| {
+            let (step, column) = (place / width, place % width);
+            -self.x[place].to_f64() * dx[(step * points + point) * width + column].to_f64()
+        };
+        let point = |(point, value): (usize, f64)| {
+            let parts = (0..self.x.len()).map(|place| part(point, place)).collect::<Vec<_>>();
+            let parts = if B::ITSELF { parts } else { by_step(&parts, steps) };
+            Point { share: shares[point], value, parts }
+        };
+        values.into_iter().enumerate().map(point).collect()
     }
+}
+
+/// What is known at a point of the line.
+struct Point {
+    /// Where: 0 is blank, 1 is x.
+    share: f64,
+    /// f there.
+    value: f64,
+    /// `[T, F]`, or where columns say nothing `[T]`: the numbers of x times their derivatives.
+    parts: Vec<f64>,
+}
+
+/// How far the mean of the derivatives at two points is from the change of f between them.
+fn wrong_by(from: &Point, to: &Point) -> f64 {
+    let slopes: f64 = from.parts.iter().chain(&to.parts).sum();
+    to.value - from.value - 0.5 * (to.share - from.share) * slopes
 }
 
 /// Sums of `[T, F]` over columns.

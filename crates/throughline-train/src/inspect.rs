@@ -10,7 +10,8 @@ use crate::evaluate::held_out;
 use crate::learn::{Learn, Measured};
 use crate::run::metrics::{Row, read_rows};
 use crate::run::overview::network;
-use crate::{Error, Recipe, Result, RunFolder};
+use crate::trainer::{Event, Outcome};
+use crate::{Error, Recipe, Result, RunFolder, write_atomically};
 
 /// How to look into a model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +56,28 @@ pub(crate) fn look_into<L: Learn<Serve: Inspectable>>(
         training,
         evaluation,
     })
+}
+
+/// How much of the data the page at the end of a run shows.
+const AT_THE_END: Options = Options { sample: Sample { sequences: 30, steps: 100 }, anchors: 8, examples: 3 };
+
+/// Writes the page of a run that has ended, if it wants one. It is no reason for the run to fail.
+pub(crate) fn write_page<L: Learn<Serve: Inspectable>>(outcome: &Outcome, watch: &mut dyn FnMut(Event<'_>)) {
+    let Outcome { folder, test: Some(test), .. } = outcome else { return };
+    let write = || -> Result<()> {
+        let recipe = folder.recipe()?;
+        if !recipe.train.report {
+            return Ok(());
+        }
+        let threads = (recipe.threads > 0).then_some(recipe.threads);
+        let report = look_into::<L>(folder, &recipe, &[], Look { options: AT_THE_END, threads, evaluate: false })?;
+        // The test split was measured a moment ago.
+        let report = Report { evaluation: Some(test.clone()), ..report };
+        write_atomically(&folder.report(), report.html().as_bytes())
+    };
+    if let Err(error) = write() {
+        watch(Event::Warning(&format!("no page was written: {error}")));
+    }
 }
 
 /// How to trace a model.

@@ -202,7 +202,9 @@ impl<L: Learn<Serve: Inspectable>> Task for TaskOf<L> {
     }
 
     fn train(&self, recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
-        trainer::train::<L>(recipe, stop, watch)
+        let outcome = trainer::train::<L>(recipe, stop, watch)?;
+        inspect::write_page::<L>(&outcome, watch);
+        Ok(outcome)
     }
 
     fn resume(
@@ -212,7 +214,9 @@ impl<L: Learn<Serve: Inspectable>> Task for TaskOf<L> {
         stop: &AtomicBool,
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome> {
-        trainer::resume::<L>(recipe, folder, stop, watch)
+        let outcome = trainer::resume::<L>(recipe, folder, stop, watch)?;
+        inspect::write_page::<L>(&outcome, watch);
+        Ok(outcome)
     }
 
     fn examine(&self, recipe: &Recipe) -> Result<DataReport> {

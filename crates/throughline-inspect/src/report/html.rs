@@ -395,7 +395,7 @@ fn examples(report: &Report) -> String {
         "Some sequences in detail. What is explained is the log-likelihood of the right answer, for numbers minus the error, and \
          where every step has an answer that of the last step; a tagger's is explained for all steps together. Integrated gradients \
          share out its difference to that of a blank input among the steps; gradient times input is how it would change if a step counted \
-         a little more. The first colour speaks for the answer, the second against it.",
+         a little more. Blue speaks for the answer, orange against it.",
         &examples,
     )
 }

@@ -160,7 +160,7 @@ fn examples(report: &Report, width: usize) -> String {
         return examples;
     }
     format!(
-        "Examples, last steps: what the right answer's log-likelihood rests on, by integrated
+        "Examples, last steps: parts of the right answer's log-likelihood, by integrated
 gradients, and h of the units that \
          change most\n{examples}"
     )
@@ -179,31 +179,19 @@ fn one_example(index: usize, example: &Example, width: usize) -> String {
     let text = letters.map(|letters| line("", letters[first..].iter().map(letter).collect()));
     let most = largest(parts.iter().copied());
     let parts_line = sparkline(parts[first..].iter().map(|part| Some(part.abs() / most)));
-    let mut lines = format!("{index}: {}\n", adds_up(attribution));
+    let mut lines = wrapped(&format!("{index}:"), adds_up(attribution).split(' '), width);
     lines += &text.unwrap_or_default();
     lines += &line("  parts", parts_line);
-    lines += &wrapped_under("  most", &most_important(example, LARGEST_PARTS), names, width);
+    let mut named = most_important(example, LARGEST_PARTS);
+    let before_last = named.len().saturating_sub(1);
+    named[..before_last].iter_mut().for_each(|item| item.push(','));
+    lines += &wrapped(&format!("{:1$}", "  most", names - 1), named.iter().map(String::as_str), width);
     for unit in units {
         let size = largest(unit.values.iter().copied());
         let shares = unit.values[first..].iter().map(|h| Some((h / size + 1.0) / 2.0));
         lines += &line(&name(unit.unit), sparkline(shares));
     }
     lines
-}
-
-/// A name, and items beside it in lines no longer than `width` where items allow it.
-fn wrapped_under(name: &str, items: &[String], names: usize, width: usize) -> String {
-    let (mut lines, mut line) = (String::new(), format!("{name:names$}"));
-    for (index, item) in items.iter().enumerate() {
-        let comma = if index + 1 < items.len() { ", " } else { "" };
-        if line.trim().len() > name.trim().len() && line.chars().count() + item.chars().count() + comma.len() > width {
-            lines += &(line.trim_end().to_owned() + "\n");
-            line = " ".repeat(names);
-        }
-        line += item;
-        line += comma;
-    }
-    lines + line.trim_end() + "\n"
 }
 
 fn training(report: &Report, width: usize) -> String {
@@ -241,19 +229,19 @@ fn diagnosis(report: &Report, width: usize) -> String {
     if report.findings.is_empty() {
         return "Diagnosis: no fault was found in gradients, gates and units\n".to_owned();
     }
-    let finding = |finding: &Finding| wrapped(&format!("{} {}", finding.seen, finding.remedy), width);
+    let finding = |finding: &Finding| wrapped("-", format!("{} {}", finding.seen, finding.remedy).split(' '), width);
     format!("Diagnosis\n{}", report.findings.iter().map(finding).collect::<String>())
 }
 
-/// An item of a list, its lines no longer than `width` where words allow it.
-fn wrapped(text: &str, width: usize) -> String {
-    let (mut lines, mut line) = (String::new(), "-".to_owned());
-    for word in text.split(' ') {
-        if line.chars().count() + 1 + word.chars().count() > width {
+/// Items behind a `start`, in lines no longer than `width` where items allow it; those that do not fit go on under the first.
+fn wrapped<'a>(start: &str, items: impl Iterator<Item = &'a str>, width: usize) -> String {
+    let (mut lines, mut line) = (String::new(), start.to_owned());
+    for item in items {
+        if line.chars().count() + 1 + item.chars().count() > width {
             lines += &(line + "\n");
-            line = " ".to_owned();
+            line = " ".repeat(start.chars().count());
         }
-        line += &format!(" {word}");
+        line += &format!(" {item}");
     }
     lines + &line + "\n"
 }
@@ -318,7 +306,7 @@ mod tests {
 
     #[test]
     fn words_that_do_not_fit_go_on_under_the_first() {
-        assert_eq!(wrapped("one two three", 9), "- one two\n  three\n");
-        assert_eq!(wrapped("incomprehensible", 9), "-\n  incomprehensible\n");
+        assert_eq!(wrapped("-", "one two three".split(' '), 9), "- one two\n  three\n");
+        assert_eq!(wrapped("-", ["incomprehensible"].into_iter(), 9), "-\n  incomprehensible\n");
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use throughline::infer::Sample;
 
 /// Recurrent networks that train fast on a CPU.
 ///
@@ -33,6 +34,7 @@ Examples:
   throughline generate lm-1 --prompt \"fn \" --length 300
   throughline generate roll-1 --prompt piece.mid --length 256 --out continued.mid
   throughline inspect lm-1                             what does it remember, and is anything wrong?
+  throughline trace lm-1 --out trace.npz               every gate, state and gradient, for NumPy
   echo \"what a fine film\" | throughline predict classify-1
   throughline eval classify-1 --data test.tsv --json
 
@@ -57,6 +59,8 @@ pub enum Command {
     Eval(EvalArguments),
     /// Look inside a trained model: how far back gradients and inputs reach, what the gates do, whether something is wrong.
     Inspect(InspectArguments),
+    /// Write every gate, state and gradient of a trained model over some data to a file, as arrays with names.
+    Trace(TraceArguments),
     /// Read lines from standard input and answer each: with classes, tags, numbers or pitches, or with the loss of the line.
     Predict(PredictArguments),
     /// Let a model write: a language model a text, a model of piano rolls a piece of music.
@@ -199,9 +203,9 @@ pub struct EvalArguments {
     pub out: Option<PathBuf>,
 }
 
-/// `throughline inspect`
+/// A model, and some data that it is shown.
 #[derive(Args, Debug)]
-pub struct InspectArguments {
+pub struct ShownArguments {
     /// The model.
     #[command(flatten)]
     pub run: RunArgument,
@@ -214,15 +218,47 @@ pub struct InspectArguments {
     /// Steps of each sequence, from its beginning.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one)]
     pub steps: usize,
+}
+
+impl ShownArguments {
+    /// How much of the data.
+    pub fn sample(&self) -> Sample {
+        Sample { sequences: self.sequences, steps: self.steps }
+    }
+}
+
+/// `throughline inspect`
+#[derive(Args, Debug)]
+pub struct InspectArguments {
+    /// The model, and what it is shown.
+    #[command(flatten)]
+    pub shown: ShownArguments,
     /// Steps of each sequence from whose loss gradients go back.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
     pub anchors: usize,
+    /// Sequences that are shown in detail: what the answer rests on, and what units do over them.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub examples: usize,
     /// Write a page with figures to this file, too, and measure how good the model is on the data.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Write one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `throughline trace`
+#[derive(Args, Debug)]
+pub struct TraceArguments {
+    /// The model, and what it is shown.
+    #[command(flatten)]
+    pub shown: ShownArguments,
+    /// Keep only the arrays of these names, in which * stands for any text, such as '*.forget' [default: all arrays].
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    pub select: Vec<String>,
+    /// The file to write: .npz for NumPy, or .safetensors.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// How results are written.

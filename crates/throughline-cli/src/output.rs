@@ -2,7 +2,6 @@
 //! steer a terminal is escaped here. What goes to a file is not.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -16,27 +15,18 @@ pub enum Output<'a> {
     /// Standard output.
     Standard,
     /// A file that is not there yet.
-    File(BufWriter<&'a mut File>),
+    File(&'a mut dyn Write),
 }
 
 impl Output<'_> {
     /// Calls `write` with standard output, or with a file that takes the name `path` once `write` has succeeded.
     pub fn open<T>(path: Option<&Path>, write: impl FnOnce(&mut Output<'_>) -> Result<T>) -> Result<T> {
-        let Some(path) = path else { return write(&mut Output::Standard) };
-        check_replaceable(path)?;
-        let mut result = None;
-        let replaced = replace(path, |file| {
-            let mut output = Output::File(BufWriter::new(file));
-            let written = write(&mut output);
-            let flushed = if let Output::File(file) = &mut output { file.flush() } else { Ok(()) };
-            let failed = written.is_err();
-            result = Some(written);
-            if failed { Err(io::Error::other("there is no whole result")) } else { flushed }
-        });
-        match result {
-            Some(Ok(value)) => Ok(replaced.map(|()| value)?),
-            Some(Err(error)) => Err(error),
-            None => Err(replaced.expect_err("what was not begun has failed").into()),
+        match path {
+            None => write(&mut Output::Standard),
+            Some(path) => into_file(path, |file| {
+                let mut output = Output::File(file);
+                write(&mut output)
+            }),
         }
     }
 
@@ -63,6 +53,24 @@ impl Output<'_> {
             Self::Standard => say_json(lines),
             Self::File(file) => file.write_all(lines.as_bytes()),
         }
+    }
+}
+
+/// Calls `write` with a file that takes the name `path` once `write` has succeeded.
+pub fn into_file<T>(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+    check_replaceable(path)?;
+    let mut result = None;
+    let replaced = replace(path, |file| {
+        let mut file = BufWriter::new(file);
+        let written = write(&mut file);
+        let failed = written.is_err();
+        result = Some(written);
+        if failed { Err(io::Error::other("there is no whole result")) } else { file.flush() }
+    });
+    match result {
+        Some(Ok(value)) => Ok(replaced.map(|()| value)?),
+        Some(Err(error)) => Err(error),
+        None => Err(replaced.expect_err("what was not begun has failed").into()),
     }
 }
 

@@ -7,6 +7,7 @@ use throughline_data::{TextRules, Vocabulary};
 
 use crate::error::{Error, Result};
 use crate::files::Files;
+use crate::serve::Pieces;
 
 /// Cleans texts and encodes them as tokens of a vocabulary.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,6 +45,11 @@ impl TextEncoder {
     /// Cleans a text and returns its tokens.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         self.vocabulary.encode(&self.rules.clean(text))
+    }
+
+    /// What `tokens`, one a row, stand for.
+    pub fn pieces(&self, tokens: &[u32]) -> Pieces {
+        Pieces::new(self.vocabulary.tokens().to_vec(), tokens.to_vec())
     }
 
     /// Cleans a text to classify, trims the white space around it, and returns its first `longest` tokens (0 for all).

@@ -1,11 +1,11 @@
 //! The trait of a task whose models are used.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::io;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 use throughline_data::ConfusionMatrix;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::decode::Sampling;
@@ -66,6 +66,13 @@ pub struct Generation<'a> {
     pub ending: Option<&'a str>,
 }
 
+/// A list with that of each row.
+impl Serialize for Pieces {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
+
 /// How much of some data is looked at: sequences spread evenly over them, and of each the first steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
@@ -97,6 +104,53 @@ pub struct Examples<X: ToOwned + ?Sized, Y: ToOwned + ?Sized> {
     pub x: X::Owned,
     /// What its head is to find.
     pub targets: Y::Owned,
+    /// What is read at each packed row, such as a character, a word or a chord; `None` where it is numbers.
+    pub pieces: Option<Pieces>,
+}
+
+/// What is read at each packed row of a batch, in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    names: Vec<String>,
+    of_rows: Vec<u32>,
+}
+
+impl Pieces {
+    /// Row n reads `names[of_rows[n]]`.
+    ///
+    /// # Panics
+    /// If there is no such name.
+    pub fn new(names: Vec<String>, of_rows: Vec<u32>) -> Self {
+        let most = of_rows.iter().max().map_or(0, |&last| last as usize + 1);
+        assert!(most <= names.len(), "a row reads piece {most} of {}", names.len());
+        Self { names, of_rows }
+    }
+
+    /// Rows that read `pieces`.
+    pub fn of(pieces: impl IntoIterator<Item = String>) -> Self {
+        let (mut found, mut index_of) = (Self::default(), HashMap::new());
+        for piece in pieces {
+            let next = found.names.len() as u32;
+            found.of_rows.push(*index_of.entry(piece).or_insert_with_key(|piece| {
+                found.names.push(piece.clone());
+                next
+            }));
+        }
+        found
+    }
+
+    /// That of row `row`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn at(&self, row: usize) -> &str {
+        &self.names[self.of_rows[row] as usize]
+    }
+
+    /// That of each row.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        (0..self.of_rows.len()).map(|row| self.at(row))
+    }
 }
 
 /// The [`Examples`] of a task.
@@ -194,6 +248,13 @@ pub trait Serve: Sized + Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_is_kept_once() {
+        let pieces = Pieces::of(["a", "b", "a"].map(str::to_owned));
+        assert_eq!(pieces, Pieces::new(vec!["a".to_owned(), "b".to_owned()], vec![0, 1, 0]));
+        assert_eq!(pieces.iter().collect::<String>(), "aba");
+    }
 
     #[test]
     fn a_sample_is_spread_evenly() {

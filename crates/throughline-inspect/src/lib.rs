@@ -5,12 +5,15 @@
 //! - how far back gradients reach ([`gradient_flow()`]), and inputs ([`interventions`]);
 //! - what the gates do, and for how long each unit remembers ([`gate_statistics`]);
 //! - what the recurrent weights do to a state ([`spectra`]);
+//! - what the answers to some sequences rest on, and what units do over them ([`examples()`]);
 //! - whether something is wrong, and what may help ([`diagnose`]).
 //!
-//! Each of these also runs alone, on any network ([`Subject`]), in f32 or f64.
+//! Each of these also runs alone, on any network ([`Subject`]), in f32 or f64. [`trace()`] hands out the numbers themselves.
 #![forbid(unsafe_code)]
 
+mod attribution;
 mod diagnosis;
+mod examples;
 mod gates;
 mod gradient_flow;
 mod horizon;
@@ -18,9 +21,12 @@ mod probe;
 mod quantiles;
 mod report;
 mod spectrum;
+mod trace;
 mod training;
 
+pub use attribution::{Attribution, Explained, ReadsVectors, RepeatRows, attributions};
 pub use diagnosis::{Fault, Finding, diagnose};
+pub use examples::{Example, UnitTrace, examples};
 pub use gates::{Activation, BINS, GateStatistics, Gates, StateStatistics, gate_statistics};
 pub use gradient_flow::{AtLag, Flow, gradient_flow};
 pub use horizon::{Effect, ExchangeRows, interventions};
@@ -28,7 +34,10 @@ pub use probe::{Probe, Site, Subject};
 pub use quantiles::Quantiles;
 pub use report::Report;
 pub use spectrum::{Spectrum, largest_singular_value, spectra, spectral_radius};
+pub use trace::{Selection, Trace, TraceArray, TraceFormat, Tracer};
 pub use training::{Training, Update};
+
+use std::borrow::Borrow;
 
 use probe::every_stack;
 use serde::{Serialize, Serializer};
@@ -36,7 +45,8 @@ use throughline_infer::{Error, ExamplesOf, Parts, Result, Sample, Serve};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::layers::Recurrent;
-use throughline_nn::module::{Cpu, Module};
+use throughline_nn::layers::recurrent::RecurrentTape;
+use throughline_nn::module::Cpu;
 use throughline_nn::network::Weights;
 
 /// What is looked at.
@@ -46,12 +56,14 @@ pub struct Options {
     pub sample: Sample,
     /// Steps of each sequence from whose loss gradients go back, where every step has one.
     pub anchors: usize,
+    /// Sequences that are shown in detail.
+    pub examples: usize,
 }
 
 impl Default for Options {
-    /// 100 sequences of at most 200 steps, 16 anchors in each.
+    /// 100 sequences of at most 200 steps, 16 anchors in each, 3 of them in detail.
     fn default() -> Self {
-        Self { sample: Sample { sequences: 100, steps: 200 }, anchors: 16 }
+        Self { sample: Sample { sequences: 100, steps: 200 }, anchors: 16, examples: 3 }
     }
 }
 
@@ -74,14 +86,29 @@ pub struct Inspection {
     pub gates: Gates,
     /// The recurrent weights.
     pub spectra: Vec<Spectrum>,
+    /// Some sequences in detail.
+    pub examples: Vec<Example>,
 }
 
 fn name_of<S: Serializer>(cell: &Option<CellKind>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     cell.map(CellKind::name).serialize(serializer)
 }
 
+/// A task whose models can be inspected.
+pub trait Inspectable:
+    Serve<Body: ReadsVectors<f32, Input: ToOwned<Owned: ExchangeRows + Clone>>, Head: Explained<f32>>
+{
+}
+
+impl<T> Inspectable for T where
+    T: Serve<Body: ReadsVectors<f32, Input: ToOwned<Owned: ExchangeRows + Clone>>, Head: Explained<f32>>
+{
+}
+
 /// The most bytes that a sample may take.
 const MOST_BYTES: usize = 4 << 30;
+/// Steps of a sequence that is shown in detail, at most.
+const LONGEST_EXAMPLE: usize = 200;
 
 /// Looks into a trained model with some of `data`.
 ///
@@ -90,27 +117,22 @@ const MOST_BYTES: usize = 4 << 30;
 ///
 /// # Panics
 /// If there are no anchors.
-pub fn inspect<T: Serve>(parts: &Parts<T>, data: &T::Data, options: Options, cpu: &Cpu) -> Result<Inspection>
-where
-    <<T::Body as Module<f32>>::Input as ToOwned>::Owned: ExchangeRows + Clone,
-{
-    let Parts { config, encoder, network, parameters } = parts;
-    let examples: ExamplesOf<T> = T::sample(config, encoder, data, options.sample);
-    let rows = &examples.rows;
-    if rows.rows() == 0 {
-        let expected = format!("{} to look at", T::INFO.counted);
-        return Err(Error::Input { expected, found: "none with a step".to_owned() });
-    }
-    let (body, mut bytes) = (network.body(), 0);
-    every_stack(body, &Default::default(), &mut |stack, _| bytes += bytes_of(stack, rows, options.anchors));
-    if bytes > MOST_BYTES {
-        let expected = format!("at most {MOST_BYTES} bytes of memory; take fewer sequences, steps or anchors");
-        return Err(Error::Input { expected, found: format!("{bytes} bytes for {} steps", rows.rows()) });
-    }
+pub fn inspect<T: Inspectable>(parts: &Parts<T>, data: &T::Data, options: Options, cpu: &Cpu) -> Result<Inspection> {
+    let Parts { network, parameters, .. } = parts;
+    let sample = sampled(parts, data, options.sample)?;
+    // More steps than these are no picture.
+    let few = Sample { sequences: options.examples, steps: options.sample.steps.min(LONGEST_EXAMPLE) };
+    let few = T::sample(&parts.config, &parts.encoder, data, few);
+    let rows = &sample.rows;
+    let mut bytes = 0;
+    every_stack(network.body(), &Default::default(), &mut |stack, _| {
+        bytes += bytes_of(stack, rows, options.anchors) + bytes_of(stack, &few.rows, 0);
+    });
+    check_memory(rows, bytes, "take fewer sequences, steps, anchors or examples")?;
     let packed = network.packed(cpu, parameters, true);
     let weights = Weights { cpu, parameters: &parameters[..], packed: &packed };
-    let (x, targets) = (std::borrow::Borrow::borrow(&examples.x), std::borrow::Borrow::borrow(&examples.targets));
-    let subject = Subject { network, weights, rows, x, targets };
+    let subject = Subject { network, weights, rows, x: sample.x.borrow(), targets: sample.targets.borrow() };
+    let in_detail = Subject { rows: &few.rows, x: few.x.borrow(), targets: few.targets.borrow(), ..subject };
     let mut probe = Probe::new(subject, true);
     let mut reading = Vec::new();
     probe.stacks(&mut |stack, _| reading.push(stack.clone()));
@@ -120,9 +142,59 @@ where
         steps: rows.rows(),
         gates: gate_statistics(&probe),
         flow: gradient_flow(&mut probe, options.anchors),
-        effects: interventions(subject, &examples.x),
+        effects: interventions(subject, &sample.x),
         spectra: reading.iter().flat_map(|stack| spectra(cpu, network.layout(), parameters, stack)).collect(),
+        examples: if few.rows.rows() > 0 { examples(in_detail, few.pieces.as_ref()) } else { Vec::new() },
     })
+}
+
+/// Every gate, state, pre-activation and gradient that is selected, of a trained model over some of `data`, with what was read at each
+/// step.
+///
+/// # Errors
+/// [`Error::Input`] if there is nothing to read in `data`, something is selected that the model does not have, or the arrays would
+/// take more than 4 GiB.
+pub fn trace<T: Serve>(
+    parts: &Parts<T>,
+    data: &T::Data,
+    sample: Sample,
+    selection: &Selection,
+    cpu: &Cpu,
+) -> Result<Trace<f32>> {
+    let Parts { network, parameters, .. } = parts;
+    let names = trace::names::<f32, _>(network.body());
+    if let Some(pattern) = selection.without_match(&names) {
+        let expected = format!("the name of an array, or a pattern that matches one of {}", names.join(", "));
+        return Err(Error::Input { expected, found: pattern.to_owned() });
+    }
+    let examples = sampled(parts, data, sample)?;
+    let rows = &examples.rows;
+    let mut bytes = 0;
+    let mut add = |stack: &Recurrent, _: &RecurrentTape<f32>| bytes += trace::bytes_of(stack, rows, selection);
+    every_stack(network.body(), &Default::default(), &mut add);
+    check_memory(rows, bytes, "take fewer sequences or steps, or select fewer arrays")?;
+    let packed = network.packed(cpu, parameters, true);
+    let weights = Weights { cpu, parameters: &parameters[..], packed: &packed };
+    let subject = Subject { network, weights, rows, x: examples.x.borrow(), targets: examples.targets.borrow() };
+    Ok(Trace { pieces: examples.pieces, ..Trace::of(subject, selection) })
+}
+
+/// Some of `data`, of which something can be read.
+fn sampled<T: Serve>(parts: &Parts<T>, data: &T::Data, sample: Sample) -> Result<ExamplesOf<T>> {
+    let examples = T::sample(&parts.config, &parts.encoder, data, sample);
+    if examples.rows.rows() == 0 {
+        let expected = format!("{} to look at", T::INFO.counted);
+        return Err(Error::Input { expected, found: "none with a step".to_owned() });
+    }
+    Ok(examples)
+}
+
+fn check_memory(rows: &Ragged, bytes: usize, advice: &str) -> Result<()> {
+    if bytes > MOST_BYTES {
+        let expected = format!("at most {MOST_BYTES} bytes of memory; {advice}");
+        return Err(Error::Input { expected, found: format!("{bytes} bytes for {} steps", rows.rows()) });
+    }
+    Ok(())
 }
 
 /// What a look at these rows takes: on the tape and in the gradients of a row slots twice, h and c three times; and a norm for

@@ -45,10 +45,30 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Subject<'a, E, B, H> {
 /// A forward pass without dropout over a [`Subject`], kept on its tape.
 pub struct Probe<'a, E: Element, B: Module<E>, H: Head<E>> {
     subject: Subject<'a, E, B, H>,
+    memory: Memory<E, B, H>,
+}
+
+/// What a [`Probe`] needs. It grows once.
+pub(crate) struct Memory<E: Element, B: Module<E>, H: Head<E>> {
     body: B::Tape,
     head: H::Tape,
     /// Those of the parameters, which nobody reads.
     gradients: Vec<E>,
+}
+
+impl<E: Element, B: Module<E>, H: Head<E>> Memory<E, B, H> {
+    /// Memory of a tape with these settings.
+    pub(crate) fn new(body: &B, settings: &[TapeSetting]) -> Self {
+        let mut memory = Self::default();
+        settings.iter().for_each(|&setting| body.set(&mut memory.body, setting));
+        memory
+    }
+}
+
+impl<E: Element, B: Module<E>, H: Head<E>> Default for Memory<E, B, H> {
+    fn default() -> Self {
+        Self { body: B::Tape::default(), head: H::Tape::default(), gradients: Vec::new() }
+    }
 }
 
 impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
@@ -57,10 +77,18 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
     /// # Panics
     /// If the length of an array does not match the batch, or a token is out of range.
     pub fn new(subject: Subject<'a, E, B, H>, row_gradients: bool) -> Self {
-        let mut probe = Self { subject, body: B::Tape::default(), head: H::Tape::default(), gradients: Vec::new() };
-        subject.network.body().set(&mut probe.body, TapeSetting::RowGradients(row_gradients));
-        subject.network.body().forward(subject.call(Pass::Traced), &mut probe.body);
-        probe
+        Self::with(subject, Memory::new(subject.network.body(), &[TapeSetting::RowGradients(row_gradients)]))
+    }
+
+    /// The same in memory that was used before.
+    pub(crate) fn with(subject: Subject<'a, E, B, H>, mut memory: Memory<E, B, H>) -> Self {
+        subject.network.body().forward(subject.call(Pass::Traced), &mut memory.body);
+        Self { subject, memory }
+    }
+
+    /// Its memory, to use it again.
+    pub(crate) fn into_memory(self) -> Memory<E, B, H> {
+        self.memory
     }
 
     /// The shape of the batch.
@@ -70,7 +98,7 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
 
     /// The body's output `[rows out, F]`, and how it is packed.
     pub fn output(&self) -> (&Ragged, &[E]) {
-        self.subject.network.body().output(self.subject.rows, &self.body)
+        self.subject.network.body().output(self.subject.rows, &self.memory.body)
     }
 
     /// `[rows out, F]`: the gradient of the summed loss with respect to the body's output.
@@ -79,12 +107,12 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
     /// If the targets do not match the batch.
     pub fn loss_gradient(&mut self) -> Vec<E> {
         let Subject { network, weights, rows, targets, .. } = self.subject;
-        self.gradients.resize(network.layout().length(), E::ZERO);
-        let (rows, x) = network.body().output(rows, &self.body);
+        self.memory.gradients.resize(network.layout().length(), E::ZERO);
+        let (rows, x) = network.body().output(rows, &self.memory.body);
         let mut dx = vec![E::ZERO; x.len()];
         let context = self.subject.context(Pass::Traced);
         let call = HeadCall { context, packed: &weights.packed.head, rows, x, scored: 0..rows.rows() };
-        network.head().learn(call, targets, 1.0, &mut dx, &mut self.gradients, &mut self.head);
+        network.head().learn(call, targets, 1.0, &mut dx, &mut self.memory.gradients, &mut self.memory.head);
         dx
     }
 
@@ -94,15 +122,15 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
     /// If the length does not match.
     pub fn back(&mut self, dy: &mut [E]) {
         let call = self.subject.call(Pass::Traced);
-        self.gradients.resize(self.subject.network.layout().length(), E::ZERO);
+        self.memory.gradients.resize(self.subject.network.layout().length(), E::ZERO);
         let gradients =
-            Gradients { dy: Some(dy), d_end: None, dx: None, d_start: None, parameters: &mut self.gradients };
-        self.subject.network.body().backward(call, gradients, &mut self.body);
+            Gradients { dy: Some(dy), d_end: None, dx: None, d_start: None, parameters: &mut self.memory.gradients };
+        self.subject.network.body().backward(call, gradients, &mut self.memory.body);
     }
 
     /// Shows every recurrent stack with its tape, encoders of characters included.
     pub fn every_stack(&self, look: &mut dyn FnMut(&Recurrent, &RecurrentTape<E>)) {
-        every_stack(self.subject.network.body(), &self.body, look);
+        every_stack(self.subject.network.body(), &self.memory.body, look);
     }
 
     /// Shows every recurrent stack that reads the steps of the batch themselves.

@@ -23,7 +23,7 @@
 //! | [`train`] | recipes, the trainer, run folders |
 //! | [`train::settings`] | all settings of all tasks, with types and defaults |
 //! | [`infer`] | trained models in use: open, predict, evaluate, generate |
-//! | [`inspect`] | a look inside: gradient flow, gates, memory, a diagnosis |
+//! | [`inspect`] | a look inside: gradient flow, gates, memory, a diagnosis, traces |
 //!
 //! Where to start:
 //!
@@ -124,9 +124,9 @@ pub mod train {
     pub use throughline_train::{
         DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Guess, Learn, Learned, Lengths, Look,
         Measured, MetricsLog, Origin, Outcome, Overview, Place, RangeRow, RangeTest, RateRange, Recipe, RecipeError,
-        Report, Result, Row, RunFolder, RunLock, Score, Sign, SplitRecord, SplitReport, check_replaceable, evaluate,
-        examine, find_learning_rate, guess, inspect, read_rows, recipe, replace, resume, settings, tasks, train,
-        write_atomically,
+        Report, Result, Row, RunFolder, RunLock, Score, Sign, SplitRecord, SplitReport, Tracing, check_replaceable,
+        evaluate, examine, find_learning_rate, guess, inspect, read_rows, recipe, replace, resume, settings, tasks,
+        trace, train, write_atomically,
     };
 }
 
@@ -140,7 +140,7 @@ pub mod infer {
         Classify, ClassifySeries, LanguageModel, Regress, Roll, Tag, classify, classify_series, lm, regress, roll, tag,
     };
     pub use throughline_infer::{
-        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, Parts, RecurrentSettings,
+        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, Parts, Pieces, RecurrentSettings,
         Regularisation, Result, Runner, RunnerWorkspace, Sample, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts,
         Serve, Served, TextEncoder, tasks,
     };
@@ -151,9 +151,11 @@ pub mod infer {
 /// [`train::inspect`] looks into the model of a run. Each measurement also runs alone, on any network.
 pub mod inspect {
     pub use throughline_inspect::{
-        Activation, AtLag, BINS, Effect, ExchangeRows, Fault, Finding, Flow, GateStatistics, Gates, Inspection,
-        Options, Probe, Quantiles, Report, Site, Spectrum, StateStatistics, Subject, Training, Update, diagnose,
-        gate_statistics, gradient_flow, inspect, interventions, largest_singular_value, spectra, spectral_radius,
+        Activation, AtLag, Attribution, BINS, Effect, Example, ExchangeRows, Explained, Fault, Finding, Flow,
+        GateStatistics, Gates, Inspectable, Inspection, Options, Probe, Quantiles, ReadsVectors, RepeatRows, Report,
+        Selection, Site, Spectrum, StateStatistics, Subject, Trace, TraceArray, TraceFormat, Tracer, Training,
+        UnitTrace, Update, attributions, diagnose, examples, gate_statistics, gradient_flow, inspect, interventions,
+        largest_singular_value, spectra, spectral_radius, trace,
     };
 }
 

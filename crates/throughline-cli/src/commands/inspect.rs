@@ -1,7 +1,6 @@
 //! `throughline inspect`
 
 use anyhow::Result;
-use throughline::infer::Sample;
 use throughline::inspect::{Options, Report};
 use throughline::train::{self, Look, RunFolder};
 
@@ -10,7 +9,7 @@ use crate::output::{Output, note, say, say_json};
 use crate::plot::width;
 
 pub fn run(arguments: &InspectArguments) -> Result<()> {
-    let folder = super::trained(&arguments.run)?;
+    let folder = super::trained(&arguments.shown.run)?;
     // A page that cannot be written is refused before the work for it begins.
     let report = match &arguments.html {
         Some(path) => Output::open(Some(path), |page| {
@@ -28,11 +27,11 @@ pub fn run(arguments: &InspectArguments) -> Result<()> {
 }
 
 fn look(folder: &RunFolder, arguments: &InspectArguments) -> Result<Report> {
-    let InspectArguments { run, data, sequences, steps, anchors, html, .. } = arguments;
+    let InspectArguments { shown, anchors, examples, html, .. } = arguments;
     let look = Look {
-        options: Options { sample: Sample { sequences: *sequences, steps: *steps }, anchors: *anchors },
-        threads: run.threads.map(usize::from),
+        options: Options { sample: shown.sample(), anchors: *anchors, examples: *examples },
+        threads: shown.run.threads.map(usize::from),
         evaluate: html.is_some(),
     };
-    Ok(train::inspect(folder, data, look)?)
+    Ok(train::inspect(folder, &shown.data, look)?)
 }

@@ -9,6 +9,7 @@ pub mod lr_find;
 pub mod predict;
 pub mod recipe;
 pub mod runs;
+pub mod trace;
 pub mod train;
 
 use std::path::Path;

@@ -12,7 +12,11 @@ fn every_command_has_its_help() {
         ("recipe", &["TASK"]),
         ("runs", &["FOLDER", "--sort", "--diff", "--json"]),
         ("eval", &["RUN", "--data", "--json", "--format", "--out", "--threads"]),
-        ("inspect", &["RUN", "--data", "--sequences", "--steps", "--anchors", "--html", "--json", "--threads"]),
+        (
+            "inspect",
+            &["RUN", "--data", "--sequences", "--steps", "--anchors", "--examples", "--html", "--json", "--threads"],
+        ),
+        ("trace", &["RUN", "--data", "--sequences", "--steps", "--select", "--out", "--threads"]),
         ("predict", &["RUN", "--top", "--format", "--out", "--columns", "--series", "--threads"]),
         ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed", "--out"]),
     ] {
@@ -73,6 +77,7 @@ fn a_wrong_command_line_has_exit_code_2() {
         &["inspect"],
         &["inspect", "a", "--steps", "0"],
         &["inspect", "a", "--anchors", "-1"],
+        &["trace", "a"],
         &["eval", "a", "--json", "--format", "csv"],
         &["predict", "a", "--columns", "b", "--format", "csv"],
     ] {

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::folder::json_lines;
-use crate::trained::{classifier, language_model, piano_rolls, tagger, text};
+use crate::folder::{Folder, json_lines};
+use crate::trained::{TINY_CLASSIFIER, classifier, language_model, piano_rolls, tagger, text, tsv, with};
 
 #[test]
 fn a_language_model_is_looked_into() {
@@ -113,6 +113,37 @@ fn a_page_is_written() {
         assert!(html.contains(part), "no {part:?}");
     }
     assert_eq!(folder.names(""), ["report.html", "runs", "texts.tsv"], "nothing else is left");
+}
+
+#[test]
+fn training_ends_with_a_page() {
+    let folder = Folder::with(&[("texts.tsv", &tsv())]);
+    let short = with(&["train", "--quiet", "--data", "texts.tsv"], TINY_CLASSIFIER);
+    folder.run(&with(&short, &["name=with"])).succeeded();
+    let html = folder.text("runs/with/report.html");
+    for part in ["<h1>with</h1>", "Confusion matrix", "What answers rest on", "Example 3"] {
+        assert!(html.contains(part), "no {part:?}");
+    }
+    folder.run(&with(&short, &["name=without", "train.report=false"])).succeeded();
+    assert!(!folder.names("runs/without").contains(&"report.html".to_owned()));
+}
+
+#[test]
+fn examples_are_shown_in_detail() {
+    let folder = classifier();
+    let said = folder.run_in_environment(&["inspect", "classify-1", "--examples", "2"], "COLUMNS", "80").succeeded();
+    for part in ["Examples, last steps", "1: the answer scores -", "2: the answer", "  parts", "  most", "  unit "] {
+        assert!(said.contains(part), "no {part:?} in\n{said}");
+    }
+    assert!(!said.contains("3: the answer"));
+    let found = &json_lines(&folder.run(&["inspect", "classify-1", "--json", "--examples", "1"]).succeeded())[0];
+    let example = &found["examples"][0];
+    let steps = example["pieces"].as_array().unwrap().len();
+    for parts in ["integrated", "gradient_input"] {
+        assert_eq!(example["attribution"][parts].as_array().unwrap().len(), steps);
+    }
+    assert_eq!(example["units"][0]["values"].as_array().unwrap().len(), steps);
+    assert!(!folder.run(&["inspect", "classify-1", "--examples", "0"]).succeeded().contains("Examples"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ fn a_run_folder_has_everything() {
         "last.safetensors",
         "metrics.jsonl",
         "model.safetensors",
+        "report.html",
         "vocabulary.json",
     ];
     assert_eq!(names, expected);

@@ -24,6 +24,7 @@ mod schedules;
 mod series;
 mod tagger;
 mod tensorboard;
+mod traces;
 mod trained;
 mod wrong_files;
 mod wrong_input;

@@ -182,14 +182,15 @@ impl Serve for Classify {
         Some(Evaluation { count: lengths.len(), loss, metrics, unknown_share, confusion: Some(matrix) })
     }
 
-    fn sample(_: &Config, _: &Encoder, data: &Texts, sample: Sample) -> Examples<[u32], [u32]> {
+    fn sample(_: &Config, encoder: &Encoder, data: &Texts, sample: Sample) -> Examples<[u32], [u32]> {
         let texts: Vec<usize> = (0..data.tokens.len()).filter(|&index| !data.tokens[index].is_empty()).collect();
         let chosen: Vec<usize> = sample.of(texts.len()).map(|place| texts[place]).collect();
         let tokens = |index: &usize| &data.tokens[*index][..sample.cut(data.tokens[*index].len())];
         let mut batch = Batch::default();
         batch.set(&chosen.iter().map(tokens).collect::<Vec<_>>());
         let targets = chosen.iter().map(|&index| data.classes[index]).collect();
-        Examples { rows: batch.rows, x: batch.tokens, targets }
+        let pieces = encoder.text.pieces(&batch.tokens);
+        Examples { rows: batch.rows, x: batch.tokens, targets, pieces: Some(pieces) }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

@@ -120,7 +120,8 @@ impl Serve for ClassifySeries {
 
     fn sample(config: &Config, _: &Vec<String>, data: &LabelledSeries, sample: Sample) -> Examples<[f32], [u32]> {
         let (rows, x, chosen) = series::sample(config.input.features(), &data.series, sample);
-        Examples { rows, x, targets: chosen.into_iter().map(|index| data.classes[index]).collect() }
+        let targets = chosen.into_iter().map(|index| data.classes[index]).collect();
+        Examples { rows, x, targets, pieces: None }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

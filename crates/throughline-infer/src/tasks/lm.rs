@@ -198,7 +198,7 @@ impl Serve for LanguageModel {
         })
     }
 
-    fn sample(_: &Config, _: &TextEncoder, tokens: &Vec<u32>, sample: Sample) -> Examples<[u32], [u32]> {
+    fn sample(_: &Config, encoder: &TextEncoder, tokens: &Vec<u32>, sample: Sample) -> Examples<[u32], [u32]> {
         // Each window has as many targets as inputs, one unit later.
         let scored = tokens.len().saturating_sub(1);
         let steps = sample.cut(scored).max(1);
@@ -210,7 +210,8 @@ impl Serve for LanguageModel {
                 .map(|place| tokens[place + later])
                 .collect()
         };
-        Examples { x: at(0), targets: at(1), rows }
+        let x = at(0);
+        Examples { pieces: Some(encoder.pieces(&x)), x, targets: at(1), rows }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

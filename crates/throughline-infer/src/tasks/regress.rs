@@ -200,7 +200,7 @@ impl Serve for Regress {
         let width = config.targets.len();
         let targets: Vec<f64> =
             chosen.into_iter().flat_map(|index| &data.targets[index * width..][..width]).copied().collect();
-        Examples { rows, x, targets: config.scaled(&targets) }
+        Examples { rows, x, targets: config.scaled(&targets), pieces: None }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

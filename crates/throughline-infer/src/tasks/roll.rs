@@ -28,7 +28,7 @@ use crate::batches::like_length;
 use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::error::{Error, Result};
 use crate::files::Files;
-use crate::serve::{Evaluation, Examples, Generation, Info, Runner, Sample, Serve};
+use crate::serve::{Evaluation, Examples, Generation, Info, Pieces, Runner, Sample, Serve};
 
 /// The task `roll`.
 #[derive(Clone, Copy, Debug)]
@@ -293,7 +293,12 @@ impl Serve for Roll {
             .collect();
         let mut batch = Batch::default();
         batch.set(*keys, &chosen);
-        Examples { rows: batch.rows, x: batch.x, targets: batch.targets }
+        let chord = |keys_of_step: &[f32]| {
+            let sounding = (keys.lowest..).zip(keys_of_step).filter(|(_, sounds)| **sounds > 0.0);
+            sounding.map(|(pitch, _)| pitch.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let pieces = Pieces::of(batch.x.chunks(keys.count()).map(chord));
+        Examples { rows: batch.rows, x: batch.x, targets: batch.targets, pieces: Some(pieces) }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

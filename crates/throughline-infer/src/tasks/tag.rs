@@ -22,7 +22,7 @@ use crate::encoder::{names_json, read_names};
 use crate::error::{Error, Result};
 use crate::files::Files;
 use crate::model::Served;
-use crate::serve::{Evaluation, Examples, Info, Runner, Sample, Serve};
+use crate::serve::{Evaluation, Examples, Info, Pieces, Runner, Sample, Serve};
 
 /// The task `tag`.
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +198,14 @@ impl Encoder {
             characters.encode(&word[..end])
         });
         Form { token, characters }
+    }
+
+    /// The word of a form, as far as the model reads it.
+    fn spelling(&self, form: &Form) -> String {
+        match &self.characters {
+            Some(characters) if !form.characters.is_empty() => characters.decode(&form.characters),
+            _ => self.words.tokens()[form.token as usize].clone(),
+        }
     }
 }
 
@@ -491,7 +499,7 @@ impl Serve for Tag {
         Some(Evaluation { count: tokens.len(), loss, metrics, unknown_share, confusion: None })
     }
 
-    fn sample(_: &Config, _: &Encoder, data: &Sentences, sample: Sample) -> Examples<WordRows, [u32]> {
+    fn sample(_: &Config, encoder: &Encoder, data: &Sentences, sample: Sample) -> Examples<WordRows, [u32]> {
         let sentences: Vec<usize> = (0..data.words.len()).filter(|&index| !data.words[index].is_empty()).collect();
         let chosen: Vec<usize> = sample.of(sentences.len()).map(|place| sentences[place]).collect();
         let [words, tags] = [&data.words, &data.tags]
@@ -499,7 +507,11 @@ impl Serve for Tag {
         let mut batch = Batch::default();
         batch.set_as_is(&data.forms, &words);
         let targets = batch.targets(&tags);
-        Examples { rows: batch.rows, x: batch.words, targets }
+        let mut pieces = Vec::with_capacity(batch.rows());
+        batch.rows.for_each_row(|_, sentence, position| {
+            pieces.push(encoder.spelling(&data.forms[words[sentence][position] as usize]));
+        });
+        Examples { rows: batch.rows, x: batch.words, targets, pieces: Some(Pieces::of(pieces)) }
     }
 
     fn score(evaluation: &Evaluation) -> f64 {

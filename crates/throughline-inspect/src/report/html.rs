@@ -7,8 +7,8 @@ use throughline_infer::Evaluation;
 
 use super::numbers::{number, percent};
 use super::plots::{self, Axis, Colour, Curve, FIRST, SECOND};
-use super::{GONE, Report, horizons};
-use crate::{Activation, GateStatistics, Quantiles, Site, Update};
+use super::{GONE, Report, adds_up, horizons, largest};
+use crate::{Activation, Example, GateStatistics, Quantiles, Site, Update};
 
 /// Shares of gradients are drawn down to this one.
 const LEAST: f64 = 1e-8;
@@ -19,6 +19,8 @@ const SMALL: &str = "small";
 const MOST_COLUMNS: usize = 128;
 /// The most classes of a confusion matrix that is shown whole.
 const MOST_CLASSES: usize = 30;
+/// The most columns of an input whose parts are shown.
+const MOST_INPUTS: usize = 12;
 
 /// The whole page.
 pub fn page(report: &Report) -> String {
@@ -31,6 +33,7 @@ pub fn page(report: &Report) -> String {
         gates(report),
         states(report),
         spectra(report),
+        examples(report),
     ];
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -382,4 +385,83 @@ fn spectra(report: &Report) -> String {
          singular value (ring), the most that it stretches one. The line stands at 1.",
         &figures(WIDE, report.inspection.gates.states.iter().filter_map(|state| of_site(&state.site))),
     )
+}
+
+fn examples(report: &Report) -> String {
+    let examples = report.inspection.examples.iter().enumerate();
+    let examples: String = examples.map(|(index, example)| one_example(index + 1, example)).collect();
+    section(
+        "What answers rest on",
+        "Some sequences in detail. What is explained is the log-likelihood of the right answer, for numbers minus the error, and \
+         where every step has an answer that of the last step; a tagger's is explained for all steps together. Integrated gradients \
+         share out its difference to that of a blank input among the steps; gradient times input is how it would change if a step counted \
+         a little more. Blue speaks for the answer, orange against it.",
+        &examples,
+    )
+}
+
+fn one_example(index: usize, Example { pieces, inputs, attribution, units }: &Example) -> String {
+    let both =
+        [("Integrated gradients", &attribution.integrated), ("Gradient times input", &attribution.gradient_input)];
+    let words = pieces.iter().flat_map(|pieces| {
+        both.map(|(name, parts)| format!("<h4>{name}</h4>\n<p class=\"pieces\">{}</p>\n", coloured(pieces, parts)))
+    });
+    let words: String = words.collect();
+    let scaled = |values: &[f64]| -> Vec<f64> {
+        let most = largest(values.iter().copied());
+        values.iter().map(|value| value / most).collect()
+    };
+    let mut maps = Vec::new();
+    if pieces.is_none() {
+        let rows = [("integrated", scaled(&attribution.integrated)), ("gradient", scaled(&attribution.gradient_input))];
+        maps.push(figure(
+            "Parts of steps",
+            "from the first to the last, each row by its largest",
+            &plots::heat_map(&rows),
+        ));
+        let names: Vec<String> = (1..=inputs.len().min(MOST_INPUTS)).map(|number| format!("input {number}")).collect();
+        let rows = |of: &[Vec<f64>]| -> String {
+            let rows: Vec<(&str, Vec<f64>)> =
+                names.iter().zip(of).map(|(name, values)| (&name[..], scaled(values))).collect();
+            plots::heat_map(&rows)
+        };
+        maps.push(figure("What was read", "each row by its largest number", &rows(inputs)));
+        if inputs.len() > 1 {
+            maps.push(figure(
+                "Parts of inputs",
+                "integrated gradients, each row by its largest",
+                &rows(&attribution.columns),
+            ));
+        }
+    }
+    if let Some(first) = units.first() {
+        let most = largest(units.iter().flat_map(|unit| unit.values.iter().copied())).max(1.0);
+        let names: Vec<String> = units.iter().map(|unit| format!("unit {}", unit.unit)).collect();
+        let rows: Vec<(&str, Vec<f64>)> = names
+            .iter()
+            .zip(units)
+            .map(|(name, unit)| (&name[..], unit.values.iter().map(|h| h / most).collect()))
+            .collect();
+        let caption = "h of the units that change most, from the first step to the last";
+        maps.push(figure(&first.site, caption, &plots::heat_map(&rows)));
+    }
+    let about = escaped(&adds_up(attribution));
+    format!("<h3>Example {index}</h3>\n<p class=\"soft\">{about}.</p>\n{words}{}", figures(WIDE, maps))
+}
+
+/// Pieces of text, each on a ground as strong as its part is large.
+fn coloured(pieces: &[String], parts: &[f64]) -> String {
+    let most = largest(parts.iter().copied());
+    // Characters stand close, and words apart.
+    let apart = if pieces.iter().any(|piece| piece.chars().count() > 1) { " " } else { "" };
+    let piece = |(piece, part): (&String, &f64)| {
+        let colour = if *part < 0.0 { "second" } else { "first" };
+        let strength = 70.0 * part.abs() / most;
+        let (text, part) = (escaped(&printable(piece)), number(*part));
+        format!(
+            "<span title=\"{part}\" style=\"background: color-mix(in srgb, var(--{colour}) {strength:.0}%, transparent)\">\
+             {text}</span>"
+        )
+    };
+    pieces.iter().zip(parts).map(piece).collect::<Vec<_>>().join(apart)
 }

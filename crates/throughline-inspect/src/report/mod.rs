@@ -3,7 +3,9 @@
 use serde::Serialize;
 use throughline_infer::Evaluation;
 
-use crate::{Finding, Flow, Inspection, Training};
+use crate::{Attribution, Example, Finding, Flow, Inspection, Training};
+use numbers::{number, percent};
+use throughline_data::printable;
 
 mod html;
 mod numbers;
@@ -59,4 +61,35 @@ fn horizons(flow: &Flow) -> [String; 2] {
         Some(lag) => lag.to_string(),
         None => format!("> {}", flow.lags.len().saturating_sub(1)),
     })
+}
+
+/// The largest size of some numbers, and never 0.
+fn largest(numbers: impl Iterator<Item = f64>) -> f64 {
+    numbers.map(f64::abs).filter(|size| size.is_finite()).fold(f64::MIN_POSITIVE, f64::max)
+}
+
+/// What is explained, and whether it is all.
+fn adds_up(attribution: &Attribution) -> String {
+    let Attribution { value, baseline, points, .. } = attribution;
+    let whole = if attribution.is_complete() { "" } else { ", which is not complete" };
+    format!(
+        "the answer scores {}, after a blank input {}; the parts, from {points} points, add up to {} of the difference{whole}",
+        number(*value),
+        number(*baseline),
+        percent(attribution.sum() / attribution.difference())
+    )
+}
+
+/// The steps with the largest parts, as so many items such as `"film" 0.31`, in the order of the steps.
+fn most_important(example: &Example, count: usize) -> Vec<String> {
+    let parts = &example.attribution.integrated;
+    let mut steps: Vec<usize> = (0..parts.len()).collect();
+    steps.sort_by(|&a, &b| parts[b].abs().total_cmp(&parts[a].abs()));
+    steps.truncate(count);
+    steps.sort_unstable();
+    let item = |step: usize| match &example.pieces {
+        Some(pieces) => format!("\"{}\" {}", printable(&pieces[step]), number(parts[step])),
+        None => format!("step {step} {}", number(parts[step])),
+    };
+    steps.into_iter().map(item).collect()
 }

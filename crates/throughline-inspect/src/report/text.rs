@@ -1,13 +1,18 @@
 //! What was seen inside a model, for a terminal.
 
+use throughline_data::printable;
+
 use super::numbers::{number, percent};
-use super::{GONE, Report, horizons};
-use crate::{AtLag, Finding, Flow, GateStatistics, Quantiles, Update};
+use super::{GONE, Report, adds_up, horizons, largest, most_important};
+use crate::{AtLag, Example, Finding, Flow, GateStatistics, Quantiles, Update};
 
 /// Powers of ten that a sparkline of gradients spans below 1.
 const DECADES: f64 = 6.0;
 /// Lags whose numbers are shown.
 const LAGS: [usize; 9] = [0, 1, 2, 4, 8, 16, 32, 64, 128];
+
+/// Steps of an example that are named.
+const LARGEST_PARTS: usize = 5;
 
 /// The whole report, in so many columns.
 pub fn text(report: &Report, width: usize) -> String {
@@ -19,6 +24,7 @@ pub fn text(report: &Report, width: usize) -> String {
         gates(report),
         states(report),
         spectra(report),
+        examples(report, width),
         training(report, width),
         diagnosis(report, width),
     ];
@@ -147,6 +153,47 @@ fn spectra(report: &Report) -> String {
     section("Recurrent weights", &rows)
 }
 
+fn examples(report: &Report, width: usize) -> String {
+    let examples = report.inspection.examples.iter().enumerate();
+    let examples: String = examples.map(|(index, example)| one_example(index + 1, example, width)).collect();
+    if examples.is_empty() {
+        return examples;
+    }
+    format!(
+        "Examples, last steps: parts of the right answer's log-likelihood, by integrated
+gradients, and h of the units that \
+         change most\n{examples}"
+    )
+}
+
+fn one_example(index: usize, example: &Example, width: usize) -> String {
+    let Example { pieces, attribution, units, .. } = example;
+    let parts = &attribution.integrated;
+    let name = |unit: usize| format!("  unit {unit}");
+    let names = units.iter().map(|unit| name(unit.unit).len()).max().unwrap_or_default().max("  parts".len()) + 1;
+    let first = parts.len().saturating_sub(width.saturating_sub(names));
+    let line = |name: &str, cells: String| format!("{name:names$}{cells}").trim_end().to_owned() + "\n";
+    let letters = pieces.as_ref().filter(|pieces| pieces.iter().all(|piece| piece.chars().count() == 1));
+    // What is no letter in a terminal is a dot, so that columns stay in line.
+    let letter = |piece: &String| if *printable(piece) == **piece { piece.clone() } else { "·".to_owned() };
+    let text = letters.map(|letters| line("", letters[first..].iter().map(letter).collect()));
+    let most = largest(parts.iter().copied());
+    let parts_line = sparkline(parts[first..].iter().map(|part| Some(part.abs() / most)));
+    let mut lines = wrapped(&format!("{index}:"), adds_up(attribution).split(' '), width);
+    lines += &text.unwrap_or_default();
+    lines += &line("  parts", parts_line);
+    let mut named = most_important(example, LARGEST_PARTS);
+    let before_last = named.len().saturating_sub(1);
+    named[..before_last].iter_mut().for_each(|item| item.push(','));
+    lines += &wrapped(&format!("{:1$}", "  most", names - 1), named.iter().map(String::as_str), width);
+    for unit in units {
+        let size = largest(unit.values.iter().copied());
+        let shares = unit.values[first..].iter().map(|h| Some((h / size + 1.0) / 2.0));
+        lines += &line(&name(unit.unit), sparkline(shares));
+    }
+    lines
+}
+
 fn training(report: &Report, width: usize) -> String {
     let training = &report.training;
     let series = |of: fn(&Update) -> Option<f64>| -> Vec<f64> {
@@ -182,19 +229,19 @@ fn diagnosis(report: &Report, width: usize) -> String {
     if report.findings.is_empty() {
         return "Diagnosis: no fault was found in gradients, gates and units\n".to_owned();
     }
-    let finding = |finding: &Finding| wrapped(&format!("{} {}", finding.seen, finding.remedy), width);
+    let finding = |finding: &Finding| wrapped("-", format!("{} {}", finding.seen, finding.remedy).split(' '), width);
     format!("Diagnosis\n{}", report.findings.iter().map(finding).collect::<String>())
 }
 
-/// An item of a list, its lines no longer than `width` where words allow it.
-fn wrapped(text: &str, width: usize) -> String {
-    let (mut lines, mut line) = (String::new(), "-".to_owned());
-    for word in text.split(' ') {
-        if line.chars().count() + 1 + word.chars().count() > width {
+/// Items behind a `start`, in lines no longer than `width` where items allow it; those that do not fit go on under the first.
+fn wrapped<'a>(start: &str, items: impl Iterator<Item = &'a str>, width: usize) -> String {
+    let (mut lines, mut line) = (String::new(), start.to_owned());
+    for item in items {
+        if line.chars().count() + 1 + item.chars().count() > width {
             lines += &(line + "\n");
-            line = " ".to_owned();
+            line = " ".repeat(start.chars().count());
         }
-        line += &format!(" {word}");
+        line += &format!(" {item}");
     }
     lines + &line + "\n"
 }
@@ -259,7 +306,7 @@ mod tests {
 
     #[test]
     fn words_that_do_not_fit_go_on_under_the_first() {
-        assert_eq!(wrapped("one two three", 9), "- one two\n  three\n");
-        assert_eq!(wrapped("incomprehensible", 9), "-\n  incomprehensible\n");
+        assert_eq!(wrapped("-", "one two three".split(' '), 9), "- one two\n  three\n");
+        assert_eq!(wrapped("-", ["incomprehensible"].into_iter(), 9), "-\n  incomprehensible\n");
     }
 }

@@ -1,6 +1,5 @@
 //! Small networks with a softmax over a recurrent stack.
 
-use throughline_infer::Sample;
 use throughline_inspect::{Gates, Inspection, Options, Probe, Subject, gate_statistics, gradient_flow, interventions};
 use throughline_kernels::Element;
 use throughline_kernels::sequence::Ragged;
@@ -72,7 +71,7 @@ impl<E: Element, B: Module<E, Input = [E]>> Model<E, B> {
     }
 
     pub fn inspected(&self) -> Inspection {
-        let Options { anchors, sample: Sample { .. } } = Options::default();
+        let anchors = Options::default().anchors;
         let mut probe = Probe::new(self.subject(), true);
         let mut cell = None;
         probe.stacks(&mut |stack, _| cell = Some(stack.config().cell));
@@ -84,6 +83,7 @@ impl<E: Element, B: Module<E, Input = [E]>> Model<E, B> {
             flow: gradient_flow(&mut probe, anchors),
             effects: interventions(self.subject(), &self.x),
             spectra: Vec::new(),
+            examples: Vec::new(),
         }
     }
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use throughline_data::ConfusionMatrix;
 use throughline_infer::Evaluation;
-use throughline_inspect::{Fault, Finding, Inspection, Probe, Report, Training, Update, spectra};
+use throughline_inspect::{
+    Attribution, Example, Fault, Finding, Inspection, Probe, Report, Site, Training, UnitTrace, Update, spectra,
+};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::RecurrentConfig;
 
@@ -145,4 +147,42 @@ fn what_is_wrong_comes_with_its_remedy() {
     assert!(report.text(80).ends_with("Diagnosis\n- Units are dead. Wake them.\n"));
     let html = report.html();
     assert!(html.contains("<p>Units are dead.</p><p>Wake them.</p>") && !html.contains("No fault"));
+}
+
+#[test]
+fn examples_are_shown_and_trust_no_piece() {
+    let parts = vec![0.5, -0.25, 0.125];
+    let attribution = Attribution {
+        value: -0.5,
+        baseline: -1.0,
+        gradient_input: parts.clone(),
+        integrated: parts.clone(),
+        columns: Vec::new(),
+        points: 17,
+    };
+    let site = Site { stack: "rnn".to_owned(), layer: 0, reverse: false };
+    let units = vec![UnitTrace { site, unit: 12, values: vec![-1.0, 0.0, 1.0] }];
+    let pieces = Some(["<b>", "\u{1b}[2J", "fine"].map(str::to_owned).to_vec());
+    let of_text = Example { pieces, inputs: Vec::new(), attribution: attribution.clone(), units: units.clone() };
+    let whole = Attribution { columns: vec![parts.clone(), parts.clone()], baseline: -0.875, ..attribution };
+    let of_numbers = Example { pieces: None, inputs: vec![parts.clone(), vec![0.0; 3]], attribution: whole, units };
+    let mut inspection = inspection(CellKind::Lstm, &[5, 5]);
+    inspection.examples = vec![of_text, of_numbers];
+    let report = report(inspection);
+    let (text, html) = (report.text(80), report.html());
+    assert_eq!(unclosed(&html), [""; 0]);
+    assert!(!html.contains("<b><") && html.contains("&lt;b&gt;") && html.contains("<h3>Example 2</h3>"));
+    assert!(!html.contains('\u{1b}') && !text.contains('\u{1b}'), "{text}");
+    assert!(html.contains("Parts of inputs") && !html.contains("NaN"));
+    // Where lines end is another matter.
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "1: the answer scores -0.500, after a blank input -1.00; the parts, from 17 points, add up to 75 % of the difference, \
+         which is not complete parts █▅▃ most \"<b>\" 0.500,",
+        "2: the answer scores -0.500, after a blank input -0.875; the parts, from 17 points, add up to 100 % of the \
+         difference parts █▅▃ most step 0 0.500, step 1 -0.250, step 2 0.125 unit 12 ▁▅█",
+    ] {
+        assert!(words.contains(part), "{part} in\n{text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }

@@ -59,6 +59,9 @@ settings! {
         /// Write the metrics for TensorBoard, too: a new file `events.out.tfevents...` in the run folder whenever the run begins or
         /// goes on.
         tensorboard: bool = false,
+        /// Write a page with figures at the end, `report.html` in the run folder, where there is a test split: what
+        /// `throughline inspect --html` shows, of fewer sequences.
+        report: bool = true,
     }
 }
 

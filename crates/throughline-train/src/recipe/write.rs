@@ -5,7 +5,7 @@ use super::table::{dotted_keys, retain, value_at};
 use crate::{Digest, Result};
 
 /// Keys of every task that say where a run lies, when it saves and how long it goes on; they may change when it is resumed.
-const MAY_CHANGE: [&str; 11] = [
+const MAY_CHANGE: [&str; 12] = [
     "name",
     "threads",
     "runs_dir",
@@ -16,6 +16,7 @@ const MAY_CHANGE: [&str; 11] = [
     "train.max_seconds",
     "train.patience",
     "train.tensorboard",
+    "train.report",
     "schedule.steps",
 ];
 

@@ -177,6 +177,11 @@ impl RunFolder {
         self.path.join("metrics.jsonl")
     }
 
+    /// What was seen inside the model, as a page.
+    pub fn report(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
     /// The model card.
     pub fn card(&self) -> PathBuf {
         self.path.join("README.md")

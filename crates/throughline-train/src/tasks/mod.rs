@@ -15,12 +15,12 @@ use std::sync::atomic::AtomicBool;
 
 use throughline_data::Glimpse;
 use throughline_infer::{Info, Model, Serve};
-use throughline_inspect::{ExchangeRows, Report as Inside};
+use throughline_inspect::{Inspectable, Report as Inside, Trace};
 use toml::Table;
 
 use crate::evaluate::{self, Report};
 use crate::examine::{self, DataReport};
-use crate::inspect::{self, InputOf, Look};
+use crate::inspect::{self, Look, Tracing};
 use crate::learn::{Learn, Sign};
 use crate::recipe::{AnyOptions, Read, TaskOptions, TaskSettings, read_options};
 use crate::trainer::{self, Event, Outcome, RangeRow, RangeTest, RateRange};
@@ -105,6 +105,16 @@ pub fn inspect(folder: &RunFolder, paths: &[PathBuf], look: Look) -> Result<Insi
     task_of(&recipe).inspect(folder, &recipe, paths, look)
 }
 
+/// Every gate, state, pre-activation and gradient that is selected, of the model of a run over some of the files at `paths`, or of the
+/// test split of the run's own data if there are none; and what was left out of the data or may be wrong with them.
+///
+/// # Errors
+/// As [`inspect`](crate::inspect()); also if something is selected that the model does not have.
+pub fn trace(folder: &RunFolder, paths: &[PathBuf], tracing: &Tracing) -> Result<(Trace<f32>, Vec<String>)> {
+    let recipe = folder.recipe()?;
+    task_of(&recipe).trace(folder, &recipe, paths, tracing)
+}
+
 fn task_of(recipe: &Recipe) -> &'static dyn Task {
     find(recipe.task()).expect("a recipe has a task")
 }
@@ -145,6 +155,15 @@ pub trait Task: TaskSettings {
 
     /// See [`inspect`](crate::inspect()).
     fn inspect(&self, folder: &RunFolder, recipe: &Recipe, paths: &[PathBuf], look: Look) -> Result<Inside>;
+
+    /// See [`trace`](crate::trace()).
+    fn trace(
+        &self,
+        folder: &RunFolder,
+        recipe: &Recipe,
+        paths: &[PathBuf],
+        tracing: &Tracing,
+    ) -> Result<(Trace<f32>, Vec<String>)>;
 }
 
 /// The task of `L`.
@@ -173,10 +192,7 @@ impl<L: Learn> TaskSettings for TaskOf<L> {
     }
 }
 
-impl<L: Learn> Task for TaskOf<L>
-where
-    InputOf<L>: ExchangeRows + Clone,
-{
+impl<L: Learn<Serve: Inspectable>> Task for TaskOf<L> {
     fn info(&self) -> &'static Info {
         &L::Serve::INFO
     }
@@ -186,7 +202,9 @@ where
     }
 
     fn train(&self, recipe: Recipe, stop: &AtomicBool, watch: &mut dyn FnMut(Event<'_>)) -> Result<Outcome> {
-        trainer::train::<L>(recipe, stop, watch)
+        let outcome = trainer::train::<L>(recipe, stop, watch)?;
+        inspect::write_page::<L>(&outcome, watch);
+        Ok(outcome)
     }
 
     fn resume(
@@ -196,7 +214,9 @@ where
         stop: &AtomicBool,
         watch: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome> {
-        trainer::resume::<L>(recipe, folder, stop, watch)
+        let outcome = trainer::resume::<L>(recipe, folder, stop, watch)?;
+        inspect::write_page::<L>(&outcome, watch);
+        Ok(outcome)
     }
 
     fn examine(&self, recipe: &Recipe) -> Result<DataReport> {
@@ -218,6 +238,16 @@ where
 
     fn inspect(&self, folder: &RunFolder, recipe: &Recipe, paths: &[PathBuf], look: Look) -> Result<Inside> {
         inspect::look_into::<L>(folder, recipe, paths, look)
+    }
+
+    fn trace(
+        &self,
+        folder: &RunFolder,
+        recipe: &Recipe,
+        paths: &[PathBuf],
+        tracing: &Tracing,
+    ) -> Result<(Trace<f32>, Vec<String>)> {
+        inspect::trace_of::<L>(folder, recipe, paths, tracing)
     }
 }
 

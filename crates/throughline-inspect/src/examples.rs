@@ -1,0 +1,95 @@
+//! A few sequences in detail: what was read, what the answer rests on, and what some units do over it.
+
+use serde::Serialize;
+use throughline_infer::Pieces;
+use throughline_kernels::Element;
+use throughline_nn::heads::Head;
+use throughline_nn::module::Module;
+
+use crate::attribution::{Attribution, Explained, ReadsVectors, attributions};
+use crate::probe::{Probe, Site, Subject, rows_of_sequences};
+
+/// Units that are shown.
+const UNITS: usize = 6;
+
+/// The hidden state of one unit over a sequence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UnitTrace {
+    /// Where the unit is.
+    #[serde(flatten)]
+    pub site: Site,
+    /// Which of the layer's units it is, from 0.
+    pub unit: usize,
+    /// h by step.
+    pub values: Vec<f64>,
+}
+
+/// One sequence.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Example {
+    /// What was read at each step; `None` where it was numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pieces: Option<Vec<String>>,
+    /// Where numbers were read: these, by column, then by step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Vec<f64>>,
+    /// What the answer rests on.
+    pub attribution: Attribution,
+    /// The units of the top layer whose state changes most over all examples.
+    pub units: Vec<UnitTrace>,
+}
+
+/// Every sequence of `subject` that has a step; `pieces` says what its rows read.
+pub fn examples<E, B, H>(subject: Subject<'_, E, B, H>, pieces: Option<&Pieces>) -> Vec<Example>
+where
+    E: Element,
+    B: ReadsVectors<E>,
+    H: Explained<E>,
+{
+    let probe = Probe::new(subject, false);
+    let of_sequences = rows_of_sequences(subject.rows);
+    let x = if B::ITSELF && pieces.is_none() {
+        subject.network.body().vectors(subject.call(throughline_nn::module::Pass::Inference))
+    } else {
+        Vec::new()
+    };
+    let width = x.len() / subject.rows.rows().max(1);
+    let units = lively_units(&probe);
+    let all = attributions(subject).into_iter().enumerate();
+    all.filter_map(|(sequence, attribution)| {
+        let rows = &of_sequences[sequence];
+        let trace = |(site, unit, states): &(Site, usize, Vec<f64>)| UnitTrace {
+            site: site.clone(),
+            unit: *unit,
+            values: rows.iter().map(|&row| states[row]).collect(),
+        };
+        let column = |column: usize| rows.iter().map(|row| x[row * width + column].to_f64()).collect();
+        Some(Example {
+            pieces: pieces.map(|pieces| rows.iter().map(|&row| pieces.at(row).to_owned()).collect()),
+            inputs: (0..width).map(column).collect(),
+            attribution: attribution?,
+            units: units.iter().map(trace).collect(),
+        })
+    })
+    .collect()
+}
+
+/// The units of the top layer's forward direction whose h varies most, with h of every packed row, in the order of the units.
+fn lively_units<E: Element, B: Module<E>, H: Head<E>>(probe: &Probe<'_, E, B, H>) -> Vec<(Site, usize, Vec<f64>)> {
+    let (rows, mut found) = (probe.rows().rows(), Vec::new());
+    probe.stacks(&mut |stack, tape| {
+        let Some(site) = Site::all(stack).filter(|site| !site.reverse).last() else { return };
+        let states = |unit: usize| -> Vec<f64> {
+            (0..rows).map(|row| tape.hidden(site.layer, site.direction(), row)[unit].to_f64()).collect()
+        };
+        found = (0..stack.config().hidden).map(|unit| (site.clone(), unit, states(unit))).collect();
+    });
+    let variance = |states: &[f64]| {
+        let mean = states.iter().sum::<f64>() / states.len() as f64;
+        states.iter().map(|h| (h - mean) * (h - mean)).sum::<f64>()
+    };
+    found.sort_by(|(_, _, a), (_, _, b)| variance(b).total_cmp(&variance(a)));
+    found.truncate(UNITS);
+    found.sort_by_key(|(_, unit, _)| *unit);
+    found
+}

@@ -166,7 +166,7 @@ fn a_column_of_another_type_is_named() {
 fn what_is_no_parquet_is_said() {
     let whole = file(Compression::SNAPPY, WriterVersion::PARQUET_1_0);
     let encrypted = [&whole[..whole.len() - 4], b"PARE"].concat();
-    let long = [b"PAR1".as_slice(), &[1, 0, 0, 0], b"PAR1"].concat();
+    let long = [b"PAR1".as_slice(), &[9, 0, 0, 0], b"PAR1"].concat();
     for (bytes, want) in [
         (
             &b"text,label\na,b\n"[..],

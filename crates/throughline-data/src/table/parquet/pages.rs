@@ -4,10 +4,12 @@
 //! too, and never into more memory than a limit. Counts by which the crate sets aside memory are checked.
 
 use std::io::Read;
+use std::mem;
 use std::sync::Arc;
 
 use parquet::basic::{Compression, Encoding, Type as Physical};
 use parquet::column::page::{Page, PageMetadata, PageReader};
+use parquet::data_type::{ByteArray, Int96};
 use parquet::errors::Result as ParquetResult;
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::SerializedPageReader;
@@ -17,8 +19,8 @@ use super::source::Source;
 use super::{general, varint};
 use crate::compressed::{Gzip, Zstd};
 
-/// The most memory that a value takes beside its bytes.
-const VALUE: u64 = size_of::<parquet::data_type::ByteArray>() as u64;
+/// The most memory that a page takes for the lengths of each of its values.
+const LENGTHS: u64 = 2 * size_of::<i32>() as u64;
 
 /// The pages of a column of a group of rows.
 pub(super) struct Pages {
@@ -29,27 +31,30 @@ pub(super) struct Pages {
     optional: bool,
     /// Values that are not on the pages so far.
     left: u64,
-    /// The most bytes that a page, or its values, may have.
-    limit: u64,
+    /// Counts what is in memory: the dictionary, the data page, and those before it of which texts are in this batch.
+    source: Arc<Source>,
+    dictionary: u64,
+    page: u64,
+    before: u64,
+    batch: u64,
 }
 
 impl Pages {
     /// The pages of a column of a group of so many rows.
-    pub(super) fn new(
-        source: Arc<Source>,
-        chunk: &ColumnChunkMetaData,
-        rows: usize,
-        limit: u64,
-    ) -> ParquetResult<Self> {
+    pub(super) fn new(source: &Arc<Source>, chunk: &ColumnChunkMetaData, rows: usize) -> ParquetResult<Self> {
         // So the crate leaves the pages as they are.
         let uncompressed = chunk.clone().into_builder().set_compression(Compression::UNCOMPRESSED).build()?;
         Ok(Self {
-            pages: SerializedPageReader::new(source, &uncompressed, rows, None)?,
+            pages: SerializedPageReader::new(Arc::clone(source), &uncompressed, rows, None)?,
             compression: chunk.compression(),
             physical: chunk.column_type(),
             optional: chunk.column_descr().max_def_level() > 0,
             left: rows as u64,
-            limit,
+            source: Arc::clone(source),
+            dictionary: 0,
+            page: 0,
+            before: 0,
+            batch: 0,
         })
     }
 
@@ -76,13 +81,14 @@ impl Pages {
     }
 
     fn decompress(&self, data: &[u8], whole: &mut Vec<u8>) -> ParquetResult<()> {
-        let too_large = || general(format!("a page of more than {} bytes, the limit of memory", self.limit));
+        let limit = self.source.limit();
+        let too_large = || general(format!("a page of more than {limit} bytes, the limit of memory"));
         let from = whole.len();
-        let mut read = |reader: &mut dyn Read| reader.take(self.limit.saturating_add(1)).read_to_end(whole);
+        let mut read = |reader: &mut dyn Read| reader.take(limit.saturating_add(1)).read_to_end(whole);
         match self.compression {
             Compression::SNAPPY => {
                 let length = snap::raw::decompress_len(data).map_err(general)?;
-                if length as u64 > self.limit {
+                if length as u64 > limit {
                     return Err(too_large());
                 }
                 // The longest copy is of 64 bytes and takes 3.
@@ -100,25 +106,58 @@ impl Pages {
             }
             other => return Err(general(format!("the compression {other}"))),
         }
-        if (whole.len() - from) as u64 > self.limit { Err(too_large()) } else { Ok(()) }
+        if (whole.len() - from) as u64 > limit { Err(too_large()) } else { Ok(()) }
     }
 
-    /// Refuses a page with more values than it can have.
+    fn has_texts(&self) -> bool {
+        matches!(self.physical, Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY)
+    }
+
+    /// Bytes that a value takes in memory, without those of a text.
+    fn size(&self) -> u64 {
+        let size = match self.physical {
+            Physical::BOOLEAN => size_of::<bool>(),
+            Physical::INT32 | Physical::FLOAT => size_of::<i32>(),
+            Physical::INT64 | Physical::DOUBLE => size_of::<i64>(),
+            Physical::INT96 => size_of::<Int96>(),
+            Physical::BYTE_ARRAY | Physical::FIXED_LEN_BYTE_ARRAY => size_of::<ByteArray>(),
+        };
+        size as u64
+    }
+
+    /// Refuses a page with more values than it can have, and counts the memory that it takes.
     fn check(&mut self, page: &Page) -> ParquetResult<()> {
         let values = u64::from(page.num_values());
-        if values.saturating_mul(VALUE) > self.limit {
-            return Err(general(format!("a page of {values} values, too many for the limit of memory")));
-        }
-        if let Page::DictionaryPage { buf, .. } = page {
-            let most = buf.len() as u64;
-            return if values > most { Err(general("a dictionary with fewer values than it says")) } else { Ok(()) };
+        let bytes = page.buffer().len() as u64;
+        if let Page::DictionaryPage { .. } = page {
+            if values > bytes {
+                return Err(general("a dictionary with fewer values than it says"));
+            }
+            // Texts stay where they are.
+            let memory = values * self.size() + if self.has_texts() { bytes } else { 0 };
+            self.dictionary += memory;
+            return self.source.hold(memory);
         }
         let left = self.left.checked_sub(values);
         self.left = left.ok_or_else(|| general("more values than the group has rows"))?;
         let delta = [Encoding::DELTA_BINARY_PACKED, Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY];
-        if !delta.contains(&page.encoding()) {
-            return Ok(());
+        let is_delta = delta.contains(&page.encoding());
+        if self.batch != self.source.batch() {
+            self.batch = self.source.batch();
+            self.source.release(mem::take(&mut self.before));
         }
+        if self.has_texts() {
+            self.before += self.page;
+        } else {
+            self.source.release(self.page);
+        }
+        self.page = bytes + if is_delta { values * LENGTHS } else { 0 };
+        self.source.hold(self.page)?;
+        if is_delta { self.check_delta(page, values) } else { Ok(()) }
+    }
+
+    /// Refuses a data page with more differences than values.
+    fn check_delta(&self, page: &Page, values: u64) -> ParquetResult<()> {
         let data = self.without_levels(page).ok_or_else(|| general("levels longer than their page"))?;
         let too_many = || general("differences that are more than the values of their page");
         let suffixes = after_differences(data, values).ok_or_else(too_many)?;
@@ -129,11 +168,9 @@ impl Pages {
             Encoding::DELTA_BYTE_ARRAY => {
                 after_differences(suffixes, values).ok_or_else(too_many)?;
                 // Each value of a batch may be as long as all the page, and is copied.
-                if (data.len() * BATCH) as u64 > self.limit {
-                    return Err(general(format!(
-                        "a page of {} bytes of values that share their beginnings, too many for the limit of memory",
-                        data.len()
-                    )));
+                if (data.len() * BATCH) as u64 > self.source.limit() {
+                    let found = "bytes of values that share their beginnings, too many for the limit of memory";
+                    return Err(general(format!("a page of {} {found}", data.len())));
                 }
             }
             _ => {}
@@ -185,6 +222,12 @@ fn after_differences(mut bytes: &[u8], most: u64) -> Option<&[u8]> {
         }
     }
     Some(bytes)
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.source.release(self.dictionary + self.page + self.before);
+    }
 }
 
 impl Iterator for Pages {

@@ -39,8 +39,6 @@ pub(in crate::table) struct Parquet {
     path: PathBuf,
     source: Arc<Source>,
     metadata: ParquetMetaData,
-    /// The most bytes that a page may have.
-    limit: u64,
     /// For each column of the header, its place among the columns that hold values; `None` if it has parts.
     leaves: Vec<Option<usize>>,
     header: Vec<String>,
@@ -98,7 +96,6 @@ pub(in crate::table) fn open(path: &Path, text: &TextReader) -> Result<(Parquet,
         path: path.into(),
         source: Arc::new(source),
         metadata,
-        limit: text.limit(),
         leaves,
         header: header.clone(),
         selected: Vec::new(),
@@ -159,7 +156,7 @@ impl Parquet {
         let rows = usize::try_from(rows).map_err(|_| self.damaged(format!("a group of {rows} rows")))?;
         let open = |selected: &Selected| {
             let chunk = group.column(selected.leaf);
-            let pages = Pages::new(Arc::clone(&self.source), chunk, rows, self.limit)?;
+            let pages = Pages::new(&self.source, chunk, rows)?;
             Ok(Column::new(get_column_reader(chunk.column_descr_ptr(), Box::new(pages))))
         };
         let columns = guarded(|| self.selected.iter().map(open).collect());
@@ -195,6 +192,7 @@ impl Parquet {
     /// Decodes the next rows of the group.
     fn decode(&mut self) -> Result<()> {
         let rows = self.left.min(BATCH);
+        self.source.begin_batch();
         for column in &mut self.columns {
             let read = guarded(|| column.read(rows));
             let found = match read {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parquet::errors::Result as ParquetResult;
@@ -9,16 +10,51 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use super::general;
 
-/// A file. Memory is set aside only for bytes that it has, and never for more than the limit.
+/// A file, and how much of it is in memory. Memory is set aside only for bytes that it has, and never for more than the limit.
 pub(super) struct Source {
     file: File,
     length: u64,
     limit: u64,
+    /// Bytes of the pages of all columns, decompressed.
+    held: AtomicU64,
+    /// Batches of rows that were begun.
+    batch: AtomicU64,
 }
 
 impl Source {
     pub(super) fn new(file: File, length: u64, limit: u64) -> Self {
-        Self { file, length, limit }
+        Self { file, length, limit, held: AtomicU64::new(0), batch: AtomicU64::new(0) }
+    }
+
+    /// Begins a batch of rows: the values of the one before are not needed any more.
+    pub(super) fn begin_batch(&self) {
+        self.batch.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The number of the batch.
+    pub(super) fn batch(&self) -> u64 {
+        self.batch.load(Ordering::Relaxed)
+    }
+
+    /// The most bytes that may be in memory.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// Counts bytes of a page that are now in memory.
+    pub(super) fn hold(&self, bytes: u64) -> ParquetResult<()> {
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if held > self.limit {
+            let found =
+                format!("pages of {held} bytes in all columns together, where the limit of memory is {}", self.limit);
+            return Err(general(found));
+        }
+        Ok(())
+    }
+
+    /// Counts bytes that are no longer in memory.
+    pub(super) fn release(&self, bytes: u64) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 

@@ -93,11 +93,11 @@ pub fn parquet(input: &[u8]) -> bool {
     let Some((&choice, content)) = input.split_first() else { return false };
     let text = TextReader::default().max_bytes(1 << 20);
     let numbers = |content: &[u8]| {
-        let reader = SeriesReader { text, channels: vec!["x".to_owned(), "n".to_owned()], ..SeriesReader::default() };
+        let reader = SeriesReader { text, ..SeriesReader::default() };
         with_file_ending_in(".parquet", content, |path| accepted(reader.read(&[path]))).map(|set| format!("{set:?}"))
     };
     let labelled = |content: &[u8]| {
-        let reader = LabelledReader { text, ..LabelledReader::default() };
+        let reader = LabelledReader { text, label_column: Some("n".to_owned()), ..LabelledReader::default() };
         let set = with_file_ending_in(".parquet", content, |path| accepted(reader.read(&[path])))?;
         assert!(set.labels.is_sorted() && set.labels.len() >= 2, "{:?}", set.labels);
         assert!(set.examples.is_sorted_by_key(|example| example.line));
@@ -110,7 +110,7 @@ pub fn parquet(input: &[u8]) -> bool {
         return set.is_some();
     }
     let Some(examples) = labelled(content) else { return false };
-    let mut writer = ParquetWriter::new(vec!["text".to_owned(), "label".to_owned()]);
+    let mut writer = ParquetWriter::new(vec!["text".to_owned(), "n".to_owned()]);
     let mut written = Vec::new();
     for (text, label) in &examples {
         written.extend(writer.push(vec![text.clone().into(), label.clone().into()]).expect("texts can be written"));
@@ -133,12 +133,11 @@ fn parquet_seeds() -> Vec<Vec<u8>> {
         }
         writer.finish().expect("a seed is right")
     };
-    let texts = ours(["text", "label"], [[Some("fine"), Some("a")], [Some("dull"), Some("b")], [None, Some("a")]]);
-    let numbers = ours(["n", "x"], [[Some("1"), Some("2.5")], [None, Some("-1")], [Some("3"), None]]);
+    let texts = ours(["text", "n"], [[Some("fine"), Some("a")], [Some("dull"), Some("b")], [None, Some("a")]]);
+    let numbers = ours(["id", "x"], [[Some("a"), Some("2.5")], [Some("a"), None], [Some("b"), Some("-3")]]);
     let fixtures: [&[u8]; 5] =
         [fixture!("snappy"), fixture!("gzip"), fixture!("zstd"), fixture!("none"), fixture!("delta")];
-    let both = |bytes: &[u8]| [1, 0].map(|choice| [&[choice], bytes].concat());
-    let mut seeds: Vec<_> = fixtures.into_iter().flat_map(both).collect();
+    let mut seeds: Vec<_> = fixtures.into_iter().map(|bytes| [&[1], bytes].concat()).collect();
     seeds.extend([[&[1], &texts[..]].concat(), [&[0], &numbers[..]].concat()]);
     seeds
 }

@@ -137,8 +137,8 @@ fn parquet_seeds() -> Vec<Vec<u8>> {
     let numbers = ours(["id", "x"], [[Some("a"), Some("2.5")], [Some("a"), None], [Some("b"), Some("-3")]]);
     let fixtures: [&[u8]; 5] =
         [fixture!("snappy"), fixture!("gzip"), fixture!("zstd"), fixture!("none"), fixture!("delta")];
-    let mut seeds: Vec<_> = fixtures.into_iter().map(|bytes| [&[1], bytes].concat()).collect();
-    seeds.extend([[&[1], &texts[..]].concat(), [&[0], &numbers[..]].concat()]);
+    let mut seeds: Vec<_> = fixtures.into_iter().map(|bytes| [&[1][..], bytes].concat()).collect();
+    seeds.extend([[&[1][..], &texts].concat(), [&[0][..], &numbers].concat()]);
     seeds
 }
 

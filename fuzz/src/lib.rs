@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::{env, fs, process};
 
 use throughline_data::{
-    Answers, EntityTags, Format, LabelledReader, PieceReader, Pitches, SeriesReader, TagScheme, TaggedFormat,
-    TaggedReader, TextReader, TextRules, Vocabulary, WantedAnswers, WordVectorReader, piano_roll_from_json,
-    piano_roll_to_json, piano_roll_to_midi,
+    Answers, EntityTags, Example, Format, LabelledReader, ParquetWriter, PieceReader, Pitches, SeriesReader, TagScheme,
+    TaggedFormat, TaggedReader, TextReader, TextRules, Vocabulary, WantedAnswers, WordVectorReader,
+    piano_roll_from_json, piano_roll_to_json, piano_roll_to_midi,
 };
 use throughline_infer::tasks::lm::Continuation;
 use throughline_infer::tasks::{Classify, LanguageModel, classify, lm};
@@ -36,8 +36,9 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target { name: "tables", run: tables, seeds: table_seeds },
+    Target { name: "parquet", run: parquet, seeds: parquet_seeds },
     Target { name: "tagged", run: tagged, seeds: tagged_seeds },
     Target { name: "music", run: music, seeds: music_seeds },
     Target { name: "series", run: series, seeds: series_seeds },
@@ -85,6 +86,60 @@ fn table_seeds() -> Vec<Vec<u8>> {
         b"\x041 a fine film\n0 dull\n\n1 bright\n",
     ];
     seeds.map(<[u8]>::to_vec).to_vec()
+}
+
+/// Reads a Parquet file. The first byte chooses between labelled texts and series of numbers.
+pub fn parquet(input: &[u8]) -> bool {
+    let Some((&choice, content)) = input.split_first() else { return false };
+    let text = TextReader::default().max_bytes(1 << 20);
+    let numbers = |content: &[u8]| {
+        let reader = SeriesReader { text, ..SeriesReader::default() };
+        with_file_ending_in(".parquet", content, |path| accepted(reader.read(&[path]))).map(|set| format!("{set:?}"))
+    };
+    let labelled = |content: &[u8]| {
+        let reader = LabelledReader { text, label_column: Some("n".to_owned()), ..LabelledReader::default() };
+        let set = with_file_ending_in(".parquet", content, |path| accepted(reader.read(&[path])))?;
+        assert!(set.labels.is_sorted() && set.labels.len() >= 2, "{:?}", set.labels);
+        assert!(set.examples.is_sorted_by_key(|example| example.line));
+        let example = |example: &Example| (example.text.clone(), set.labels[example.label as usize].clone());
+        Some(set.examples.iter().map(example).collect::<Vec<_>>())
+    };
+    if choice.is_multiple_of(2) {
+        let set = numbers(content);
+        assert_eq!(numbers(content), set, "read a second time");
+        return set.is_some();
+    }
+    let Some(examples) = labelled(content) else { return false };
+    let mut writer = ParquetWriter::new(vec!["text".to_owned(), "n".to_owned()]);
+    let mut written = Vec::new();
+    for (text, label) in &examples {
+        written.extend(writer.push(vec![text.clone().into(), label.clone().into()]).expect("texts can be written"));
+    }
+    written.extend(writer.finish().expect("texts can be written"));
+    assert_eq!(labelled(&written), Some(examples), "written and read again");
+    true
+}
+
+fn parquet_seeds() -> Vec<Vec<u8>> {
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_bytes!(concat!("../../crates/throughline-data/src/table/parquet/fixtures/", $name, ".parquet"))
+        };
+    }
+    let ours = |columns: [&str; 2], rows: [[Option<&str>; 2]; 3]| {
+        let mut writer = ParquetWriter::new(columns.map(String::from).to_vec());
+        for row in rows {
+            writer.push(row.map(|cell| cell.map(str::to_owned).into()).to_vec()).expect("a seed is right");
+        }
+        writer.finish().expect("a seed is right")
+    };
+    let texts = ours(["text", "n"], [[Some("fine"), Some("a")], [Some("dull"), Some("b")], [None, Some("a")]]);
+    let numbers = ours(["id", "x"], [[Some("a"), Some("2.5")], [Some("a"), None], [Some("b"), Some("-3")]]);
+    let fixtures: [&[u8]; 5] =
+        [fixture!("snappy"), fixture!("gzip"), fixture!("zstd"), fixture!("none"), fixture!("delta")];
+    let mut seeds: Vec<_> = fixtures.into_iter().map(|bytes| [&[1][..], bytes].concat()).collect();
+    seeds.extend([[&[1][..], &texts].concat(), [&[0][..], &numbers].concat()]);
+    seeds
 }
 
 /// Reads tagged sentences. The first byte chooses the format, and of columns whether they have a header and comments.

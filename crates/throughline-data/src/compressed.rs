@@ -114,7 +114,7 @@ fn is_cut_short(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// The members of a gzip file (RFC 1952), one after another.
-struct Gzip<R> {
+pub(crate) struct Gzip<R> {
     /// Always there but for a moment between two members.
     member: Option<GzDecoder<R>>,
     /// Whether a member has ended.
@@ -122,7 +122,7 @@ struct Gzip<R> {
 }
 
 impl<R: BufRead> Gzip<R> {
-    fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self { member: Some(GzDecoder::new(source)), after: false }
     }
 }
@@ -149,7 +149,7 @@ impl<R: BufRead> Read for Gzip<R> {
 }
 
 /// The frames of a zstd file (RFC 8878), one after another.
-struct Zstd<R> {
+pub(crate) struct Zstd<R> {
     source: R,
     frame: FrameDecoder,
     in_frame: bool,
@@ -158,7 +158,7 @@ struct Zstd<R> {
 }
 
 impl<R: BufRead> Zstd<R> {
-    fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self { source, frame: FrameDecoder::new(), in_frame: false, after: false }
     }
 

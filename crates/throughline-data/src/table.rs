@@ -119,7 +119,7 @@ impl Table {
             }
             #[cfg(feature = "parquet")]
             TableFormat::Parquet => {
-                let (records, header) = parquet::reader::open(path)?;
+                let (records, header) = parquet::reader::open(path, text)?;
                 Ok(Self::new(path, header, 1, Box::new(records)))
             }
             #[cfg(not(feature = "parquet"))]

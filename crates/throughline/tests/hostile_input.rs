@@ -59,6 +59,11 @@ fn tables() {
 }
 
 #[test]
+fn parquet() {
+    check("parquet");
+}
+
+#[test]
 fn tagged() {
     check("tagged");
 }

@@ -34,8 +34,8 @@ pub enum WantedAnswers {
 
 /// Reads series of numbers.
 ///
-/// A missing number is written as nothing, `?`, `NA`, `N/A`, `NaN`, `null` or `None`; it is read as NaN. Infinite numbers are
-/// errors.
+/// A missing number is written as nothing, `?`, `NA`, `N/A`, `NaN`, `null` or `None`, in Parquet also as the number NaN; it is
+/// read as NaN. Infinite numbers are errors.
 #[derive(Clone, Debug, Default)]
 pub struct SeriesReader {
     /// Encoding and size limit. The limit is on what is kept in memory of all files of one call together: 8 bytes a number.

@@ -1,7 +1,7 @@
 //! What the values of a column mean, by its physical and its logical type, and how each is written as a cell: as in a CSV
 //! file of the same table.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::data_type::Int96;
@@ -46,6 +46,8 @@ impl Meaning {
                     TimeUnit::NANOS => 1_000_000_000,
                 }));
             }
+            // Nothing but missing values, which may be of any kind.
+            (_, Some(LogicalType::Unknown)) => return Ok(Self::Text),
             (_, Some(other @ (LogicalType::Time(_) | LogicalType::Uuid | LogicalType::Float16))) => {
                 return Err(format!("values of the type {other:?}"));
             }
@@ -71,6 +73,9 @@ impl Meaning {
                 Physical::BYTE_ARRAY,
                 ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON | ConvertedType::NONE,
             ) => Self::Text,
+            (Physical::FIXED_LEN_BYTE_ARRAY, ConvertedType::DECIMAL) if !(1..=16).contains(&column.type_length()) => {
+                return Err(format!("decimals of {} bytes", column.type_length()));
+            }
             (_, ConvertedType::DECIMAL) if scale <= MOST_DIGITS => Self::Decimal(scale),
             (physical, ConvertedType::NONE) => return Err(format!("values of the type {physical}")),
             (_, converted) => return Err(format!("values of the type {converted}")),
@@ -155,7 +160,14 @@ impl Meaning {
     }
 }
 
-pub(super) fn write(cell: &mut String, value: impl std::fmt::Display) {
+/// A number of 32 or 64 bits. NaN is a missing value: pandas has no other sign for one, and writes it to CSV as nothing.
+pub(super) fn real(value: impl Copy + Display + Into<f64>, cell: &mut String) {
+    if !value.into().is_nan() {
+        write(cell, value);
+    }
+}
+
+fn write(cell: &mut String, value: impl Display) {
     write!(cell, "{value}").expect("a string takes everything");
 }
 

@@ -11,21 +11,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parquet::basic::Compression;
-use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl, get_column_reader};
 use parquet::data_type::{
     BoolType, ByteArrayType, DataType, DoubleType, FixedLenByteArrayType, FloatType, Int32Type, Int64Type, Int96Type,
 };
+use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
-use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use super::meaning::{Meaning, write};
+use super::footer::{self, ENCRYPTED, MAGIC};
+use super::meaning::{Meaning, real};
+use super::pages::Pages;
+use super::source::Source;
 use crate::error::{Error, Result, quoted};
 use crate::table::{Cells, Kind, Records};
+use crate::text::TextReader;
 
 /// Rows that are decoded at a time.
-const BATCH: usize = 1024;
-/// How a file begins and ends.
-const MAGIC: &[u8; 4] = b"PAR1";
+pub(super) const BATCH: usize = 128;
 
 /// A result whose error says what was found.
 type InWords<T> = std::result::Result<T, String>;
@@ -35,8 +37,8 @@ const DAMAGED: &str = "the file is damaged or cut short: write it again";
 /// The records of a file.
 pub(in crate::table) struct Parquet {
     path: PathBuf,
-    file: SerializedFileReader<File>,
-    metadata: Arc<ParquetMetaData>,
+    source: Arc<Source>,
+    metadata: ParquetMetaData,
     /// For each column of the header, its place among the columns that hold values; `None` if it has parts.
     leaves: Vec<Option<usize>>,
     header: Vec<String>,
@@ -62,36 +64,37 @@ struct Selected {
 }
 
 /// The records and the names of the columns.
-pub(in crate::table) fn open(path: &Path) -> Result<(Parquet, Vec<String>)> {
+pub(in crate::table) fn open(path: &Path, text: &TextReader) -> Result<(Parquet, Vec<String>)> {
     let wrong =
         |found: &str, hint: &str| Error::malformed(path, None, "Parquet, which begins and ends with PAR1", found, hint);
     let mut file = File::open(path).map_err(Error::io(path))?;
-    if !file.metadata().map_err(Error::io(path))?.is_file() {
+    let about = file.metadata().map_err(Error::io(path))?;
+    if !about.is_file() {
         return Err(wrong("no regular file", "Parquet is read from its end: save it as a file"));
     }
     let mut magic = Vec::new();
     (&mut file).take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(Error::io(path))?;
     match &magic[..] {
         magic if magic == MAGIC => {}
-        b"PARE" => return Err(wrong("an encrypted file", "write it without encryption")),
+        magic if magic == ENCRYPTED => return Err(wrong("an encrypted file", "write it without encryption")),
         _ => {
             let hint = "a file that is compressed as a whole must be decompressed; Parquet compresses its own columns";
             return Err(wrong(&format!("{} at the beginning", quoted(&String::from_utf8_lossy(&magic))), hint));
         }
     }
-    let file = guarded(|| SerializedFileReader::new(file)).map_err(|found| wrong(&found, DAMAGED))?;
-    let metadata = Arc::new(file.metadata().clone());
+    let source = Source::new(file, about.len(), text.limit());
+    let metadata = guarded(|| footer::read(&source)).map_err(|found| wrong(&found, DAMAGED))?;
     let schema = metadata.file_metadata().schema_descr();
-    let mut header = Vec::new();
-    let mut leaves = Vec::new();
-    for field in schema.root_schema().get_fields() {
-        let leaf = (0..schema.num_columns()).find(|&leaf| schema.column(leaf).path().parts() == [field.name()]);
-        leaves.push(leaf.filter(|_| field.is_primitive()));
-        header.push(field.name().to_owned());
+    let fields = schema.root_schema().get_fields();
+    let header: Vec<String> = fields.iter().map(|field| text.rules().clean(field.name()).into_owned()).collect();
+    let mut leaves = vec![None; fields.len()];
+    for leaf in 0..schema.num_columns() {
+        let place = schema.get_column_root_idx(leaf);
+        leaves[place] = Some(leaf).filter(|_| fields[place].is_primitive());
     }
     let records = Parquet {
         path: path.into(),
-        file,
+        source: Arc::new(source),
         metadata,
         leaves,
         header: header.clone(),
@@ -148,14 +151,17 @@ impl Records for Parquet {
 impl Parquet {
     /// Goes on to the next group of rows.
     fn open_group(&mut self) -> Result<()> {
-        let (file, group, selected) = (&self.file, self.group, &self.selected);
-        let open = || {
-            let group = file.get_row_group(group)?;
-            selected.iter().map(|selected| Ok(Column::new(group.get_column_reader(selected.leaf)?))).collect()
+        let group = self.metadata.row_group(self.group);
+        let rows = group.num_rows();
+        let rows = usize::try_from(rows).map_err(|_| self.damaged(format!("a group of {rows} rows")))?;
+        let open = |selected: &Selected| {
+            let chunk = group.column(selected.leaf);
+            let pages = Pages::new(&self.source, chunk, rows)?;
+            Ok(Column::new(get_column_reader(chunk.column_descr_ptr(), Box::new(pages))))
         };
-        self.columns = guarded(open).map_err(|found| self.damaged(found))?;
-        let rows = self.metadata.row_group(self.group).num_rows();
-        self.left = usize::try_from(rows).map_err(|_| self.damaged(format!("a group of {rows} rows")))?;
+        let columns = guarded(|| self.selected.iter().map(open).collect());
+        self.columns = columns.map_err(|found| self.damaged(found))?;
+        self.left = rows;
         self.group += 1;
         Ok(())
     }
@@ -186,6 +192,7 @@ impl Parquet {
     /// Decodes the next rows of the group.
     fn decode(&mut self) -> Result<()> {
         let rows = self.left.min(BATCH);
+        self.source.begin_batch();
         for column in &mut self.columns {
             let read = guarded(|| column.read(rows));
             let found = match read {
@@ -241,7 +248,10 @@ fn guarded<T>(read: impl FnOnce() -> parquet::errors::Result<T>) -> InWords<T> {
     let read = catch_unwind(AssertUnwindSafe(read));
     GUARDED.set(false);
     match read {
-        Ok(read) => read.map_err(|error| error.to_string()),
+        Ok(read) => read.map_err(|error| match error {
+            ParquetError::General(said) | ParquetError::EOF(said) | ParquetError::NYI(said) => said,
+            other => other.to_string(),
+        }),
         Err(_) => Err("what no Parquet file has".to_owned()),
     }
 }
@@ -345,8 +355,8 @@ impl Column {
             Values::Int32(typed) => meaning.int32(*typed.next()?, cell),
             Values::Int64(typed) => meaning.int64(*typed.next()?, cell),
             Values::Int96(typed) => meaning.int96(typed.next()?, cell),
-            Values::Float(typed) => write(cell, typed.next()?),
-            Values::Double(typed) => write(cell, typed.next()?),
+            Values::Float(typed) => real(*typed.next()?, cell),
+            Values::Double(typed) => real(*typed.next()?, cell),
             Values::Bytes(typed) => return meaning.bytes(typed.next()?.data(), cell),
             Values::Fixed(typed) => return meaning.bytes(typed.next()?.data(), cell),
         }

@@ -179,7 +179,7 @@ mod tests {
         }
         assert_eq!(
             svg.matches("#0969DA").count(),
-            2 + 1 + 2 + 3,
+            1 + 2 + 1 + 3,
             "a variable, two rules, a key and a curve in each panel"
         );
     }

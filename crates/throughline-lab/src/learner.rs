@@ -1,5 +1,7 @@
 //! A network that learns, with all that belongs to it.
 
+use std::time::Instant;
+
 use throughline_inspect::Subject;
 use throughline_kernels::buffer::Buffer;
 use throughline_kernels::ops::reduce;
@@ -12,6 +14,7 @@ use throughline_nn::layers::{Recurrent, RecurrentConfig};
 use throughline_nn::module::{Cpu, Layer, Module, Pass};
 use throughline_nn::network::{Input, Network, PackedNetwork, Wanted, Weights, Workspace};
 use throughline_nn::parameters::Builder;
+use throughline_nn::state::State;
 
 /// Sequences of vectors with their targets.
 pub struct Batch<T> {
@@ -54,17 +57,11 @@ pub struct Learner<B: Module<f32>, H: Head<f32>> {
 pub type Classifier = Learner<Recurrent, Softmax>;
 
 /// A stack that answers with one of `classes`, at each row or after the last.
-pub fn classifier(
-    config: RecurrentConfig,
-    readout: Readout,
-    classes: usize,
-    how: &Initialise,
-    learning: Learning,
-) -> Classifier {
+pub fn classifier(config: RecurrentConfig, readout: Readout, classes: usize) -> Network<Recurrent, Softmax> {
     let mut builder = Builder::new();
     let stack = Recurrent::new(&mut builder, "rnn", config).with_readout(readout);
     let head = Softmax::new(&mut builder, "head", stack.width(), classes);
-    Learner::new(stack.ending_in(head, builder), how, learning)
+    stack.ending_in(head, builder)
 }
 
 impl<T, B: Module<f32, Input = [f32]>, H: Head<f32, Target = [T]>> Learner<B, H> {
@@ -79,16 +76,6 @@ impl<T, B: Module<f32, Input = [f32]>, H: Head<f32, Target = [T]>> Learner<B, H>
 
     fn weights(&self) -> Weights<'_, f32, B, H> {
         Weights { cpu: &self.cpu, parameters: &self.parameters, packed: &self.packed }
-    }
-
-    /// Changes the parameters.
-    pub fn change(&mut self, change: impl FnOnce(&Network<B, H>, &mut [f32])) {
-        change(&self.network, &mut self.parameters);
-        self.network.pack(&self.cpu, &self.parameters, &mut self.packed);
-    }
-
-    pub fn parameter_count(&self) -> usize {
-        self.network.layout().parameter_count()
     }
 
     /// Learns from a batch; the loss, and the norm of its gradient before clipping.
@@ -116,6 +103,19 @@ impl<T, B: Module<f32, Input = [f32]>, H: Head<f32, Target = [T]>> Learner<B, H>
     pub fn predict(&mut self, batch: &Batch<T>) -> &[f32] {
         let Self { network, cpu, parameters, packed, workspace, .. } = self;
         network.predict(Weights { cpu, parameters, packed }, Input::new(&batch.rows, &batch.x[..]), workspace)
+    }
+
+    /// Microseconds of each of `steps` steps of one stream that goes on reading `x`.
+    pub fn stream(&mut self, x: &[f32], steps: usize) -> Vec<f64> {
+        let Self { network, cpu, parameters, packed, workspace, .. } = self;
+        let mut state = State::new(&network.state_shape(), 1);
+        let timed = (0..steps).map(|_| {
+            let begun = Instant::now();
+            let weights = Weights { cpu, parameters, packed };
+            network.step(weights, x, &mut state, workspace).expect("the network reads forward");
+            begun.elapsed().as_secs_f64() * 1e6
+        });
+        timed.collect()
     }
 
     /// The tape of the last pass.

@@ -4,6 +4,7 @@
 //! Sequences, initial weights and hence every result but times are the same bits on any number of threads.
 #![forbid(unsafe_code)]
 
+mod cells;
 mod jobs;
 mod learner;
 mod outcome;
@@ -52,7 +53,7 @@ pub struct Experiment {
 }
 
 /// Every experiment, in the order in which they build on each other.
-pub const EXPERIMENTS: &[Experiment] = &[vanishing::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[vanishing::EXPERIMENT, cells::EXPERIMENT];
 
 impl Experiment {
     /// That of a name.

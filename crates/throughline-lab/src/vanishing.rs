@@ -182,7 +182,9 @@ fn run(bench: &Bench<'_>) -> Outcome {
         let seeds = || 1..=size.seeds;
         let of_kind = |kind: usize| seeds().map(move |seed| (kind, seed));
         let pairs: Vec<(usize, u64)> = (0..KINDS.len()).flat_map(of_kind).collect();
-        runs.extend((0..PROBLEMS.len()).flat_map(|problem| pairs.iter().map(move |&(kind, seed)| (problem, kind, lag, seed))));
+        runs.extend(
+            (0..PROBLEMS.len()).flat_map(|problem| pairs.iter().map(move |&(kind, seed)| (problem, kind, lag, seed))),
+        );
     }
     let skills = jobs::each(bench, &runs, |&(problem, kind, lag, seed)| {
         let learn = [skill::<Copy>, skill::<Adding>, skill::<Order>][problem];
@@ -194,7 +196,8 @@ fn run(bench: &Bench<'_>) -> Outcome {
     };
     let flows = jobs::each(bench, &KINDS, |kind| flows(kind, &size));
     let clips = [1.0, f64::INFINITY];
-    let clipped: Vec<(f64, u64)> = clips.iter().flat_map(|&clip| (1..=size.seeds).map(move |seed| (clip, seed))).collect();
+    let clipped: Vec<(f64, u64)> =
+        clips.iter().flat_map(|&clip| (1..=size.seeds).map(move |seed| (clip, seed))).collect();
     let explosions = jobs::each(bench, &clipped, |&(clip, seed)| exploding(clip, seed, &size));
     let (with, without) = explosions.split_at(size.seeds as usize);
 
@@ -255,7 +258,8 @@ fn told(lag: Option<usize>, longest: usize) -> String {
 }
 
 fn table_of_flows(flows: &[[Vec<f64>; 2]], lag: usize) -> Table {
-    let caption = format!("Gradients of order at lag {lag}: share of lag 0 that is left there, and the first lag below 1 %");
+    let caption =
+        format!("Gradients of order at lag {lag}: share of lag 0 that is left there, and the first lag below 1 %");
     let head = ["network", "left before training", "after", "below 1 % before", "after"].map(str::to_owned);
     let mut table = Table::new(&caption, head);
     for (Kind { name, .. }, shares) in KINDS.iter().zip(flows) {
@@ -314,7 +318,9 @@ fn figure(
         curves: flows
             .iter()
             .enumerate()
-            .map(|(kind, shares)| (kind, shares[when].iter().enumerate().map(|(lag, &share)| (lag as f64, share)).collect()))
+            .map(|(kind, shares)| {
+                (kind, shares[when].iter().enumerate().map(|(lag, &share)| (lag as f64, share)).collect())
+            })
             .collect(),
     };
     let norms = |runs: &[Exploding]| -> Vec<(f64, f64)> {
@@ -361,7 +367,8 @@ fn seen(size: &Size, reached: &Reached, flows: &[[Vec<f64>; 2]], [with, without]
     let total = |kind: usize| steps(kind).sum::<usize>();
     said.push(match total(ORTHOGONAL).cmp(&total(PLAIN)) {
         std::cmp::Ordering::Greater => {
-            "So a good part of what is said of plain RNNs is said of how they begin, not of what they can do.".to_owned()
+            "So a good part of what is said of plain RNNs is said of how they begin, not of what they can do."
+                .to_owned()
         }
         std::cmp::Ordering::Equal => "That is no further than without.".to_owned(),
         std::cmp::Ordering::Less => "That is less far than without.".to_owned(),
@@ -402,7 +409,9 @@ fn seen(size: &Size, reached: &Reached, flows: &[[Vec<f64>; 2]], [with, without]
         .collect();
     said.push(match grew.is_empty() {
         true => format!("Training made no gradient at lag {lag} ten times as large as it was."),
-        false => format!("Training made the gradient at lag {lag} more than ten times as large in: {}.", grew.join("; ")),
+        false => {
+            format!("Training made the gradient at lag {lag} more than ten times as large in: {}.", grew.join("; "))
+        }
     });
     said.push(about_clipping(with, without));
     said
@@ -412,14 +421,19 @@ fn about_clipping(with: &[Exploding], without: &[Exploding]) -> String {
     let count = |runs: &[Exploding]| runs.iter().filter(|run| run.diverged()).count();
     let largest = |runs: &[Exploding]| runs.iter().flat_map(|run| &run.norms).copied().fold(0.0, f64::max);
     let above = |runs: &[Exploding]| {
-        let (over, all) = runs.iter().flat_map(|run| &run.norms).fold((0, 0), |(over, all), &norm| {
-            (over + usize::from(norm > 1.0), all + 1)
-        });
+        let (over, all) = runs
+            .iter()
+            .flat_map(|run| &run.norms)
+            .fold((0, 0), |(over, all), &norm| (over + usize::from(norm > 1.0), all + 1));
         percent(over as f64 / f64::from(all.max(1)))
     };
     let skill = |runs: &[Exploding]| {
         let skills: Vec<f64> = runs.iter().filter(|run| !run.diverged()).map(|run| run.skill).collect();
-        if skills.is_empty() { "nothing learned".to_owned() } else { format!("mean skill {:.2}", Spread::of(&skills).mean) }
+        if skills.is_empty() {
+            "nothing learned".to_owned()
+        } else {
+            format!("mean skill {:.2}", Spread::of(&skills).mean)
+        }
     };
     let verdict = match count(without).cmp(&count(with)) {
         std::cmp::Ordering::Greater => "Clipping kept training alive",

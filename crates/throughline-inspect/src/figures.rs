@@ -31,7 +31,7 @@ pub const FIRST: Colour = colour("first", 0x0969da, 0x58a6ff);
 /// What it is compared with, and guides.
 pub const SECOND: Colour = colour("second", 0xbc4c00, 0xf0883e);
 /// Curves that are told apart by their colours.
-pub const PALETTE: [&Colour; 7] = [
+pub const PALETTE: [&Colour; 8] = [
     &FIRST,
     &SECOND,
     &colour("third", 0x1a7f37, 0x3fb950),
@@ -39,6 +39,7 @@ pub const PALETTE: [&Colour; 7] = [
     &colour("fifth", 0xbf3989, 0xff7bca),
     &colour("sixth", 0x8a6d00, 0xe3b341),
     &colour("seventh", 0x0e7c86, 0x39c5cf),
+    &colour("eighth", 0x6e7781, 0x8b949e),
 ];
 
 const fn colour(name: &'static str, light: u32, dark: u32) -> Colour {

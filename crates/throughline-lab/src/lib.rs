@@ -5,10 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod cells;
+mod depth;
+mod direction;
 mod jobs;
 mod learner;
 mod outcome;
 mod problems;
+mod sharing;
+mod tags;
 mod vanishing;
 
 pub use outcome::{Outcome, Table};
@@ -53,7 +57,8 @@ pub struct Experiment {
 }
 
 /// Every experiment, in the order in which they build on each other.
-pub const EXPERIMENTS: &[Experiment] = &[vanishing::EXPERIMENT, cells::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] =
+    &[vanishing::EXPERIMENT, cells::EXPERIMENT, sharing::EXPERIMENT, direction::EXPERIMENT, depth::EXPERIMENT];
 
 impl Experiment {
     /// That of a name.

@@ -23,7 +23,7 @@ pub struct Outcome {
     pub tables: Vec<Table>,
     /// The same as curves.
     pub figure: Sheet,
-    /// What was seen: sentences that follow from the numbers.
+    /// What was seen, in paragraphs that follow from the numbers.
     pub seen: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ impl Outcome {
             wrapped(&self.setting, width),
             tables.collect::<String>(),
             self.figure.text(width),
-            wrapped(&self.seen.join(" "), width)
+            self.paragraphs(width)
         )
     }
 
@@ -54,6 +54,10 @@ impl Outcome {
         ["svg", "md"].map(|kind| format!("{experiment}.{kind}"))
     }
 
+    fn paragraphs(&self, width: usize) -> String {
+        self.seen.iter().map(|paragraph| wrapped(paragraph, width)).collect::<Vec<_>>().join("\n")
+    }
+
     fn markdown(&self, figure: &str) -> String {
         const COLUMNS: usize = 120;
         let tables = self.tables.iter().map(|table| format!("{}:\n\n{}\n", table.caption, table.markdown()));
@@ -64,7 +68,7 @@ impl Outcome {
             wrapped(&self.setting, COLUMNS),
             tables.collect::<String>(),
             self.name,
-            wrapped(&self.seen.join(" "), COLUMNS)
+            self.paragraphs(COLUMNS)
         )
     }
 }
@@ -98,7 +102,7 @@ pub fn listed(words: &[String]) -> String {
     }
 }
 
-/// The mean of some numbers with the least and the largest of them.
+/// The mean of some numbers with the least and the largest of them, shown as mean ± half of the range.
 pub struct Spread {
     pub mean: f64,
     pub least: f64,
@@ -119,7 +123,7 @@ impl Spread {
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { mean, least, most } = self;
-        if least == most { write!(f, "{mean:.3}") } else { write!(f, "{mean:.3} ({least:.3} to {most:.3})") }
+        if least == most { write!(f, "{mean:.3}") } else { write!(f, "{mean:.3} ± {:.3}", (most - least) / 2.0) }
     }
 }
 
@@ -138,7 +142,7 @@ mod tests {
     fn words_and_numbers() {
         assert_eq!(listed(&[]), "none");
         assert_eq!(listed(&["a", "b", "c"].map(str::to_owned)), "a, b and c");
-        assert_eq!(Spread::of(&[0.5, 1.0, 0.0]).to_string(), "0.500 (0.000 to 1.000)");
+        assert_eq!(Spread::of(&[0.5, 1.0, 0.0]).to_string(), "0.500 ± 0.500");
         assert_eq!(Spread::of(&[0.25]).to_string(), "0.250");
     }
 }

@@ -1,8 +1,10 @@
 //! Over how many steps networks learn to remember, what becomes of their gradients on the way back, and what clipping is for.
 
+use std::cmp::Ordering;
+
 use throughline_inspect::figures::{Axis, Panel, Sheet};
 use throughline_inspect::numbers::{number, percent};
-use throughline_inspect::{Probe, gradient_flow};
+use throughline_inspect::{Probe, Quantiles};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::optim::{Method, Sgd};
 use throughline_nn::initialise::{Initialisation, Initialise};
@@ -11,7 +13,7 @@ use throughline_nn::module::Layer;
 use throughline_nn::parameters::Builder;
 
 use crate::jobs;
-use crate::learner::{Learner, Learning};
+use crate::learner::{Batch, Learner, Learning};
 use crate::outcome::{Outcome, Spread, Table, listed};
 use crate::problems::{Adding, Copy, Order, Problem, random};
 use crate::{Bench, Effort, Experiment};
@@ -69,8 +71,9 @@ struct Size {
     tests: usize,
     /// Of the gradients that are followed.
     flow_lag: usize,
-    /// Updates with and without clipping.
-    exploding: usize,
+    /// With and without clipping.
+    clipping_lag: usize,
+    clipping_updates: usize,
 }
 
 impl Size {
@@ -85,7 +88,8 @@ impl Size {
                 batch: 32,
                 tests: 500,
                 flow_lag: 40,
-                exploding: 600,
+                clipping_lag: 20,
+                clipping_updates: 600,
             },
             Self {
                 hidden: 12,
@@ -96,7 +100,8 @@ impl Size {
                 batch: 16,
                 tests: 100,
                 flow_lag: 10,
-                exploding: 30,
+                clipping_lag: 10,
+                clipping_updates: 30,
             },
         )
     }
@@ -131,17 +136,35 @@ fn skill<P: Problem>(kind: &Kind, lag: usize, seed: u64, size: &Size) -> f64 {
     train::<P>(&mut begin::<P>(kind, size.hidden, seed, Learning::adam(RATE)), lag, seed, size)
 }
 
-/// The median gradient by lag as a share of that at lag 0, before and after training.
+/// The gradient of the loss by lag as a share of that at lag 0, median over sequences: with respect to the state that a cell carries
+/// on, an LSTM's c and the h of others.
+fn flow(learner: &Learner<Recurrent, <Order as Problem>::Head>, shown: &Batch<u32>) -> Vec<f64> {
+    let (rows, mut shares) = (&shown.rows, Vec::new());
+    let mut probe = Probe::new(learner.subject(shown), true);
+    let mut dy = probe.loss_gradient();
+    probe.back(&mut dy);
+    probe.stacks(&mut |_, tape| {
+        let gradients = tape.row_gradients(0).expect("the probe keeps them");
+        let norm = |t: usize, column: usize| {
+            let row = rows.row(t, column);
+            let of_state = gradients.cell(0, row).unwrap_or_else(|| gradients.hidden(0, row));
+            of_state.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+        };
+        let last = rows.steps() - 1;
+        let share = |lag: usize| move |column: usize| norm(last - lag, column) / norm(last, column);
+        let of_lag = |lag: usize| Quantiles::of(&mut (0..rows.batch()).map(share(lag)).collect::<Vec<_>>()).median;
+        shares = (0..=last).map(of_lag).collect();
+    });
+    shares
+}
+
+/// The gradients before and after training.
 fn flows(kind: &Kind, size: &Size) -> [Vec<f64>; 2] {
     let mut learner = begin::<Order>(kind, size.hidden, 1, Learning::adam(RATE));
     let shown = Order::draw(&mut random(1, 3), 50, size.flow_lag);
-    let look = |learner: &Learner<_, _>| -> Vec<f64> {
-        let flow = gradient_flow(&mut Probe::new(learner.subject(&shown), true), 1);
-        flow[0].lags.iter().map(|at| at.relative.median).collect()
-    };
-    let before = look(&learner);
+    let before = flow(&learner, &shown);
     train::<Order>(&mut learner, size.flow_lag, 1, size);
-    [before, look(&learner)]
+    [before, flow(&learner, &shown)]
 }
 
 /// Training with or without clipping.
@@ -157,21 +180,20 @@ impl Exploding {
     }
 }
 
-/// An RNN of rectified units, whose states have no bound, learns by plain steps against the gradient.
+/// An RNN with orthogonal weights learns order by plain steps against the gradient, whose length then counts.
 fn exploding(clip: f64, seed: u64, size: &Size) -> Exploding {
-    const KIND: Kind = kind("RNN, ReLU", CellKind::RnnRelu, Initialisation::Orthogonal, 0.0);
     let method = Method::Sgd(Sgd { momentum: 0.9, ..Sgd::default() });
-    let mut learner = begin::<Adding>(&KIND, size.hidden, seed, Learning { method, rate: 0.01, clip });
+    let mut learner = begin::<Order>(&KINDS[ORTHOGONAL], size.hidden, seed, Learning { method, rate: 0.01, clip });
     let (mut data, mut norms) = (random(seed, 0), Vec::new());
-    for _ in 0..size.exploding {
-        let (loss, norm) = learner.learn(&Adding::draw(&mut data, size.batch, size.flow_lag));
+    for _ in 0..size.clipping_updates {
+        let (loss, norm) = learner.learn(&Order::draw(&mut data, size.batch, size.clipping_lag));
         if !(loss.mean().is_finite() && norm.is_finite()) {
             return Exploding { norms, skill: f64::NAN };
         }
         norms.push(norm);
     }
-    let tests = Adding::draw(&mut random(seed, 2), size.tests, size.flow_lag);
-    Exploding { norms, skill: Adding::skill(learner.evaluate(&tests)) }
+    let tests = Order::draw(&mut random(seed, 2), size.tests, size.clipping_lag);
+    Exploding { norms, skill: Order::skill(learner.evaluate(&tests)) }
 }
 
 fn run(bench: &Bench<'_>) -> Outcome {
@@ -211,7 +233,7 @@ fn run(bench: &Bench<'_>) -> Outcome {
         })
     });
     let tables = PROBLEMS.iter().enumerate().map(|(problem, name)| {
-        let caption = format!("{name}: skill by lag, mean (least to largest)");
+        let caption = format!("{name}: skill by lag, mean ± half of the range");
         let lags = size.lags.iter().map(|lag| format!("lag {lag}"));
         let mut table = Table::new(&caption, std::iter::once("network".to_owned()).chain(lags));
         for (kind, Kind { name, .. }) in KINDS.iter().enumerate() {
@@ -242,9 +264,11 @@ fn setting(size: &Size) -> String {
          answer that has seen nothing and 1 for perfect ones; from {LEARNED} on a lag counts as learned. Copy: three symbols of \
          eight are written again, each a lag after it was read. Adding: the sum of two marked numbers, one of them at the \
          beginning. Order: which of X and Y came first and second, asked a lag later. \"RNN\", \"LSTM\" and \"GRU\" begin with \
-         weights and biases uniform in ±1/sqrt(H). With and without clipping: an RNN of ReLU units with orthogonal weights, adding \
-         at lag {}, SGD at 0.01 with momentum 0.9, {} updates.",
-        size.hidden, size.updates, size.batch, size.seeds, size.flow_lag, size.exploding
+         weights and biases uniform in ±1/sqrt(H). Gradients are those of \
+         the loss of order with respect to the state so many steps before the answer: the cell state of an LSTM, the hidden state of \
+         others. With and without clipping: the RNN with orthogonal weights, order at lag {}, SGD at 0.01 with momentum 0.9, {} \
+         updates.",
+        size.hidden, size.updates, size.batch, size.seeds, size.clipping_lag, size.clipping_updates
     )
 }
 
@@ -272,7 +296,7 @@ fn table_of_flows(flows: &[[Vec<f64>; 2]], lag: usize) -> Table {
 
 fn table_of_explosions(both: [&[Exploding]; 2]) -> Table {
     let head = ["training", "median norm", "largest norm", "loss no number", "skill"].map(str::to_owned);
-    let mut table = Table::new("An RNN of ReLU units, adding, with and without clipping", head);
+    let mut table = Table::new("The RNN with orthogonal weights, by SGD with and without clipping", head);
     for (name, runs) in ["clipped to 1", "not clipped"].iter().zip(both) {
         let mut norms: Vec<f64> = runs.iter().flat_map(|run| run.norms.iter().copied()).collect();
         norms.sort_by(f64::total_cmp);
@@ -327,129 +351,136 @@ fn figure(
         runs[0].norms.iter().enumerate().map(|(update, &norm)| (update as f64 + 1.0, norm)).collect()
     };
     let explosions = Panel {
-        caption: "Gradient norm of a ReLU RNN, with and without clipping".to_owned(),
-        x: Axis::linear("update", 1.0..size.exploding as f64),
-        y: Axis::logarithmic("norm", 10.0, 1e-3..1e6),
+        caption: "Gradient norm, with and without clipping".to_owned(),
+        x: Axis::linear("update", 1.0..size.clipping_updates as f64),
+        y: Axis::logarithmic("norm", 10.0, 1e-3..1e3),
         guides: vec![1.0],
-        curves: vec![(KINDS.len(), norms(with)), (PLAIN + 1, norms(without))],
+        curves: vec![(KINDS.len() + 1, norms(without)), (KINDS.len(), norms(with))],
     };
     let mut panels: Vec<Panel> = PROBLEMS.iter().enumerate().map(of_problem).collect();
     panels.extend(["before", "after"].into_iter().enumerate().map(of_flow));
     panels.push(explosions);
-    let keys = KINDS.iter().map(|kind| kind.name).chain(["ReLU RNN, clipped"]).map(str::to_owned).collect();
+    let keys =
+        KINDS.iter().map(|kind| kind.name).chain(["SGD, clipped", "SGD, not clipped"]).map(str::to_owned).collect();
     Sheet { keys, panels }
 }
 
 fn seen(size: &Size, reached: &Reached, flows: &[[Vec<f64>; 2]], [with, without]: [&[Exploding]; 2]) -> Vec<String> {
-    let longest = size.lags[size.lags.len() - 1];
-    let far = |kind: usize| -> Vec<String> {
-        let of = |(problem, name): (usize, &&str)| match reached[problem][kind] {
-            Some(lag) => format!("{name} up to lag {lag}"),
-            None => format!("{name} at no lag"),
-        };
-        PROBLEMS.iter().enumerate().map(of).collect()
-    };
-    let steps = |kind: usize| reached.iter().map(move |kinds| kinds[kind].unwrap_or(0));
-    let least_and_most = |kind| (steps(kind).min().unwrap_or(0), steps(kind).max().unwrap_or(0));
-    let (least, most) = least_and_most(PLAIN);
-    let rule = "\"Plain RNNs struggle beyond 10 to 20 steps\"";
-    let verdict = if longest <= 20 {
-        format!("{rule}: no lag beyond 20 was tried, so this run cannot tell.")
-    } else if most <= 20 {
-        format!("{rule}: confirmed for an RNN that begins with small random weights.")
-    } else if least > 20 {
-        format!("{rule}: not confirmed, the RNN learned every problem beyond lag 20.")
-    } else {
-        format!("{rule}: confirmed in part, it depends on the problem.")
-    };
-    let mut said = vec![format!("The RNN learned {}.", listed(&far(PLAIN))), verdict];
-    said.push(format!("With orthogonal recurrent weights at first it learned {}.", listed(&far(ORTHOGONAL))));
-    let total = |kind: usize| steps(kind).sum::<usize>();
-    said.push(match total(ORTHOGONAL).cmp(&total(PLAIN)) {
-        std::cmp::Ordering::Greater => {
-            "So a good part of what is said of plain RNNs is said of how they begin, not of what they can do."
-                .to_owned()
-        }
-        std::cmp::Ordering::Equal => "That is no further than without.".to_owned(),
-        std::cmp::Ordering::Less => "That is less far than without.".to_owned(),
-    });
-    said.push(format!("The LSTM learned {}; the GRU {}.", listed(&far(LSTM)), listed(&far(GRU))));
-    for kind in BIASED {
-        let change = total(kind) as i64 - total(LSTM) as i64;
-        let verdict = match change {
-            1.. => "further than without it",
-            0 => "as far as without it",
-            _ => "less far than without it",
-        };
-        said.push(format!("{} learned {}: over all problems {verdict}.", KINDS[kind].name, listed(&far(kind))));
-    }
-    let best = total((0..KINDS.len()).max_by_key(|&kind| total(kind)).expect("there are kinds"));
-    let winners: Vec<String> =
-        (0..KINDS.len()).filter(|&kind| total(kind) == best).map(|kind| KINDS[kind].name.to_owned()).collect();
-    said.push(format!("Furthest in all came: {}.", listed(&winners)));
+    vec![about_plain(size, reached), about_others(reached), about_gradients(size, flows), about_clipping(with, without)]
+}
 
-    let lag = size.flow_lag;
-    let left = |kind: usize, when: usize| number(flows[kind][when][lag]);
-    let gone = |kind: usize| match horizon(&flows[kind][0]) {
-        Some(at) => format!("is below 1 % from lag {at} on"),
-        None => format!("is not below 1 % at any lag up to {lag}"),
+/// How far a kind came: `copy up to lag 20 and order up to lag 40`.
+fn far(reached: &Reached, kind: usize) -> String {
+    let of = |(problem, name): (usize, &&str)| reached[problem][kind].map(|lag| format!("{name} up to lag {lag}"));
+    let learned: Vec<String> = PROBLEMS.iter().enumerate().filter_map(of).collect();
+    if learned.is_empty() { "nothing".to_owned() } else { listed(&learned) }
+}
+
+/// The longest lags of a kind, added up over the problems.
+fn total(reached: &Reached, kind: usize) -> usize {
+    reached.iter().map(|kinds| kinds[kind].unwrap_or(0)).sum()
+}
+
+fn compared(reached: &Reached, kind: usize, with: usize) -> &'static str {
+    match total(reached, kind).cmp(&total(reached, with)) {
+        Ordering::Greater => "further than",
+        Ordering::Equal => "as far as",
+        Ordering::Less => "less far than",
+    }
+}
+
+fn about_plain(size: &Size, reached: &Reached) -> String {
+    /// The lags of the rule that is tried.
+    const RULE: usize = 20;
+    let longest = size.lags[size.lags.len() - 1];
+    let beyond = |kind: usize| reached.iter().filter(|kinds| kinds[kind].is_some_and(|lag| lag > RULE)).count();
+    let rule = "\"Plain RNNs struggle beyond 10 to 20 steps\"";
+    let verdict = match (longest > RULE, beyond(PLAIN), beyond(ORTHOGONAL)) {
+        (false, ..) => format!("no lag beyond {RULE} was tried, so this run cannot tell"),
+        (true, 0, 0) => "confirmed, whether its weights begin small or orthogonal".to_owned(),
+        (true, 0, _) => "confirmed where its weights begin small, corrected where they begin orthogonal".to_owned(),
+        (true, some, _) if some < PROBLEMS.len() => "confirmed in part, it depends on the problem".to_owned(),
+        _ => "not confirmed, every problem was learned beyond".to_owned(),
     };
-    said.push(format!(
-        "Before any training the gradient of the RNN {}, that of the orthogonal RNN {}, of the LSTM {}, with forget bias 4 {}, of the \
-         GRU {}.",
-        gone(PLAIN),
-        gone(ORTHOGONAL),
-        gone(LSTM),
-        gone(BIASED[1]),
-        gone(GRU)
-    ));
-    let grew: Vec<String> = (0..KINDS.len())
-        .filter(|&kind| flows[kind][1][lag] > 10.0 * flows[kind][0][lag])
-        .map(|kind| format!("{} (from {} to {})", KINDS[kind].name, left(kind, 0), left(kind, 1)))
-        .collect();
-    said.push(match grew.is_empty() {
-        true => format!("Training made no gradient at lag {lag} ten times as large as it was."),
-        false => {
-            format!("Training made the gradient at lag {lag} more than ten times as large in: {}.", grew.join("; "))
-        }
+    format!(
+        "The RNN learned {}. With orthogonal recurrent weights at first it learned {}, over all {} without. {rule}: {verdict}.",
+        far(reached, PLAIN),
+        far(reached, ORTHOGONAL),
+        compared(reached, ORTHOGONAL, PLAIN)
+    )
+}
+
+fn about_others(reached: &Reached) -> String {
+    let biased = BIASED.map(|kind| {
+        let name = KINDS[kind].name;
+        format!("{name} learned {}, over all {} without.", far(reached, kind), compared(reached, kind, LSTM))
     });
-    said.push(about_clipping(with, without));
-    said
+    let best = (0..KINDS.len()).map(|kind| total(reached, kind)).max().unwrap_or(0);
+    let winners: Vec<String> = (0..KINDS.len())
+        .filter(|&kind| total(reached, kind) == best)
+        .map(|kind| format!("\"{}\"", KINDS[kind].name))
+        .collect();
+    format!(
+        "The LSTM learned {}, over all {} the RNN; the GRU {}, {} the LSTM. {} Furthest over all came {}{}.",
+        far(reached, LSTM),
+        compared(reached, LSTM, PLAIN),
+        far(reached, GRU),
+        compared(reached, GRU, LSTM),
+        biased.join(" "),
+        listed(&winners),
+        if winners.len() > 1 { ", alike" } else { "" }
+    )
+}
+
+fn about_gradients(size: &Size, flows: &[[Vec<f64>; 2]]) -> String {
+    let lag = size.flow_lag;
+    let gone = |(kind, shares): (&Kind, &[Vec<f64>; 2])| match horizon(&shares[0]) {
+        Some(at) => format!("\"{}\" from lag {at}", kind.name),
+        None => format!("\"{}\" at no lag", kind.name),
+    };
+    let gone: Vec<String> = KINDS.iter().zip(flows).map(gone).collect();
+    let changed = |grew: bool| -> String {
+        let far = |shares: &[Vec<f64>; 2]| match grew {
+            true => shares[1][lag] > 10.0 * shares[0][lag],
+            false => shares[1][lag] < shares[0][lag] / 10.0,
+        };
+        let told = |(kind, [before, after]): (&Kind, &[Vec<f64>; 2])| {
+            format!("\"{}\" (from {} to {})", kind.name, number(before[lag]), number(after[lag]))
+        };
+        listed(&KINDS.iter().zip(flows).filter(|(_, shares)| far(shares)).map(told).collect::<Vec<_>>())
+    };
+    format!(
+        "Before any training the gradient is below 1 % of that at lag 0: {}. Training on order at lag {lag} made its share there more \
+         than ten times as large in: {}; less than a tenth in: {}.",
+        listed(&gone),
+        changed(true),
+        changed(false)
+    )
 }
 
 fn about_clipping(with: &[Exploding], without: &[Exploding]) -> String {
-    let count = |runs: &[Exploding]| runs.iter().filter(|run| run.diverged()).count();
-    let largest = |runs: &[Exploding]| runs.iter().flat_map(|run| &run.norms).copied().fold(0.0, f64::max);
-    let above = |runs: &[Exploding]| {
-        let (over, all) = runs
-            .iter()
-            .flat_map(|run| &run.norms)
-            .fold((0, 0), |(over, all), &norm| (over + usize::from(norm > 1.0), all + 1));
-        percent(over as f64 / f64::from(all.max(1)))
-    };
+    // A run whose loss is no number has learned nothing.
     let skill = |runs: &[Exploding]| {
-        let skills: Vec<f64> = runs.iter().filter(|run| !run.diverged()).map(|run| run.skill).collect();
-        if skills.is_empty() {
-            "nothing learned".to_owned()
-        } else {
-            format!("mean skill {:.2}", Spread::of(&skills).mean)
-        }
+        Spread::of(&runs.iter().map(|run| if run.diverged() { 0.0 } else { run.skill }).collect::<Vec<_>>())
     };
-    let verdict = match count(without).cmp(&count(with)) {
-        std::cmp::Ordering::Greater => "Clipping kept training alive",
-        std::cmp::Ordering::Equal => "Clipping decided nothing about divergence here",
-        std::cmp::Ordering::Less => "Clipping did harm",
+    let largest = |runs: &[Exploding]| number(runs.iter().flat_map(|run| &run.norms).copied().fold(0.0, f64::max));
+    let above = |runs: &[Exploding]| {
+        let norms = || runs.iter().flat_map(|run| &run.norms);
+        percent(norms().filter(|norm| **norm > 1.0).count() as f64 / norms().count().max(1) as f64)
+    };
+    let gain = skill(with).mean - skill(without).mean;
+    let verdict = match gain {
+        _ if gain > 0.1 => "Clipping lets training go on where gradients explode",
+        _ if gain < -0.1 => "Clipping did harm here",
+        _ => "Clipping made no difference to what was learned here",
     };
     format!(
-        "{verdict}: without it the loss became infinite or no number in {} of {} runs (largest norm before {}, {}), with it in {} of \
-         {} ({} of the updates were clipped, {}).",
-        count(without),
-        without.len(),
-        number(largest(without)),
-        skill(without),
-        count(with),
-        with.len(),
+        "{verdict}: clipped to 1 the skill is {}, with {} of the gradients cut and the largest of norm {}; without it is {}, and the \
+         largest gradient has norm {}.",
+        skill(with),
         above(with),
-        skill(with)
+        largest(with),
+        skill(without),
+        largest(without)
     )
 }

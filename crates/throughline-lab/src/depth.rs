@@ -18,8 +18,7 @@ use crate::{Bench, Effort, Experiment};
 pub const EXPERIMENT: Experiment =
     Experiment { name: "depth", question: "What does each further layer buy, and is it more than parameters?", run };
 
-const LEVELS: [&str; 3] =
-    ["the next mark", "do last and next mark differ", "do the marks around the last question differ"];
+const LEVELS: [&str; 3] = ["the next mark", "do last and next mark differ", "do those around the last question differ"];
 const RATE: f64 = 0.004;
 /// A skill from which tags count as learned, and one at which learning may stop.
 const LEARNED: f64 = 0.9;
@@ -39,7 +38,7 @@ struct Size {
 impl Size {
     fn of(effort: Effort) -> Self {
         effort.choose(
-            Self { hidden: 24, deepest: 4, batch: 32, updates: 800, tests: 200, seeds: 3 },
+            Self { hidden: 24, deepest: 3, batch: 32, updates: 1500, tests: 200, seeds: 3 },
             Self { hidden: 8, deepest: 2, batch: 8, updates: 20, tests: 20, seeds: 1 },
         )
     }

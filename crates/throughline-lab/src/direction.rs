@@ -74,7 +74,7 @@ fn learn((bidirectional, hidden): (bool, usize), seed: u64, size: &Size) -> Reac
     let batch = tagged(&texts);
     let logits = learner.predict(&batch).to_vec();
     let (mut right, mut asked) = ([0.0; 2], 0.0);
-    let mut by_distance = vec![[0.0; 2]; FARTHEST];
+    let mut by_distance = [[0.0; 2]; FARTHEST];
     texts.for_each_row(&batch, |row, text, t| {
         if text.is_mark(t) {
             return;

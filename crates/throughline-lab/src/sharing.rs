@@ -37,7 +37,7 @@ enum Kind {
 }
 
 const KINDS: [(&str, Kind); 3] = [
-    ("feed-forward", Kind::FeedForward),
+    ("feed-forward network", Kind::FeedForward),
     ("RNN", Kind::Recurrent(CellKind::RnnTanh)),
     ("LSTM", Kind::Recurrent(CellKind::Lstm)),
 ];
@@ -258,7 +258,7 @@ fn seen(size: &Size, reached: &[Runs]) -> Vec<String> {
             () => "nothing of what it learned holds there",
         };
         said.push(format!(
-            "The {name} network ({} parameters) finds {before:.3} of the words where training had them and {after:.3} of those \
+            "The {name} ({} parameters) finds {before:.3} of the words where training had them and {after:.3} of those \
              further on: {verdict}.",
             kind.parameters(size.hidden)
         ));
@@ -269,9 +269,9 @@ fn seen(size: &Size, reached: &[Runs]) -> Vec<String> {
     };
     for ((name, _), runs) in KINDS.iter().zip(reached) {
         said.push(match &holds(runs)[..] {
-            [] => format!("The {name} network is right in more than nine of ten texts at no length."),
+            [] => format!("The {name} is right in more than nine of ten texts at no length."),
             lengths => {
-                format!("The {name} network is right in more than nine of ten texts of {} letters.", listed(lengths))
+                format!("The {name} is right in more than nine of ten texts of {} letters.", listed(lengths))
             }
         });
     }

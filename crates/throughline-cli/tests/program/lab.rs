@@ -12,7 +12,12 @@ fn every_experiment_writes_a_page_and_a_figure() {
         let folder = Folder::new();
         let arguments = ["lab", name, "--fast", "--out", "new/lab"];
         let said = folder.run_in_environment(&arguments, "COLUMNS", "100").succeeded();
-        assert!(said.starts_with(&format!("{name}: ")) && said.contains(['▁', '▃', '▅', '▆', '▇', '█']) && !said.contains("NaN"), "{said}");
+        assert!(
+            said.starts_with(&format!("{name}: "))
+                && said.contains(['▁', '▃', '▅', '▆', '▇', '█'])
+                && !said.contains("NaN"),
+            "{said}"
+        );
         assert_eq!(folder.names("new/lab"), [format!("{name}.md"), format!("{name}.svg")]);
         let (page, figure) = (folder.text(&format!("new/lab/{name}.md")), folder.text(&format!("new/lab/{name}.svg")));
         assert!(page.starts_with(&format!("# {name}\n")) && page.contains(&format!("]({name}.svg)")), "{page}");

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use throughline::infer::Sample;
+use throughline::lab::EXPERIMENTS;
 
 /// Recurrent networks that train fast on a CPU.
 ///
@@ -35,6 +37,7 @@ Examples:
   throughline generate roll-1 --prompt piece.mid --length 256 --out continued.mid
   throughline inspect lm-1                             what does it remember, and is anything wrong?
   throughline trace lm-1 --out trace.npz               every gate, state and gradient, for NumPy
+  throughline lab vanishing                            who learns to remember for how long, and why?
   echo \"what a fine film\" | throughline predict classify-1
   throughline eval classify-1 --data test.tsv --json
 
@@ -61,6 +64,8 @@ pub enum Command {
     Inspect(InspectArguments),
     /// Write every gate, state and gradient of a trained model over some data to a file, as arrays with names.
     Trace(TraceArguments),
+    /// Run experiments of minutes: what networks learn to remember, and what gates, shared weights, directions and depth buy.
+    Lab(LabArguments),
     /// Read lines from standard input and answer each: with classes, tags, numbers or pitches, or with the loss of the line.
     Predict(PredictArguments),
     /// Let a model write: a language model a text, a model of piano rolls a piece of music.
@@ -259,6 +264,23 @@ pub struct TraceArguments {
     /// The file to write: .npz for NumPy, or .safetensors.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+/// `throughline lab`
+#[derive(Args, Debug)]
+pub struct LabArguments {
+    /// What to run [default: all of them].
+    #[arg(value_name = "EXPERIMENT", value_parser = PossibleValuesParser::new(EXPERIMENTS.iter().map(|of| of.name)))]
+    pub experiments: Vec<String>,
+    /// Write tables as Markdown and figures as SVG to this folder, too.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Take seconds instead of minutes: enough to see that everything runs, and for no conclusion.
+    #[arg(long)]
+    pub fast: bool,
+    /// Networks that learn side by side, each on a thread of its own [default: as many as there are cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 }
 
 /// How results are written.

@@ -30,6 +30,7 @@ fn run(command: Command) -> Result<()> {
         Command::Runs(arguments) => commands::runs::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
         Command::Trace(arguments) => commands::trace::run(&arguments),
+        Command::Lab(arguments) => commands::lab::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Generate(arguments) => commands::generate::run(&arguments),

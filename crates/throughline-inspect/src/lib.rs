@@ -14,13 +14,16 @@
 mod attribution;
 mod diagnosis;
 mod examples;
+pub mod figures;
 mod gates;
 mod gradient_flow;
 mod horizon;
+pub mod numbers;
 mod probe;
 mod quantiles;
 mod report;
 mod spectrum;
+pub mod terminal;
 mod trace;
 mod training;
 

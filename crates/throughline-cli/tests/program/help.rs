@@ -17,6 +17,7 @@ fn every_command_has_its_help() {
             &["RUN", "--data", "--sequences", "--steps", "--anchors", "--examples", "--html", "--json", "--threads"],
         ),
         ("trace", &["RUN", "--data", "--sequences", "--steps", "--select", "--out", "--threads"]),
+        ("lab", &["EXPERIMENT", "vanishing", "--out", "--fast", "--threads"]),
         ("predict", &["RUN", "--top", "--format", "--out", "--columns", "--series", "--threads"]),
         ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed", "--out"]),
     ] {

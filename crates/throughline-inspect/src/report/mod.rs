@@ -3,13 +3,11 @@
 use serde::Serialize;
 use throughline_infer::Evaluation;
 
+use crate::numbers::{number, percent};
 use crate::{Attribution, Example, Finding, Flow, Inspection, Training};
-use numbers::{number, percent};
 use throughline_data::printable;
 
 mod html;
-mod numbers;
-mod plots;
 mod text;
 
 /// Shares of a gradient at lag 0 below which it is said to be gone, in training and in the numbers of f32.

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use throughline::lab::EXPERIMENTS;
 
 /// Recurrent networks that train fast on a CPU.
 ///
@@ -33,6 +35,7 @@ Examples:
   throughline generate lm-1 --prompt \"fn \" --length 300
   throughline generate roll-1 --prompt piece.mid --length 256 --out continued.mid
   throughline inspect lm-1                             what does it remember, and is anything wrong?
+  throughline lab vanishing                            who learns to remember for how long, and why?
   echo \"what a fine film\" | throughline predict classify-1
   throughline eval classify-1 --data test.tsv --json
 
@@ -57,6 +60,8 @@ pub enum Command {
     Eval(EvalArguments),
     /// Look inside a trained model: how far back gradients and inputs reach, what the gates do, whether something is wrong.
     Inspect(InspectArguments),
+    /// Run experiments of minutes: what networks learn to remember, and what gates, shared weights, directions and depth buy.
+    Lab(LabArguments),
     /// Read lines from standard input and answer each: with classes, tags, numbers or pitches, or with the loss of the line.
     Predict(PredictArguments),
     /// Let a model write: a language model a text, a model of piano rolls a piece of music.
@@ -223,6 +228,23 @@ pub struct InspectArguments {
     /// Write one JSON object.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `throughline lab`
+#[derive(Args, Debug)]
+pub struct LabArguments {
+    /// What to run [default: all of them].
+    #[arg(value_name = "EXPERIMENT", value_parser = PossibleValuesParser::new(EXPERIMENTS.iter().map(|of| of.name)))]
+    pub experiments: Vec<String>,
+    /// Write tables as Markdown and figures as SVG to this folder, too.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Take seconds instead of minutes: enough to see that everything runs, and for no conclusion.
+    #[arg(long)]
+    pub fast: bool,
+    /// Networks that learn side by side, each on a thread of its own [default: as many as there are cores].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 }
 
 /// How results are written.

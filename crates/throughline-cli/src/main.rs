@@ -29,6 +29,7 @@ fn run(command: Command) -> Result<()> {
         Command::LrFind(arguments) => commands::lr_find::run(&arguments),
         Command::Runs(arguments) => commands::runs::run(&arguments),
         Command::Inspect(arguments) => commands::inspect::run(&arguments),
+        Command::Lab(arguments) => commands::lab::run(&arguments),
         Command::Eval(arguments) => commands::eval::run(&arguments),
         Command::Predict(arguments) => commands::predict::run(&arguments),
         Command::Generate(arguments) => commands::generate::run(&arguments),

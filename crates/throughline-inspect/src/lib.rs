@@ -11,13 +11,16 @@
 #![forbid(unsafe_code)]
 
 mod diagnosis;
+pub mod figures;
 mod gates;
 mod gradient_flow;
 mod horizon;
+pub mod numbers;
 mod probe;
 mod quantiles;
 mod report;
 mod spectrum;
+pub mod terminal;
 mod training;
 
 pub use diagnosis::{Fault, Finding, diagnose};

@@ -24,6 +24,7 @@
 //! | [`train::settings`] | all settings of all tasks, with types and defaults |
 //! | [`infer`] | trained models in use: open, predict, evaluate, generate |
 //! | [`inspect`] | a look inside: gradient flow, gates, memory, a diagnosis |
+//! | [`lab`] | experiments of minutes: what is remembered, and what gates, sharing, directions and depth buy |
 //!
 //! Where to start:
 //!
@@ -155,6 +156,11 @@ pub mod inspect {
         Options, Probe, Quantiles, Report, Site, Spectrum, StateStatistics, Subject, Training, Update, diagnose,
         gate_statistics, gradient_flow, inspect, interventions, largest_singular_value, spectra, spectral_radius,
     };
+}
+
+/// Experiments of minutes on recurrent networks, each with tables, a figure and a paragraph on what was seen.
+pub mod lab {
+    pub use throughline_lab::{Bench, EXPERIMENTS, Effort, Experiment, Outcome, Table};
 }
 
 /// What most programs need.

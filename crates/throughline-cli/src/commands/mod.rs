@@ -5,6 +5,7 @@ pub mod eval;
 pub mod generate;
 mod given;
 pub mod inspect;
+pub mod lab;
 pub mod lr_find;
 pub mod predict;
 pub mod recipe;

@@ -13,6 +13,7 @@ fn every_command_has_its_help() {
         ("runs", &["FOLDER", "--sort", "--diff", "--json"]),
         ("eval", &["RUN", "--data", "--json", "--format", "--out", "--threads"]),
         ("inspect", &["RUN", "--data", "--sequences", "--steps", "--anchors", "--html", "--json", "--threads"]),
+        ("lab", &["EXPERIMENT", "vanishing", "--out", "--fast", "--threads"]),
         ("predict", &["RUN", "--top", "--format", "--out", "--columns", "--series", "--threads"]),
         ("generate", &["RUN", "--prompt", "--length", "--temperature", "--top-k", "--top-p", "--seed", "--out"]),
     ] {

@@ -12,6 +12,7 @@ mod guess;
 mod help;
 mod inside;
 mod interruption;
+mod lab;
 mod language_model;
 mod music;
 #[cfg(feature = "parquet")]

@@ -5,9 +5,9 @@ use std::fmt::Display;
 use throughline_data::{ConfusionMatrix, printable};
 use throughline_infer::Evaluation;
 
-use super::numbers::{number, percent};
-use super::plots::{self, Axis, Colour, Curve, FIRST, SECOND};
 use super::{GONE, Report, horizons};
+use crate::figures::{self, Axis, Colour, Curve, FIRST, SECOND};
+use crate::numbers::{number, percent};
 use crate::{Activation, GateStatistics, Quantiles, Site, Update};
 
 /// Shares of gradients are drawn down to this one.
@@ -39,7 +39,7 @@ pub fn page(report: &Report) -> String {
          <style>\n{}{}</style>\n</head>\n<body>\n{}{}</body>\n</html>\n",
         escaped(&report.run),
         include_str!("page.css"),
-        plots::style(),
+        figures::style(),
         head(report),
         sections.concat()
     )
@@ -169,7 +169,7 @@ fn training(report: &Report) -> String {
     let losses = ends(loss.iter().chain(&validation).map(|point| point.1)).map(|(low, high)| {
         let curve = |colour: &'static Colour, points| Curve { colour, points, band: Vec::new() };
         let curves = [curve(&FIRST, loss), curve(&SECOND, validation)];
-        let svg = plots::curves(&updates, &Axis::linear("loss", low..high), &[], &curves);
+        let svg = figures::curves(&updates, &Axis::linear("loss", low..high), &[], &curves);
         let keys = "<span class=\"key\">training</span> <span class=\"key second\">validation</span>";
         figure("Loss", keys, &svg)
     });
@@ -185,7 +185,7 @@ fn training(report: &Report) -> String {
         let (low, high) = (10f64.powf(low.log10().floor()), 10f64.powf(high.log10().ceil()));
         let guide: Vec<f64> = training.clip_norm.into_iter().collect();
         let curves = [Curve { colour: &FIRST, points: norms, band: Vec::new() }];
-        let svg = plots::curves(&updates, &Axis::logarithmic("gradient norm", 10.0, low..high), &guide, &curves);
+        let svg = figures::curves(&updates, &Axis::logarithmic("gradient norm", 10.0, low..high), &guide, &curves);
         figure("Gradient norm", &caption, &svg)
     });
     let about = "Every measured update. The norm is that of the whole gradient, before clipping.";
@@ -203,7 +203,7 @@ fn against_lag(name: &'static str, longest: usize, top: f64, guides: &[f64], at:
             ((lag, median), (lag, low, high))
         })
         .unzip();
-    plots::curves(&x, &y, guides, &[Curve { colour: &FIRST, points, band }])
+    figures::curves(&x, &y, guides, &[Curve { colour: &FIRST, points, band }])
 }
 
 /// The power of ten that is no smaller than any of these, and at least 1.
@@ -258,7 +258,7 @@ fn memory(report: &Report) -> String {
             let point = |(unit, steps): (usize, f64)| (100.0 * unit as f64 / last, steps);
             let points = constants.into_iter().enumerate().map(point).collect();
             let curve = Curve { colour: &FIRST, points, band: Vec::new() };
-            let svg = plots::curves(&Axis::linear("share of units, in %", 0.0..100.0), &y, &[], &[curve]);
+            let svg = figures::curves(&Axis::linear("share of units, in %", 0.0..100.0), &y, &[], &[curve]);
             figure(&state.site, "time constants, sorted", &svg)
         };
         states.iter().filter(|state| !state.time_constants.is_empty()).map(of_state).collect::<Vec<_>>()
@@ -308,7 +308,7 @@ fn gates(report: &Report) -> String {
                 units.len()
             ),
         };
-        figure(gate.gate, &caption, &plots::bars(&range(*activation), histogram))
+        figure(gate.gate, &caption, &figures::bars(&range(*activation), histogram))
     };
     let of_site = |site: &Site| {
         let here: Vec<&GateStatistics> = all.iter().filter(|gate| gate.site == *site).collect();
@@ -352,7 +352,7 @@ fn heat_map(gates: &[&GateStatistics]) -> String {
         };
         (gate.gate, (0..columns).map(mean).collect())
     };
-    plots::heat_map(&gates.iter().map(row).collect::<Vec<_>>())
+    figures::heat_map(&gates.iter().map(row).collect::<Vec<_>>())
 }
 
 fn states(report: &Report) -> String {
@@ -374,7 +374,7 @@ fn spectra(report: &Report) -> String {
         let here = all.iter().filter(|spectrum| spectrum.site == *site);
         let rows: Vec<(&str, [f64; 2])> =
             here.map(|spectrum| (spectrum.gate, [spectrum.radius, spectrum.largest_singular_value])).collect();
-        (!rows.is_empty()).then(|| figure(site, "", &plots::dots("radius and largest singular value", &rows)))
+        (!rows.is_empty()).then(|| figure(site, "", &figures::dots("radius and largest singular value", &rows)))
     };
     section(
         "What the recurrent weights do",

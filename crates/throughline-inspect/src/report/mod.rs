@@ -6,8 +6,6 @@ use throughline_infer::Evaluation;
 use crate::{Finding, Flow, Inspection, Training};
 
 mod html;
-mod numbers;
-mod plots;
 mod text;
 
 /// Shares of a gradient at lag 0 below which it is said to be gone, in training and in the numbers of f32.

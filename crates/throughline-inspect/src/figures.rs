@@ -1,4 +1,9 @@
-//! The figures of a page, as SVG in the colours of a light page; [`style`] turns them into those of the page.
+//! Figures as SVG. Those of a page are drawn in the colours of a light one, which [`style`] turns into those of the page; a
+//! [`Sheet`] is a file of its own.
+
+mod sheet;
+
+pub use sheet::{Panel, Sheet};
 
 use std::ops::Range;
 
@@ -8,7 +13,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::numbers::number;
+use crate::numbers::number;
 
 /// A colour on a light page and the one that takes its place on a dark one. A style sheet knows it by its name.
 pub struct Colour {
@@ -17,10 +22,25 @@ pub struct Colour {
     dark: RGBColor,
 }
 
+/// Letters and axes.
 pub const INK: Colour = colour("ink", 0x24292f, 0xc9d1d9);
+/// Lines behind everything.
 pub const FAINT: Colour = colour("line", 0xd8dee4, 0x30363d);
+/// What a figure shows.
 pub const FIRST: Colour = colour("first", 0x0969da, 0x58a6ff);
+/// What it is compared with, and guides.
 pub const SECOND: Colour = colour("second", 0xbc4c00, 0xf0883e);
+/// Curves that are told apart by their colours.
+pub const PALETTE: [&Colour; 8] = [
+    &FIRST,
+    &SECOND,
+    &colour("third", 0x1a7f37, 0x3fb950),
+    &colour("fourth", 0x8250df, 0xbc8cff),
+    &colour("fifth", 0xbf3989, 0xff7bca),
+    &colour("sixth", 0x8a6d00, 0xe3b341),
+    &colour("seventh", 0x0e7c86, 0x39c5cf),
+    &colour("eighth", 0x6e7781, 0x8b949e),
+];
 
 const fn colour(name: &'static str, light: u32, dark: u32) -> Colour {
     const fn rgb(hex: u32) -> RGBColor {
@@ -32,13 +52,13 @@ const fn colour(name: &'static str, light: u32, dark: u32) -> Colour {
 
 /// The colours as variables of a style sheet, and rules by which figures take them.
 pub fn style() -> String {
-    const ALL: [Colour; 4] = [INK, FAINT, FIRST, SECOND];
+    let all = || [&INK, &FAINT].into_iter().chain(PALETTE);
     let hex = |RGBColor(red, green, blue): RGBColor| format!("#{red:02X}{green:02X}{blue:02X}");
     let variables = |of: fn(&Colour) -> RGBColor| {
-        let all = ALL.iter().map(|colour| format!("--{}: {};", colour.name, hex(of(colour))));
+        let all = all().map(|colour| format!("--{}: {};", colour.name, hex(of(colour))));
         format!(":root {{ {} }}", all.collect::<Vec<_>>().join(" "))
     };
-    let rules = ALL.iter().map(|Colour { name, light, .. }| {
+    let rules = all().map(|Colour { name, light, .. }| {
         let light = hex(*light);
         format!("[fill=\"{light}\"] {{ fill: var(--{name}) }}\n[stroke=\"{light}\"] {{ stroke: var(--{name}) }}\n")
     });
@@ -83,6 +103,7 @@ fn stroke(colour: &Colour, pixels: f64) -> ShapeStyle {
 /// How numbers lie along an axis.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Scale {
+    /// Equal differences are equally far apart.
     Linear,
     /// Powers of this number are equally far apart.
     Logarithmic(f64),
@@ -91,18 +112,23 @@ pub enum Scale {
 /// An axis of a chart.
 #[derive(Clone)]
 pub struct Axis {
+    /// What it shows.
     pub name: &'static str,
+    /// The least and the largest number on it.
     pub ends: Range<f64>,
+    /// How numbers lie along it.
     pub scale: Scale,
 }
 
 impl Axis {
+    /// An axis of equal steps.
     pub fn linear(name: &'static str, ends: Range<f64>) -> Self {
         // A range without a width has no scale.
         let end = if ends.end > ends.start { ends.end } else { ends.start + 1.0 };
         Self { name, ends: ends.start..end, scale: Scale::Linear }
     }
 
+    /// An axis of powers of `base`, from a number above 0.
     pub fn logarithmic(name: &'static str, base: f64, ends: Range<f64>) -> Self {
         let end = if ends.end > ends.start { ends.end } else { base * ends.start };
         Self { name, ends: ends.start..end, scale: Scale::Logarithmic(base) }
@@ -117,6 +143,12 @@ impl Axis {
         }
     }
 
+    /// Where a number is from 0, the beginning of the axis, to 1, its end.
+    pub fn share(&self, x: f64) -> f64 {
+        let Range { start, end } = self.places();
+        (self.place(x) - start) / (end - start)
+    }
+
     fn places(&self) -> Range<f64> {
         self.place(self.ends.start)..self.place(self.ends.end)
     }
@@ -127,9 +159,7 @@ impl Ranged for Axis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (first, last): (i32, i32)) -> i32 {
-        let Range { start, end } = self.places();
-        let share = (self.place(*value) - start) / (end - start);
-        first + (share * f64::from(last - first)).round() as i32
+        first + (self.share(*value) * f64::from(last - first)).round() as i32
     }
 
     /// Ticks; on a logarithmic axis they are at whole powers.
@@ -162,8 +192,11 @@ impl ValueFormatter<f64> for Axis {
 }
 
 /// A curve, and a band around it.
+#[derive(Clone)]
 pub struct Curve {
+    /// Its colour.
     pub colour: &'static Colour,
+    /// From left to right.
     pub points: Vec<(f64, f64)>,
     /// At each x the lower and the upper edge; empty for none.
     pub band: Vec<(f64, f64, f64)>,
@@ -171,41 +204,43 @@ pub struct Curve {
 
 /// Curves over two axes, with horizontal `guides`.
 pub fn curves(x: &Axis, y: &Axis, guides: &[f64], curves: &[Curve]) -> String {
-    figure(WIDTH, 220, |canvas| {
-        let mut chart = ChartBuilder::on(canvas)
-            .margin_top(units(8))
-            .margin_right(units(14))
-            .x_label_area_size(units(36))
-            .y_label_area_size(units(58))
-            .build_cartesian_2d(x.clone(), y.clone())?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(stroke(&FAINT, 1.0))
-            .axis_style(stroke(&INK, 1.0))
-            .label_style(letters(Pos::default()))
-            .x_labels(if x.scale == Scale::Linear { 6 } else { 9 })
-            .y_labels(6)
-            .x_desc(x.name)
-            .y_desc(y.name)
-            .draw()?;
-        for &guide in guides.iter().filter(|guide| (y.ends.start..=y.ends.end).contains(guide)) {
-            let ends = [x.ends.start, x.ends.end].map(|end| (end, guide));
-            chart.draw_series(DashedLineSeries::new(ends, units(4), units(4), stroke(&SECOND, 1.0)))?;
+    figure(WIDTH, 220, |canvas| draw_curves(canvas, x, y, guides, curves))
+}
+
+fn draw_curves(canvas: &Canvas<'_>, x: &Axis, y: &Axis, guides: &[f64], curves: &[Curve]) -> Drawn {
+    let mut chart = ChartBuilder::on(canvas)
+        .margin_top(units(8))
+        .margin_right(units(14))
+        .x_label_area_size(units(36))
+        .y_label_area_size(units(58))
+        .build_cartesian_2d(x.clone(), y.clone())?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(stroke(&FAINT, 1.0))
+        .axis_style(stroke(&INK, 1.0))
+        .label_style(letters(Pos::default()))
+        .x_labels(if x.scale == Scale::Linear { 6 } else { 9 })
+        .y_labels(6)
+        .x_desc(x.name)
+        .y_desc(y.name)
+        .draw()?;
+    for &guide in guides.iter().filter(|guide| (y.ends.start..=y.ends.end).contains(guide)) {
+        let ends = [x.ends.start, x.ends.end].map(|end| (end, guide));
+        chart.draw_series(DashedLineSeries::new(ends, units(4), units(4), stroke(&SECOND, 1.0)))?;
+    }
+    for Curve { colour, points, band } in curves {
+        let edge = |upper: bool| band.iter().map(move |&(at, low, high)| (at, if upper { high } else { low }));
+        let outline: Vec<(f64, f64)> = edge(false).chain(edge(true).rev()).collect();
+        if !outline.is_empty() {
+            chart.draw_series(std::iter::once(Polygon::new(outline, colour.light.mix(0.2).filled())))?;
         }
-        for Curve { colour, points, band } in curves {
-            let edge = |upper: bool| band.iter().map(move |&(at, low, high)| (at, if upper { high } else { low }));
-            let outline: Vec<(f64, f64)> = edge(false).chain(edge(true).rev()).collect();
-            if !outline.is_empty() {
-                chart.draw_series(std::iter::once(Polygon::new(outline, colour.light.mix(0.2).filled())))?;
-            }
-            // What is below the axis is not drawn along it.
-            for part in points.split(|&(_, value)| value < y.ends.start) {
-                chart.draw_series(LineSeries::new(part.iter().copied(), stroke(colour, 1.75)))?;
-            }
+        // What is below the axis is not drawn along it.
+        for part in points.split(|&(_, value)| value < y.ends.start) {
+            chart.draw_series(LineSeries::new(part.iter().copied(), stroke(colour, 1.75)))?;
         }
-        Ok(())
-    })
+    }
+    Ok(())
 }
 
 /// Bars of equal width over an axis.

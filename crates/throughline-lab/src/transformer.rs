@@ -472,13 +472,14 @@ fn figure(size: &Size, threads: &[usize], measured: &[Measured]) -> Sheet {
     let mut panels = Vec::new();
     for (place, &threads) in threads.iter().enumerate() {
         let caption = format!("Training on {}", counted(threads));
-        panels.push(panel(caption, "length", "symbols a second", size.lengths, measured, |m| m.speeds[place].clone()));
+        let speeds = |measured: &Measured| measured.speeds[place].iter().map(|speed| speed / 1e3).collect();
+        panels.push(panel(caption, "length", "thousand symbols a second", size.lengths, measured, speeds));
     }
     let streamed = |caption: &str, y, of: fn(&Streamed) -> f64| {
         let values = |measured: &Measured| measured.streamed.iter().map(of).collect();
         panel(caption.to_owned(), "position", y, size.positions, measured, values)
     };
-    panels.push(streamed("State of a stream", "bytes", |step| step.bytes as f64));
+    panels.push(streamed("State of a stream", "thousand bytes", |step| step.bytes as f64 / 1e3));
     panels.push(streamed("A streamed symbol", "µs", |step| step.microseconds));
     for (task, (name, _)) in TASKS.iter().enumerate() {
         let updates: Vec<usize> = (1..=size.parts).map(|part| part * size.updates[task] / size.parts).collect();

@@ -16,7 +16,7 @@ use throughline_nn::network::Network;
 
 use crate::jobs;
 use crate::learner::{Batch, Classifier, Learner, Learning, classifier};
-use crate::outcome::{Outcome, Spread, Table, listed};
+use crate::outcome::{Best, Outcome, Spread, Table, listed};
 use crate::problems::{one_hot, random};
 use crate::{Bench, Effort, Experiment};
 
@@ -67,12 +67,16 @@ impl Kind {
 
     /// The width at which it has the nearest to so many parameters.
     fn width_of(&self, parameters: usize) -> usize {
-        let above =
-            (1..).find(|&hidden| self.parameters(hidden) >= parameters).expect("parameters grow with the width");
-        let below = above.saturating_sub(1).max(1);
-        let distance = |hidden: usize| self.parameters(hidden).abs_diff(parameters);
-        if distance(above) < distance(below) { above } else { below }
+        nearest_width(parameters, |hidden| self.parameters(hidden))
     }
+}
+
+/// The width at which a network, which has `of` it parameters, has the nearest to so many.
+pub fn nearest_width(parameters: usize, of: impl Fn(usize) -> usize) -> usize {
+    let above = (1..).find(|&width| of(width) >= parameters).expect("parameters grow with the width");
+    let below = above.saturating_sub(1).max(1);
+    let distance = |width: usize| of(width).abs_diff(parameters);
+    if distance(above) < distance(below) { above } else { below }
 }
 
 const RATE: f64 = 0.003;
@@ -82,7 +86,7 @@ const BRACKETS: usize = 4;
 const WORDS: usize = 6;
 const DEEPEST: usize = 8;
 /// Opening brackets, closing ones, words.
-const UNITS: usize = 2 * BRACKETS + WORDS;
+pub const UNITS: usize = 2 * BRACKETS + WORDS;
 
 /// The probability of each unit after what was written so far, of which the open brackets tell all.
 fn probabilities(open: &[usize]) -> [f64; UNITS] {
@@ -110,7 +114,7 @@ fn probabilities(open: &[usize]) -> [f64; UNITS] {
 }
 
 /// Texts of the grammar: what is read, what comes next, and the nats for each unit that nobody can do without.
-fn texts(random: &mut Stream, count: usize, length: usize) -> (Batch<u32>, f64) {
+pub fn texts(random: &mut Stream, count: usize, length: usize) -> (Batch<u32>, f64) {
     let mut nats = 0.0;
     let mut text = || {
         let (mut open, mut units) = (Vec::new(), Vec::new());
@@ -202,7 +206,8 @@ fn cost(kind: &Kind, hidden: usize, size: &Size) -> Cost {
         })
         .collect();
     let tape = learner.tape().layer(0).bytes() / steps;
-    let mut streamed = learner.stream(&batch.x[..UNITS], size.timed * size.length);
+    let streamed = learner.stream(&batch.x[..UNITS], size.timed * size.length);
+    let mut streamed: Vec<f64> = streamed.iter().map(|step| step.microseconds).collect();
     let [training, streamed] = [&mut training, &mut streamed].map(|times| Quantiles::of(times).low);
     let state = learner.network.state_shape().numbers() * size_of::<f32>();
     Cost { training, streamed, tape, state }
@@ -308,24 +313,11 @@ fn figure(size: &Size, measured: &[[Measured; KINDS.len()]; 2]) -> Sheet {
 fn seen(measured: &[[Measured; KINDS.len()]; 2]) -> Vec<String> {
     let mut said = Vec::new();
     for (measured, name) in measured.iter().zip(COMPARISONS) {
-        let mut order: Vec<usize> = (0..KINDS.len()).collect();
-        order.sort_by(|&a, &b| measured[a].reached().mean.total_cmp(&measured[b].reached().mean));
-        let best = measured[order[0]].reached();
-        let apart = |kind: &&usize| measured[**kind].reached().least > best.most;
-        let behind: Vec<String> = order.iter().filter(apart).map(|&kind| KINDS[kind].name.to_owned()).collect();
-        let beside: Vec<String> =
-            order[1..].iter().filter(|kind| !apart(kind)).map(|&kind| KINDS[kind].name.to_owned()).collect();
-        let tied = match beside.is_empty() {
-            true => "no other cell came so near that the seeds overlap".to_owned(),
-            false => format!("the seeds do not tell it from: {}", listed(&beside)),
-        };
-        let lost = match behind.is_empty() {
-            true => String::new(),
-            false => format!("; clearly behind: {}", listed(&behind)),
-        };
+        let reached: Vec<Spread> = measured.iter().map(Measured::reached).collect();
+        let Best { place, others } = Best::of(&KINDS.each_ref().map(|kind| kind.name), &reached);
         said.push(format!(
-            "At {name} the best was {}, {:.3} nats above the grammar ({tied}{lost}).",
-            KINDS[order[0]].name, best.mean
+            "At {name} the best was {}, {:.3} nats above the grammar ({others}).",
+            KINDS[place].name, reached[place].mean
         ));
     }
     let [of_width, of_parameters] = measured;

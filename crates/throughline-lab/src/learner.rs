@@ -41,6 +41,13 @@ impl Learning {
     }
 }
 
+/// What a step of a stream took.
+pub struct Streamed {
+    pub microseconds: f64,
+    /// Those of the state after it.
+    pub bytes: usize,
+}
+
 /// A network with its parameters, on one thread: learners side by side use the cores better.
 pub struct Learner<B: Module<f32>, H: Head<f32>> {
     pub network: Network<B, H>,
@@ -50,7 +57,7 @@ pub struct Learner<B: Module<f32>, H: Head<f32>> {
     packed: PackedNetwork<f32, B, H>,
     optimiser: Optimiser<f32>,
     workspace: Workspace<f32, B, H>,
-    learning: Learning,
+    pub learning: Learning,
 }
 
 /// A recurrent stack under a softmax.
@@ -72,6 +79,11 @@ impl<T, B: Module<f32, Input = [f32]>, H: Head<f32, Target = [T]>> Learner<B, H>
         let (gradients, length) = (network.layout().zeros(), network.layout().length());
         let optimiser = Optimiser::new(learning.method, length);
         Self { network, cpu, parameters, gradients, packed, optimiser, workspace: Workspace::default(), learning }
+    }
+
+    /// On so many threads.
+    pub fn on(self, threads: usize) -> Self {
+        Self { cpu: Cpu::new(threads), ..self }
     }
 
     fn weights(&self) -> Weights<'_, f32, B, H> {
@@ -105,17 +117,17 @@ impl<T, B: Module<f32, Input = [f32]>, H: Head<f32, Target = [T]>> Learner<B, H>
         network.predict(Weights { cpu, parameters, packed }, Input::new(&batch.rows, &batch.x[..]), workspace)
     }
 
-    /// Microseconds of each of `steps` steps of one stream that goes on reading `x`.
-    pub fn stream(&mut self, x: &[f32], steps: usize) -> Vec<f64> {
+    /// What each of `steps` steps took of one stream that goes on reading `x`.
+    pub fn stream(&mut self, x: &[f32], steps: usize) -> Vec<Streamed> {
         let Self { network, cpu, parameters, packed, workspace, .. } = self;
         let mut state = State::new(&network.state_shape(), 1);
-        let timed = (0..steps).map(|_| {
+        let streamed = (0..steps).map(|_| {
             let begun = Instant::now();
             let weights = Weights { cpu, parameters, packed };
-            network.step(weights, x, &mut state, workspace).expect("the network reads forward");
-            begun.elapsed().as_secs_f64() * 1e6
+            network.step(weights, x, &mut state, workspace).expect("the network reads forward, and so many steps");
+            Streamed { microseconds: begun.elapsed().as_secs_f64() * 1e6, bytes: state.bytes() }
         });
-        timed.collect()
+        streamed.collect()
     }
 
     /// The tape of the last pass.

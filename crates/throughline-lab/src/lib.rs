@@ -13,6 +13,7 @@ mod outcome;
 mod problems;
 mod sharing;
 mod tags;
+mod transformer;
 mod vanishing;
 
 pub use outcome::{Outcome, Table};
@@ -57,8 +58,14 @@ pub struct Experiment {
 }
 
 /// Every experiment, in the order in which they build on each other.
-pub const EXPERIMENTS: &[Experiment] =
-    &[vanishing::EXPERIMENT, cells::EXPERIMENT, sharing::EXPERIMENT, direction::EXPERIMENT, depth::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[
+    vanishing::EXPERIMENT,
+    cells::EXPERIMENT,
+    sharing::EXPERIMENT,
+    transformer::EXPERIMENT,
+    direction::EXPERIMENT,
+    depth::EXPERIMENT,
+];
 
 impl Experiment {
     /// That of a name.

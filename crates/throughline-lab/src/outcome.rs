@@ -127,6 +127,33 @@ impl std::fmt::Display for Spread {
     }
 }
 
+/// Who has the least of what several have over some seeds.
+pub struct Best {
+    pub place: usize,
+    /// In words, which of the others its seeds overlap with and which are behind.
+    pub others: String,
+}
+
+impl Best {
+    pub fn of(names: &[&str], reached: &[Spread]) -> Self {
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.sort_by(|&a, &b| reached[a].mean.total_cmp(&reached[b].mean));
+        let place = order[0];
+        let (behind, beside): (Vec<usize>, Vec<usize>) =
+            order[1..].iter().partition(|&&other| reached[other].least > reached[place].most);
+        let named = |places: &[usize]| listed(&places.iter().map(|&at| names[at].to_owned()).collect::<Vec<_>>());
+        let tied = match beside.is_empty() {
+            true => "no other came so near that the seeds overlap".to_owned(),
+            false => format!("the seeds do not tell it from: {}", named(&beside)),
+        };
+        let lost = match behind.is_empty() {
+            true => String::new(),
+            false => format!("; clearly behind: {}", named(&behind)),
+        };
+        Self { place, others: tied + &lost }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,5 +171,14 @@ mod tests {
         assert_eq!(listed(&["a", "b", "c"].map(str::to_owned)), "a, b and c");
         assert_eq!(Spread::of(&[0.5, 1.0, 0.0]).to_string(), "0.500 ± 0.500");
         assert_eq!(Spread::of(&[0.25]).to_string(), "0.250");
+    }
+
+    #[test]
+    fn the_best_has_the_least() {
+        let reached = [[0.3, 0.5], [0.1, 0.2], [0.15, 0.4]].map(|seeds| Spread::of(&seeds));
+        let best = Best::of(&["a", "b", "c"], &reached);
+        assert_eq!((best.place, &*best.others), (1, "the seeds do not tell it from: c; clearly behind: a"));
+        let best = Best::of(&["a", "b"], &reached[..2]);
+        assert_eq!(best.others, "no other came so near that the seeds overlap; clearly behind: a");
     }
 }

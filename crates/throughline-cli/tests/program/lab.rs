@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::folder::Folder;
 
-const EXPERIMENTS: [&str; 5] = ["vanishing", "cells", "sharing", "direction", "depth"];
+const EXPERIMENTS: [&str; 6] = ["vanishing", "cells", "sharing", "transformer", "direction", "depth"];
 
 #[test]
 fn every_experiment_writes_a_page_and_a_figure() {
@@ -46,7 +46,7 @@ fn an_unknown_experiment() {
     let ran = folder.run(&["lab", "vanishing", "gravity", "--fast", "--out", "lab"]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran:?}");
     let said = ran.err;
-    for part in ["gravity", "EXPERIMENT", "vanishing, cells, sharing, direction, depth"] {
+    for part in ["gravity", "EXPERIMENT", "vanishing, cells, sharing, transformer, direction, depth"] {
         assert!(said.contains(part), "no {part:?} in\n{said}");
     }
     assert_eq!(folder.names(""), [""; 0]);

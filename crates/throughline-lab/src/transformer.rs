@@ -68,6 +68,13 @@ impl Task {
     }
 }
 
+/// A symbol whose vector in the first layer begins with deviation 1, as embeddings do: the weights of a layer of n inputs begin
+/// within 1 / sqrt(n). Smaller ones are lost beside the positions.
+fn embedded(symbol: usize) -> Vec<f32> {
+    let scale = (3.0 * (KEYS + VALUES) as f32).sqrt();
+    one_hot(KEYS + VALUES, symbol).into_iter().map(|one| one * scale).collect()
+}
+
 fn recall(random: &mut Stream, count: usize) -> Batch<u32> {
     let (mut sequences, mut answers) = (Vec::new(), Vec::new());
     for _ in 0..count {
@@ -84,7 +91,7 @@ fn recall(random: &mut Stream, count: usize) -> Batch<u32> {
             answered.push(symbols[2 * pair + 1] as u32);
             symbols.push(keys[pair]);
         }
-        sequences.push(symbols.into_iter().map(|symbol| one_hot(KEYS + VALUES, symbol)).collect());
+        sequences.push(symbols.into_iter().map(embedded).collect());
         answers.push(answered);
     }
     let ((rows, x), mut targets) = (packed(&sequences), Vec::new());

@@ -443,7 +443,7 @@ impl<E: Element> DirectionForward<'_, E> {
                     self.extra_products(hook, t, columns, &rows, of_hook);
                 }
                 if let (Some(weights), Some(normalised)) = (&self.packed.normalisation, memory.normalised) {
-                    self.normalised_phase(index, weights, normalised, &rows, &of_rows);
+                    self.normalised_phase(index, weights, memory.slots, normalised, &rows, &of_rows);
                 } else {
                     self.phase(index, &rows, &of_rows);
                 }

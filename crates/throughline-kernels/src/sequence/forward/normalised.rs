@@ -6,7 +6,7 @@ use core::ops::Range;
 
 use throughline_simd::{Kernel, Lane};
 
-use super::super::normalisation::{NormalisedRows, PackedNormalisation, sums};
+use super::super::normalisation::{NormalisedRows, PackedNormalisation, Sums, sums};
 use super::super::regularisation::RowMasks;
 use super::super::{GROUP, load};
 use super::DirectionForward;
@@ -17,6 +17,13 @@ use crate::disjoint::Disjoint;
 use crate::gemm::{RowGroup, accumulate};
 use crate::list::List;
 use crate::ops::layer_norm::{AddNormalised, Moments, ROWS, Row, inverse_deviation, mean, normalised};
+
+/// A term of a sum.
+#[derive(Clone, Copy)]
+enum Term {
+    Input,
+    Hidden,
+}
 
 impl<E: Element> DirectionForward<'_, E> {
     /// Starts the slots of every row of the chunk: the biases, then weight_ih · n(W_ih x).
@@ -59,26 +66,48 @@ impl<E: Element> DirectionForward<'_, E> {
         // SAFETY: x holds I elements from each row's start (`forward` checked [N, I]), and the sums are G·H elements of
         // rows that belong to this task alone; so are the zeros long.
         unsafe { accumulate(isa, panels, 0..panels.count(), 0..input, &group) };
-        for rows in rows.chunks(ROWS) {
-            for sums in sums(&self.shape) {
-                let mut of_rows: [Row<'_, E>; ROWS] = Default::default();
-                for (of_row, &(_, place)) in of_rows.iter_mut().zip(rows) {
-                    // SAFETY: the slots and sums of a row belong to this task alone, and the product above is done with
-                    // them.
-                    let (slots, row) =
-                        unsafe { (slots.slice(place * width..(place + 1) * width), normalised.row(place)) };
-                    *of_row = Row {
-                        x: &row.input[sums.gates.clone()],
-                        y: &mut slots[sums.gates.clone()],
-                        moments: Moments::default(),
-                    };
-                }
-                let of_rows = &mut of_rows[..rows.len()];
-                E::dispatch(isa, AddNormalised { weight: &weights.input[sums.gates], rows: of_rows });
-                for (of_row, &(_, place)) in of_rows.iter().zip(rows) {
-                    // SAFETY: as above.
-                    unsafe { normalised.row(place) }.moments[sums.moments[0]] = of_row.moments;
-                }
+        let places = || rows.iter().map(|&(_, place)| place);
+        for sums in sums(&self.shape) {
+            self.add_normalised(Term::Input, &sums, weights, slots, normalised, places());
+        }
+    }
+
+    /// slots += weight · n(x) for the rows in those places, x what the product of one term has added up; keeps the moments.
+    fn add_normalised(
+        &self,
+        term: Term,
+        sums: &Sums,
+        weights: &PackedNormalisation<E>,
+        slots: Disjoint<'_, E>,
+        normalised: NormalisedRows<'_, E>,
+        mut places: impl Iterator<Item = usize> + Clone,
+    ) {
+        let (isa, width) = (self.pass.inputs.layer.isa, self.shape.slot_width());
+        let (weight, columns, moments) = match term {
+            Term::Input => (&weights.input, &sums.gates, sums.moments[0]),
+            Term::Hidden => (&weights.hidden, &sums.slots, sums.moments[1]),
+        };
+        loop {
+            let (of_group, mut count) = (places.clone(), 0);
+            let mut rows: [Row<'_, E>; ROWS] = Default::default();
+            for (row, place) in rows.iter_mut().zip(places.by_ref()) {
+                // SAFETY: the slots and sums of a row belong to this task alone, and its product is done with them.
+                let (slots, kept) = unsafe { (slots.slice(place * width..(place + 1) * width), normalised.row(place)) };
+                let x = match term {
+                    Term::Input => kept.input,
+                    Term::Hidden => kept.hidden,
+                };
+                let moments = Moments::default();
+                *row = Row { x: &x[columns.clone()], y: &mut slots[columns.clone()], moments };
+                count += 1;
+            }
+            if count == 0 {
+                return;
+            }
+            E::dispatch(isa, AddNormalised { weight: &weight[columns.clone()], rows: &mut rows[..count] });
+            for (row, place) in rows[..count].iter().zip(of_group) {
+                // SAFETY: as above.
+                unsafe { normalised.row(place) }.moments[moments] = row.moments;
             }
         }
     }
@@ -88,11 +117,12 @@ impl<E: Element> DirectionForward<'_, E> {
         &self,
         index: usize,
         weights: &PackedNormalisation<E>,
+        slots: Disjoint<'_, E>,
         normalised: NormalisedRows<'_, E>,
         rows: &[MapRow<E>],
         masks: &[RowMasks<E>],
     ) {
-        let (isa, width, panels) = (self.pass.inputs.layer.isa, self.shape.slot_width(), &self.packed.hidden[index]);
+        let (isa, panels) = (self.pass.inputs.layer.isa, &self.packed.hidden[index]);
         let mut group = RowGroup::from_init(&weights.zeros);
         for (place, row) in rows.iter().enumerate() {
             // SAFETY: the sums of a row belong to this task alone.
@@ -102,27 +132,9 @@ impl<E: Element> DirectionForward<'_, E> {
         // SAFETY: an operand has H elements that were given by the caller or finished in an earlier step or phase; the
         // sums are S·H elements of rows that belong to this task alone; so are the zeros long.
         unsafe { accumulate(isa, panels, 0..panels.count(), 0..self.shape.hidden, &group) };
-        for rows in rows.chunks(ROWS) {
-            for sums in sums(&self.shape).filter(|sums| sums.phase == index) {
-                let mut of_rows: [Row<'_, E>; ROWS] = Default::default();
-                for (of_row, row) in of_rows.iter_mut().zip(rows) {
-                    // SAFETY: the slots and sums of a row belong to this task alone, and the product above is done with
-                    // them.
-                    let (slots, row) =
-                        unsafe { (core::slice::from_raw_parts_mut(row.slots, width), normalised.row(row.place)) };
-                    *of_row = Row {
-                        x: &row.hidden[sums.slots.clone()],
-                        y: &mut slots[sums.slots.clone()],
-                        moments: Moments::default(),
-                    };
-                }
-                let of_rows = &mut of_rows[..rows.len()];
-                E::dispatch(isa, AddNormalised { weight: &weights.hidden[sums.slots], rows: of_rows });
-                for (of_row, row) in of_rows.iter().zip(rows) {
-                    // SAFETY: as above.
-                    unsafe { normalised.row(row.place) }.moments[sums.moments[1]] = of_row.moments;
-                }
-            }
+        for sums in sums(&self.shape).filter(|sums| sums.phase == index) {
+            let places = rows.iter().map(|row| row.place);
+            self.add_normalised(Term::Hidden, &sums, weights, slots, normalised, places);
         }
         if masks.is_empty() {
             self.map_normalised::<false>(index, weights, normalised, rows, masks);

@@ -12,7 +12,7 @@ use throughline_nn::heads::Softmax;
 use throughline_nn::layers::recurrent::InitialState;
 use throughline_nn::layers::{Pooling, RecurrentConfig};
 use throughline_nn::{Module, Network, Pass};
-use throughline_testkit::{assert_close, assert_same_bits, central_difference};
+use throughline_testkit::{assert_close, assert_same_bits};
 
 /// Against the five-point difference of the model's own loss in f64, and its step.
 const DIFFERENCE_TOLERANCE: f64 = 1e-9;
@@ -53,17 +53,10 @@ fn check_gradient<B: Module<f64, Input = [u32]>>(name: &str, network: Network<B,
         } else {
             assert_ne!(loss.sum, evaluated.sum, "{name}: training drops something");
         }
-        let mut parameters = model.parameters.to_vec();
-        let want = central_difference(
-            |parameters| {
-                model.set(|_, buffer| buffer.copy_from_slice(parameters));
-                let mut unused = model.network.layout().zeros();
-                batch.learn(&mut model, pass, &mut unused).mean()
-            },
-            &mut parameters,
-            DIFFERENCE_STEP,
-        );
-        model.set(|_, buffer| buffer.copy_from_slice(&parameters));
+        let want = model.differences(DIFFERENCE_STEP, |model| {
+            let mut unused = model.network.layout().zeros();
+            batch.learn(model, pass, &mut unused).mean()
+        });
         let what = format!("{name}, {how}: gradient");
         assert_close_tensors(&what, model.network.layout(), &got, &want, DIFFERENCE_TOLERANCE);
 

@@ -19,7 +19,7 @@ use throughline_nn::module::TapeSetting;
 use throughline_nn::parameters::{Builder, DropoutMask};
 use throughline_nn::standalone::Standalone;
 use throughline_nn::{Cpu, Layer, Module, Network, Pass};
-use throughline_testkit::{assert_same_bits, central_difference};
+use throughline_testkit::assert_same_bits;
 
 /// Against the five-point difference of the model's own loss in f64, and its step.
 const DIFFERENCE_TOLERANCE: f64 = 1e-9;
@@ -157,15 +157,7 @@ fn dropped_tokens_have_their_gradients() {
     let (batch, layout) = (Batch::<f64>::window(7, 9, 4, 2), model.network.layout().clone());
     let mut got = layout.zeros();
     batch.learn(&mut model, training(3), &mut got);
-    let mut parameters = model.parameters.to_vec();
-    let want = central_difference(
-        |parameters| {
-            model.set(|_, to| to.copy_from_slice(parameters));
-            batch.learn(&mut model, training(3), &mut layout.zeros()).mean()
-        },
-        &mut parameters,
-        DIFFERENCE_STEP,
-    );
+    let want = model.differences(DIFFERENCE_STEP, |model| batch.learn(model, training(3), &mut layout.zeros()).mean());
     assert_close_tensors("gradient", &layout, &got, &want, DIFFERENCE_TOLERANCE);
 }
 
@@ -208,18 +200,12 @@ fn check_penalty<B: Module<f64, Input = [u32]>>(
     let layout = model.network.layout().clone();
     let mut got = layout.zeros();
     batch.learn(&mut model, pass, &mut got);
-    let mut parameters = model.parameters.to_vec();
-    let want = central_difference(
-        |parameters| {
-            model.set(|_, to| to.copy_from_slice(parameters));
-            let raw = rows_of(stack, 0.0, batch, parameters, pass);
-            let dropped = rows_of(stack, output_rate, batch, parameters, pass);
-            let own = penalty(&batch.rows, stack.output(), &raw, &dropped, boundary);
-            batch.learn(&mut model, pass, &mut layout.zeros()).mean() + own
-        },
-        &mut parameters,
-        DIFFERENCE_STEP,
-    );
+    let want = model.differences(DIFFERENCE_STEP, |model| {
+        let raw = rows_of(stack, 0.0, batch, &model.parameters, pass);
+        let dropped = rows_of(stack, output_rate, batch, &model.parameters, pass);
+        let own = penalty(&batch.rows, stack.output(), &raw, &dropped, boundary);
+        batch.learn(model, pass, &mut layout.zeros()).mean() + own
+    });
     assert_close_tensors(name, &layout, &got, &want, DIFFERENCE_TOLERANCE);
 }
 

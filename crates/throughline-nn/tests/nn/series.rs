@@ -12,7 +12,7 @@ use throughline_nn::layers::{Pool, Pooling, Recurrent, RecurrentConfig};
 use throughline_nn::network::{Input, Network, Wanted};
 use throughline_nn::parameters::Builder;
 use throughline_nn::{Layer, Loss, Pass};
-use throughline_testkit::{assert_close, assert_same_bits, central_difference};
+use throughline_testkit::{assert_close, assert_same_bits};
 
 /// Against the five-point difference of the model's own loss in f64, and its step.
 const DIFFERENCE_TOLERANCE: f64 = 1e-9;
@@ -98,16 +98,7 @@ fn check_gradient<H: Head<f64>>(name: &str, network: Network<Reader, H>, target:
     let batch = Series::new().packed(&[0, 1, 2, 3, 4, 5, 6]);
     for (pass, how) in [(Pass::Traced, "without dropout"), (training(9), "with dropout")] {
         let (_, got) = learn(&mut model, &batch, Wanted::new(target), pass);
-        let mut parameters = model.parameters.to_vec();
-        let want = central_difference(
-            |parameters| {
-                model.set(|_, buffer| buffer.copy_from_slice(parameters));
-                learn(&mut model, &batch, Wanted::new(target), pass).0.mean()
-            },
-            &mut parameters,
-            DIFFERENCE_STEP,
-        );
-        model.set(|_, buffer| buffer.copy_from_slice(&parameters));
+        let want = model.differences(DIFFERENCE_STEP, |model| learn(model, &batch, Wanted::new(target), pass).0.mean());
         let what = format!("{name}, {how}: gradient");
         assert_close_tensors(&what, model.network.layout(), &got, &want, DIFFERENCE_TOLERANCE);
     }

@@ -11,7 +11,7 @@ use throughline_nn::layers::{Embedding, Transformer, TransformerConfig};
 use throughline_nn::parameters::{Builder, Layout};
 use throughline_nn::standalone::Standalone;
 use throughline_nn::{Error, Layer, Network, Pass, State};
-use throughline_testkit::{assert_close, assert_same_bits, central_difference};
+use throughline_testkit::{assert_close, assert_same_bits};
 
 /// Sums of the same terms in another order, in f64.
 const TOLERANCE: f64 = 1e-12;
@@ -142,17 +142,10 @@ fn the_gradient_of_every_parameter() {
     for (pass, how) in [(Pass::Traced, "without dropout"), (training(9), "with dropout")] {
         let mut got = model.network.layout().zeros();
         batch.learn(&mut model, pass, &mut got);
-        let mut parameters = model.parameters.to_vec();
-        let want = central_difference(
-            |parameters| {
-                model.set(|_, buffer| buffer.copy_from_slice(parameters));
-                let mut unused = model.network.layout().zeros();
-                batch.learn(&mut model, pass, &mut unused).mean()
-            },
-            &mut parameters,
-            DIFFERENCE_STEP,
-        );
-        model.set(|_, buffer| buffer.copy_from_slice(&parameters));
+        let want = model.differences(DIFFERENCE_STEP, |model| {
+            let mut unused = model.network.layout().zeros();
+            batch.learn(model, pass, &mut unused).mean()
+        });
         let what = format!("{how}: gradient");
         assert_close_tensors(&what, model.network.layout(), &got, &want, DIFFERENCE_TOLERANCE);
     }

@@ -237,6 +237,23 @@ impl<E: Element, B: Module<E>, H: Head<E>> Model<E, B, H> {
     }
 }
 
+impl<B: Module<f64>, H: Head<f64>> Model<f64, B, H> {
+    /// The derivative of `loss` with respect to every parameter, by central differences.
+    pub fn differences(&mut self, step: f64, mut loss: impl FnMut(&mut Self) -> f64) -> Vec<f64> {
+        let mut parameters = self.parameters.to_vec();
+        let differences = central_difference(
+            |parameters| {
+                self.set(|_, buffer| buffer.copy_from_slice(parameters));
+                loss(self)
+            },
+            &mut parameters,
+            step,
+        );
+        self.set(|_, buffer| buffer.copy_from_slice(&parameters));
+        differences
+    }
+}
+
 /// What a network reads and is to learn from it.
 #[derive(Clone)]
 pub struct Batch<E> {

@@ -64,7 +64,7 @@ pub enum Command {
     Inspect(InspectArguments),
     /// Write every gate, state and gradient of a trained model over some data to a file, as arrays with names.
     Trace(TraceArguments),
-    /// Run experiments of minutes: what networks learn to remember, and what gates, shared weights, directions and depth buy.
+    /// Run experiments of minutes: what networks learn to remember, and what gates, shared weights, directions, depth and Transformers buy.
     Lab(LabArguments),
     /// Read lines from standard input and answer each: with classes, tags, numbers or pitches, or with the loss of the line.
     Predict(PredictArguments),
@@ -227,8 +227,8 @@ pub struct ShownArguments {
 
 impl ShownArguments {
     /// How much of the data.
-    pub fn sample(&self) -> Sample {
-        Sample { sequences: self.sequences, steps: self.steps }
+    pub fn sample(&self) -> Sample<'static> {
+        Sample::spread(self.sequences, self.steps)
     }
 }
 
@@ -241,8 +241,9 @@ pub struct InspectArguments {
     /// Steps of each sequence from whose loss gradients go back.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
     pub anchors: usize,
-    /// Sequences that are shown in detail: what the answer rests on, and what units do over them.
-    #[arg(long, value_name = "N", default_value_t = 3)]
+    /// Sequences that are shown in detail, half of them those of the highest loss and half those of the lowest: what the answer
+    /// rests on, and what units do over them.
+    #[arg(long, value_name = "N", default_value_t = 4)]
     pub examples: usize,
     /// Write a page with figures to this file, too, and measure how good the model is on the data.
     #[arg(long, value_name = "FILE")]
@@ -261,7 +262,7 @@ pub struct TraceArguments {
     /// Keep only the arrays of these names, in which * stands for any text, such as '*.forget' [default: all arrays].
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub select: Vec<String>,
-    /// The file to write: .npz for NumPy, or .safetensors.
+    /// The file to write: .npz for NumPy, .safetensors, or .parquet for tables.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }
@@ -269,9 +270,12 @@ pub struct TraceArguments {
 /// `throughline lab`
 #[derive(Args, Debug)]
 pub struct LabArguments {
-    /// What to run [default: all of them].
+    /// What to run [default: all of them, or with --text those that learn from a text].
     #[arg(value_name = "EXPERIMENT", value_parser = PossibleValuesParser::new(EXPERIMENTS.iter().map(|of| of.name)))]
     pub experiments: Vec<String>,
+    /// Learn from this text instead of a made one, where an experiment learns from a text.
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
     /// Write tables as Markdown and figures as SVG to this folder, too.
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,

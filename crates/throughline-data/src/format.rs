@@ -83,10 +83,7 @@ impl Format {
             }
         } else {
             match TableFormat::of(path) {
-                Some(TableFormat::Csv) => return Ok(Self::Csv),
-                Some(TableFormat::Tsv) => return Ok(Self::Tsv),
-                Some(TableFormat::JsonLines) => return Ok(Self::Jsonl),
-                Some(TableFormat::Parquet) => return Ok(Self::Parquet),
+                Some(format) => return Ok(Self::of_table(format)),
                 None if begins_with_labels(path)? => return Ok(Self::LabelFirst),
                 None => "a file whose name and content do not show it".into(),
             }
@@ -94,6 +91,23 @@ impl Format {
         let expected = "labelled texts whose format can be detected";
         let names: Vec<_> = Self::ALL.iter().map(|format| format!("`{}`", format.name())).collect();
         Err(Error::malformed(path, None, expected, found, format!("set the format to one of {}", names.join(", "))))
+    }
+
+    /// The format of `path`, given that `known` has this one: the same, unless their names end as different tables do.
+    pub fn beside(self, known: &Path, path: &Path) -> Self {
+        match (TableFormat::of(known), TableFormat::of(path)) {
+            (known, Some(other)) if known != Some(other) => Self::of_table(other),
+            _ => self,
+        }
+    }
+
+    fn of_table(format: TableFormat) -> Self {
+        match format {
+            TableFormat::Csv => Self::Csv,
+            TableFormat::Tsv => Self::Tsv,
+            TableFormat::JsonLines => Self::Jsonl,
+            TableFormat::Parquet => Self::Parquet,
+        }
     }
 
     pub(crate) fn is_table(self) -> bool {
@@ -199,6 +213,17 @@ mod tests {
         ] {
             assert_eq!(Format::detect(folder.join(name)).unwrap(), format, "{name}");
         }
+    }
+
+    #[test]
+    fn other_files_are_read_as_the_known_one_unless_their_names_say_otherwise() {
+        let beside = |format: Format, known: &str, path: &str| format.beside(Path::new(known), Path::new(path));
+        assert_eq!(beside(Format::Csv, "a.csv", "b.csv.gz"), Format::Csv);
+        assert_eq!(beside(Format::Csv, "a.csv", "b.parquet"), Format::Parquet);
+        assert_eq!(beside(Format::Csv, "a.csv", "b.txt"), Format::Csv);
+        assert_eq!(beside(Format::Csv, "a.tsv", "b.tsv"), Format::Csv);
+        assert_eq!(beside(Format::LabelFirst, "a.train", "b.jsonl"), Format::Jsonl);
+        assert_eq!(beside(Format::FolderPerClass, "train", "test"), Format::FolderPerClass);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Glimpse {
 /// What is in a folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FolderGlimpse {
-    /// The endings of the files below it, as [`Glimpse::ending`].
+    /// The endings of the files below it, as [`Glimpse::ending`]; `""` stands for names without one.
     pub endings: BTreeSet<String>,
     /// Whether it has nothing but folders.
     pub of_folders: bool,
@@ -66,7 +66,7 @@ impl Glimpse {
     fn of_folder(path: &Path) -> Result<Self> {
         let (entries, _) = entries(path)?;
         let (files, _) = files_below(path)?;
-        let endings = files.iter().filter_map(|file| ending(file)).collect();
+        let endings = files.iter().map(|file| ending(file).unwrap_or_default()).collect();
         let folder = FolderGlimpse { endings, of_folders: entries.iter().all(|entry| entry.is_dir()) };
         Ok(Self { folder: Some(folder), ..Self::default() })
     }
@@ -82,10 +82,20 @@ impl Glimpse {
         self.folder.is_none() && self.ending.as_deref().is_some_and(|ending| endings.contains(&ending))
     }
 
-    /// Whether it is a folder in which all files, at least one, end in one of `endings`.
+    /// Whether it is a folder in which some files end in one of `endings` and none in anything else. Names without an ending,
+    /// such as `LICENSE`, do not count unless `endings` has `""`.
     pub fn is_folder_of(&self, endings: &[&str]) -> bool {
-        let all = |folder: &FolderGlimpse| folder.endings.iter().all(|ending| endings.contains(&ending.as_str()));
-        self.folder.as_ref().is_some_and(|folder| !folder.endings.is_empty() && all(folder))
+        let is_one = |ending: &String| endings.contains(&ending.as_str());
+        self.folder.as_ref().is_some_and(|FolderGlimpse { endings, .. }| {
+            endings.iter().any(is_one) && endings.iter().all(|ending| ending.is_empty() || is_one(ending))
+        })
+    }
+
+    /// Has a table call the column `name` by the name that is looked for, `usual`.
+    pub fn rename_column(&mut self, name: &str, usual: &str) {
+        for column in self.columns.iter_mut().flatten().filter(|column| column.trim() == name) {
+            usual.clone_into(column);
+        }
     }
 
     /// What it is, in words.
@@ -96,8 +106,10 @@ impl Glimpse {
             }
             (_, Some(folder), _) if folder.endings.is_empty() => "a folder without files".to_owned(),
             (_, Some(folder), _) => {
-                let endings: Vec<String> = folder.endings.iter().map(|ending| format!(".{ending}")).collect();
-                format!("a folder with files that end in {}", endings.join(", "))
+                let shown =
+                    |ending: &String| if ending.is_empty() { "nothing".to_owned() } else { format!(".{ending}") };
+                let endings: Vec<String> = folder.endings.iter().map(shown).collect();
+                format!("a folder with files whose names end in {}", endings.join(", "))
             }
             (_, _, Some(ending)) => format!("a file that ends in .{ending}"),
             _ => "a file".to_owned(),

@@ -104,7 +104,11 @@ pub use series::scaling::{MissingNumbers, Scale, Scaling};
 pub use series::{Answers, SeriesFormat, SeriesSet};
 pub use split::{Fractions, Split, Splits, first_units};
 #[cfg(feature = "parquet")]
-pub use table::parquet::{reader::panic_is_caught, writer::ParquetWriter};
+pub use table::parquet::{
+    arrays::{ParquetArray, write_parquet_arrays},
+    reader::panic_is_caught,
+    writer::ParquetWriter,
+};
 pub use tagged::format::TaggedFormat;
 pub use tagged::reader::TaggedReader;
 pub use tagged::{Sentences, TaggedSet};

@@ -42,4 +42,6 @@ pub use error::{Error, Result};
 pub use files::{Files, read_at_most};
 pub use model::{Model, Parts, Served, config_json, cpu, kind_json};
 pub use series::{Channel, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts};
-pub use serve::{Evaluation, Examples, ExamplesOf, Generation, Info, Pieces, Runner, RunnerWorkspace, Sample, Serve};
+pub use serve::{
+    Chosen, Evaluation, Examples, ExamplesOf, Generation, Info, Pieces, Runner, RunnerWorkspace, Sample, Serve,
+};

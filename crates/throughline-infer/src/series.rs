@@ -43,6 +43,15 @@ impl SeriesEncoder {
         masks * self.channels.len()
     }
 
+    /// The names of the features of a step; `a ?` is the mask of channel `a`.
+    pub fn columns(&self) -> Vec<String> {
+        let names = || self.channels.iter().map(|channel| channel.name.clone());
+        match self.missing {
+            MissingNumbers::Mask => names().chain(names().map(|name| name + " ?")).collect(),
+            MissingNumbers::Forward | MissingNumbers::Refuse => names().collect(),
+        }
+    }
+
     /// Checks what comes from a file; `input` is what the stack reads.
     ///
     /// # Errors
@@ -233,8 +242,8 @@ pub(crate) fn for_each_batch<T: Serve<Body = SeriesBody>>(
 }
 
 /// Some of `series`, each `[T, I]`, as a batch and its rows, and which they are.
-pub(crate) fn sample(features: usize, series: &[Vec<f32>], sample: Sample) -> (Ragged, Vec<f32>, Vec<usize>) {
-    let chosen: Vec<usize> = sample.of(series.len()).collect();
+pub(crate) fn sample(features: usize, series: &[Vec<f32>], sample: Sample<'_>) -> (Ragged, Vec<f32>, Vec<usize>) {
+    let chosen = sample.of(series.len());
     let cut = |index: &usize| &series[*index][..features * sample.cut(series[*index].len() / features)];
     let mut batch = SeriesBatch::default();
     batch.set(features, &chosen.iter().map(cut).collect::<Vec<_>>());

@@ -28,10 +28,25 @@ pub struct Info {
     pub about: &'static str,
     /// What the best model has, such as `the lowest loss`.
     pub best: &'static str,
+    /// The metrics that models are compared by, of which more is better: by the first that was measured, and by the loss if none
+    /// was.
+    pub metrics: &'static [&'static str],
     /// What the loss is averaged over, in the plural: `units` or `texts`.
     pub counted: &'static str,
     /// Commands that use a model of the task; `{run}` stands for the run folder.
     pub usage: &'static [&'static str],
+}
+
+impl Info {
+    /// The metric among `measured` that models are compared by; `None` if it is the loss.
+    pub fn deciding(&self, measured: &BTreeMap<String, f64>) -> Option<&'static str> {
+        self.metrics.iter().copied().find(|name| measured.contains_key(*name))
+    }
+
+    /// The number that models are compared by; lower is better.
+    pub fn score(&self, evaluation: &Evaluation) -> f64 {
+        self.deciding(&evaluation.metrics).map_or(evaluation.loss, |name| 1.0 - evaluation.metrics[name])
+    }
 }
 
 /// How well a model does on some data.
@@ -73,20 +88,47 @@ impl Serialize for Pieces {
     }
 }
 
-/// How much of some data is looked at: sequences spread evenly over them, and of each the first steps.
+/// How much of some data is looked at: some of their sequences that have a step, and of each the first steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// The most sequences.
-    pub sequences: usize,
+pub struct Sample<'a> {
+    /// Which sequences.
+    pub chosen: Chosen<'a>,
     /// The most steps of each.
     pub steps: usize,
+    /// The steps of the sequences that running text is cut into.
+    pub window: usize,
 }
 
-impl Sample {
+/// Some of the sequences that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen<'a> {
+    /// At most so many, spread evenly.
+    Spread(usize),
+    /// Those with these indices.
+    These(&'a [usize]),
+}
+
+impl Sample<'_> {
+    /// At most so many sequences, spread evenly, and of each at most so many steps.
+    pub const fn spread(sequences: usize, steps: usize) -> Self {
+        Self { chosen: Chosen::Spread(sequences), steps, window: steps }
+    }
+
     /// The indices of its sequences among so many.
-    pub fn of(self, count: usize) -> impl Iterator<Item = usize> {
-        let sequences = self.sequences.min(count);
-        (0..sequences).map(move |index| index * count / sequences)
+    ///
+    /// # Panics
+    /// If one that is chosen is not there.
+    pub fn of(self, count: usize) -> Vec<usize> {
+        match self.chosen {
+            Chosen::Spread(most) => {
+                let sequences = most.min(count);
+                (0..sequences).map(|index| index * count / sequences).collect()
+            }
+            Chosen::These(indices) => {
+                assert!(indices.iter().all(|&index| index < count), "one of {indices:?} is not below {count}");
+                indices.to_vec()
+            }
+        }
     }
 
     /// The steps that are read of a sequence of `length`.
@@ -98,6 +140,8 @@ impl Sample {
 /// Sequences with their targets as a batch: inputs `X`, targets `Y` of a head.
 #[derive(Debug)]
 pub struct Examples<X: ToOwned + ?Sized, Y: ToOwned + ?Sized> {
+    /// Which sequences they are, among those of the data that have a step.
+    pub indices: Vec<usize>,
     /// The shape of the batch.
     pub rows: Ragged,
     /// What the network reads.
@@ -106,6 +150,8 @@ pub struct Examples<X: ToOwned + ?Sized, Y: ToOwned + ?Sized> {
     pub targets: Y::Owned,
     /// What is read at each packed row, such as a character, a word or a chord; `None` where it is numbers.
     pub pieces: Option<Pieces>,
+    /// Where it is numbers, the names of the columns of `x`.
+    pub columns: Vec<String>,
 }
 
 /// What is read at each packed row of a batch, in words.
@@ -215,10 +261,12 @@ pub trait Serve: Sized + Send + Sync + 'static {
     ) -> Option<Evaluation>;
 
     /// Some of `data`, as a batch.
-    fn sample(config: &Self::Config, encoder: &Self::Encoder, data: &Self::Data, sample: Sample) -> ExamplesOf<Self>;
-
-    /// The number that models are compared by; lower is better.
-    fn score(evaluation: &Evaluation) -> f64;
+    fn sample(
+        config: &Self::Config,
+        encoder: &Self::Encoder,
+        data: &Self::Data,
+        sample: Sample<'_>,
+    ) -> ExamplesOf<Self>;
 
     /// The predictions for `inputs`, in their order. A prediction is the same bits whatever the other inputs are.
     fn predict(
@@ -258,10 +306,11 @@ mod tests {
 
     #[test]
     fn a_sample_is_spread_evenly() {
-        let sample = Sample { sequences: 3, steps: 5 };
-        assert_eq!(sample.of(10).collect::<Vec<_>>(), [0, 3, 6]);
-        assert_eq!(sample.of(2).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(sample.of(0).count(), 0);
+        let sample = Sample::spread(3, 5);
+        assert_eq!(sample.of(10), [0, 3, 6]);
+        assert_eq!(sample.of(2), [0, 1]);
+        assert_eq!(sample.of(0), [0usize; 0]);
+        assert_eq!(Sample { chosen: Chosen::These(&[7, 2]), ..sample }.of(8), [7, 2]);
         assert_eq!((sample.cut(9), sample.cut(4)), (5, 4));
     }
 }

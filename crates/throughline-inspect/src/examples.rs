@@ -1,11 +1,15 @@
 //! A few sequences in detail: what was read, what the answer rests on, and what some units do over it.
 
+use std::borrow::Borrow;
+
 use serde::Serialize;
-use throughline_infer::Pieces;
+use throughline_infer::{Chosen, Parts, Pieces, Sample};
 use throughline_kernels::Element;
+use throughline_kernels::sequence::Ragged;
 use throughline_nn::heads::Head;
 use throughline_nn::module::Module;
 
+use crate::Inspectable;
 use crate::attribution::{Attribution, Explained, ReadsVectors, attributions};
 use crate::probe::{Probe, Site, Subject, rows_of_sequences};
 
@@ -24,23 +28,42 @@ pub struct UnitTrace {
     pub values: Vec<f64>,
 }
 
+/// A column of the numbers that are read.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Column {
+    /// Its name, such as that of a channel.
+    pub name: String,
+    /// Its numbers by step.
+    pub values: Vec<f64>,
+}
+
 /// One sequence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Example {
+    /// The mean loss of the sequence.
+    pub loss: f64,
     /// What was read at each step; `None` where it was numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pieces: Option<Vec<String>>,
-    /// Where numbers were read: these, by column, then by step.
+    /// Where numbers were read: these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub inputs: Vec<Vec<f64>>,
+    pub inputs: Vec<Column>,
     /// What the answer rests on.
     pub attribution: Attribution,
     /// The units of the top layer whose state changes most over all examples.
     pub units: Vec<UnitTrace>,
 }
 
-/// Every sequence of `subject` that has a step; `pieces` says what its rows read.
-pub fn examples<E, B, H>(subject: Subject<'_, E, B, H>, pieces: Option<&Pieces>) -> Vec<Example>
+/// Every sequence of `subject` that has a step, with its loss; `pieces` says what its rows read, or `columns` what their numbers are.
+///
+/// # Panics
+/// If there is not a loss for each sequence, or a name for each column of numbers.
+pub fn examples<E, B, H>(
+    subject: Subject<'_, E, B, H>,
+    losses: &[f64],
+    pieces: Option<&Pieces>,
+    columns: &[String],
+) -> Vec<Example>
 where
     E: Element,
     B: ReadsVectors<E>,
@@ -54,6 +77,7 @@ where
         Vec::new()
     };
     let width = x.len() / subject.rows.rows().max(1);
+    assert!(x.is_empty() || columns.len() == width, "{} names for {width} columns", columns.len());
     let units = lively_units(&probe);
     let all = attributions(subject).into_iter().enumerate();
     all.filter_map(|(sequence, attribution)| {
@@ -63,8 +87,12 @@ where
             unit: *unit,
             values: rows.iter().map(|&row| states[row]).collect(),
         };
-        let column = |column: usize| rows.iter().map(|row| x[row * width + column].to_f64()).collect();
+        let column = |column: usize| Column {
+            name: columns[column].clone(),
+            values: rows.iter().map(|row| x[row * width + column].to_f64()).collect(),
+        };
         Some(Example {
+            loss: losses[sequence],
             pieces: pieces.map(|pieces| rows.iter().map(|&row| pieces.at(row).to_owned()).collect()),
             inputs: (0..width).map(column).collect(),
             attribution: attribution?,
@@ -72,6 +100,36 @@ where
         })
     })
     .collect()
+}
+
+/// The mean loss of each sequence of `probe`, a sample of `data`, in which they have these `indices`. The body has been run; its output
+/// is shown to the head sequence by sequence.
+pub(crate) fn losses<T: Inspectable>(
+    probe: &Probe<'_, f32, T::Body, T::Head>,
+    parts: &Parts<T>,
+    data: &T::Data,
+    indices: &[usize],
+    sample: Sample<'_>,
+) -> Vec<f64> {
+    let (rows_out, y) = probe.output();
+    let width = y.len() / rows_out.rows().max(1);
+    let loss = |(rows, index): (Vec<usize>, &usize)| {
+        let alone = Sample { chosen: Chosen::These(&[*index]), ..sample };
+        let alone = T::sample(&parts.config, &parts.encoder, data, alone);
+        let y: Vec<f32> = rows.iter().flat_map(|row| &y[row * width..][..width]).copied().collect();
+        probe.loss(&Ragged::new(&[rows.len()]), &y, alone.targets.borrow()).mean()
+    };
+    rows_of_sequences(rows_out).into_iter().zip(indices).map(loss).collect()
+}
+
+/// At most `count` sequences, from the highest loss to the lowest: half of them have the highest, and half the lowest.
+pub(crate) fn highest_and_lowest(losses: &[f64], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..losses.len()).collect();
+    order.sort_by(|&a, &b| losses[b].total_cmp(&losses[a]));
+    let left_out = losses.len().saturating_sub(count);
+    let highest = (losses.len() - left_out).div_ceil(2);
+    order.drain(highest..highest + left_out);
+    order
 }
 
 /// The units of the top layer's forward direction whose h varies most, with h of every packed row, in the order of the units.
@@ -92,4 +150,18 @@ fn lively_units<E: Element, B: Module<E>, H: Head<E>>(probe: &Probe<'_, E, B, H>
     found.truncate(UNITS);
     found.sort_by_key(|(_, unit, _)| *unit);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_are_the_worst_and_half_the_best() {
+        let losses = [0.5, 3.0, 0.1, 2.0, 1.0];
+        assert_eq!(highest_and_lowest(&losses, 4), [1, 3, 0, 2]);
+        assert_eq!(highest_and_lowest(&losses, 3), [1, 3, 2]);
+        assert_eq!(highest_and_lowest(&losses, 0), [0usize; 0]);
+        assert_eq!(highest_and_lowest(&losses, 9), [1, 3, 4, 0, 2]);
+    }
 }

@@ -29,7 +29,7 @@ mod training;
 
 pub use attribution::{Attribution, Explained, ReadsVectors, RepeatRows, attributions};
 pub use diagnosis::{Fault, Finding, diagnose};
-pub use examples::{Example, UnitTrace, examples};
+pub use examples::{Column, Example, UnitTrace, examples};
 pub use gates::{Activation, BINS, GateStatistics, Gates, StateStatistics, gate_statistics};
 pub use gradient_flow::{AtLag, Flow, gradient_flow};
 pub use horizon::{Effect, ExchangeRows, interventions};
@@ -44,7 +44,7 @@ use std::borrow::Borrow;
 
 use probe::every_stack;
 use serde::{Serialize, Serializer};
-use throughline_infer::{Error, ExamplesOf, Parts, Result, Sample, Serve};
+use throughline_infer::{Chosen, Error, ExamplesOf, Parts, Result, Sample, Serve};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::layers::Recurrent;
@@ -56,17 +56,17 @@ use throughline_nn::network::Weights;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The sequences, and the steps of each.
-    pub sample: Sample,
+    pub sample: Sample<'static>,
     /// Steps of each sequence from whose loss gradients go back, where every step has one.
     pub anchors: usize,
-    /// Sequences that are shown in detail.
+    /// Sequences that are shown in detail, half of them those of the highest loss and half those of the lowest.
     pub examples: usize,
 }
 
 impl Default for Options {
-    /// 100 sequences of at most 200 steps, 16 anchors in each, 3 of them in detail.
+    /// 100 sequences of at most 200 steps, 16 anchors in each, 4 of them in detail.
     fn default() -> Self {
-        Self { sample: Sample { sequences: 100, steps: 200 }, anchors: 16, examples: 3 }
+        Self { sample: Sample::spread(100, 200), anchors: 16, examples: 4 }
     }
 }
 
@@ -89,7 +89,7 @@ pub struct Inspection {
     pub gates: Gates,
     /// The recurrent weights.
     pub spectra: Vec<Spectrum>,
-    /// Some sequences in detail.
+    /// Some sequences in detail, from the highest loss to the lowest.
     pub examples: Vec<Example>,
 }
 
@@ -123,22 +123,23 @@ const LONGEST_EXAMPLE: usize = 200;
 pub fn inspect<T: Inspectable>(parts: &Parts<T>, data: &T::Data, options: Options, cpu: &Cpu) -> Result<Inspection> {
     let Parts { network, parameters, .. } = parts;
     let sample = sampled(parts, data, options.sample)?;
-    // More steps than these are no picture.
-    let few = Sample { sequences: options.examples, steps: options.sample.steps.min(LONGEST_EXAMPLE) };
-    let few = T::sample(&parts.config, &parts.encoder, data, few);
     let rows = &sample.rows;
     let mut bytes = 0;
     every_stack(network.body(), &Default::default(), &mut |stack, _| {
-        bytes += bytes_of(stack, rows, options.anchors) + bytes_of(stack, &few.rows, 0);
+        // Those in detail are some of the sample.
+        bytes +=
+            bytes_of(stack, rows, options.anchors) + if options.examples > 0 { bytes_of(stack, rows, 0) } else { 0 };
     });
     check_memory(rows, bytes, "take fewer sequences, steps, anchors or examples")?;
     let packed = network.packed(cpu, parameters, true);
     let weights = Weights { cpu, parameters: &parameters[..], packed: &packed };
     let subject = Subject { network, weights, rows, x: sample.x.borrow(), targets: sample.targets.borrow() };
-    let in_detail = Subject { rows: &few.rows, x: few.x.borrow(), targets: few.targets.borrow(), ..subject };
     let mut probe = Probe::new(subject, true);
     let mut reading = Vec::new();
     probe.stacks(&mut |stack, _| reading.push(stack.clone()));
+    let losses = examples::losses::<T>(&probe, parts, data, &sample.indices, options.sample);
+    let shown = examples::highest_and_lowest(&losses, options.examples);
+    let shown: Vec<(usize, f64)> = shown.into_iter().map(|place| (sample.indices[place], losses[place])).collect();
     Ok(Inspection {
         cell: reading.first().map(|stack| stack.config().cell),
         sequences: rows.batch(),
@@ -147,7 +148,7 @@ pub fn inspect<T: Inspectable>(parts: &Parts<T>, data: &T::Data, options: Option
         flow: gradient_flow(&mut probe, options.anchors),
         effects: interventions(subject, &sample.x),
         spectra: reading.iter().flat_map(|stack| spectra(cpu, network.layout(), parameters, stack)).collect(),
-        examples: if few.rows.rows() > 0 { examples(in_detail, few.pieces.as_ref()) } else { Vec::new() },
+        examples: in_detail(subject, parts, data, options.sample, &shown),
     })
 }
 
@@ -160,7 +161,7 @@ pub fn inspect<T: Inspectable>(parts: &Parts<T>, data: &T::Data, options: Option
 pub fn trace<T: Serve>(
     parts: &Parts<T>,
     data: &T::Data,
-    sample: Sample,
+    sample: Sample<'_>,
     selection: &Selection,
     cpu: &Cpu,
 ) -> Result<Trace<f32>> {
@@ -182,8 +183,27 @@ pub fn trace<T: Serve>(
     Ok(Trace { pieces: examples.pieces, ..Trace::of(subject, selection) })
 }
 
+/// Those of `shown` in detail: their indices among the sequences of `data`, and their losses.
+fn in_detail<T: Inspectable>(
+    subject: Subject<'_, f32, T::Body, T::Head>,
+    parts: &Parts<T>,
+    data: &T::Data,
+    sample: Sample<'_>,
+    shown: &[(usize, f64)],
+) -> Vec<Example> {
+    if shown.is_empty() {
+        return Vec::new();
+    }
+    let (indices, losses): (Vec<usize>, Vec<f64>) = shown.iter().copied().unzip();
+    // More steps than these are no picture.
+    let few = Sample { chosen: Chosen::These(&indices), steps: sample.steps.min(LONGEST_EXAMPLE), ..sample };
+    let few = T::sample(&parts.config, &parts.encoder, data, few);
+    let subject = Subject { rows: &few.rows, x: few.x.borrow(), targets: few.targets.borrow(), ..subject };
+    examples(subject, &losses, few.pieces.as_ref(), &few.columns)
+}
+
 /// Some of `data`, of which something can be read.
-fn sampled<T: Serve>(parts: &Parts<T>, data: &T::Data, sample: Sample) -> Result<ExamplesOf<T>> {
+fn sampled<T: Serve>(parts: &Parts<T>, data: &T::Data, sample: Sample<'_>) -> Result<ExamplesOf<T>> {
     let examples = T::sample(&parts.config, &parts.encoder, data, sample);
     if examples.rows.rows() == 0 {
         let expected = format!("{} to look at", T::INFO.counted);

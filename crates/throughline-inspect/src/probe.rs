@@ -2,7 +2,7 @@
 
 use throughline_kernels::Element;
 use throughline_kernels::sequence::Ragged;
-use throughline_nn::heads::{Head, HeadCall};
+use throughline_nn::heads::{Head, HeadCall, Loss};
 use throughline_nn::layers::Recurrent;
 use throughline_nn::layers::recurrent::RecurrentTape;
 use throughline_nn::module::{Call, Context, Gradients, Module, Pass, TapeSetting, Visit};
@@ -114,6 +114,17 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
         let call = HeadCall { context, packed: &weights.packed.head, rows, x, scored: 0..rows.rows() };
         network.head().learn(call, targets, 1.0, &mut dx, &mut self.memory.gradients, &mut self.memory.head);
         dx
+    }
+
+    /// The loss of `y` `[rows, F]`, some of the body's output.
+    ///
+    /// # Panics
+    /// If `y` or the targets do not match the rows.
+    pub fn loss(&self, rows: &Ragged, y: &[E], targets: &H::Target) -> Loss {
+        let Subject { network, weights, .. } = self.subject;
+        let context = self.subject.context(Pass::Inference);
+        let call = HeadCall { context, packed: &weights.packed.head, rows, x: y, scored: 0..rows.rows() };
+        network.head().evaluate(call, targets, &mut H::Tape::default())
     }
 
     /// Goes back from `dy` `[rows out, F]`, which it may overwrite.

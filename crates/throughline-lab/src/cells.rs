@@ -6,8 +6,6 @@ use throughline_inspect::Quantiles;
 use throughline_inspect::figures::{Axis, Panel, Sheet};
 use throughline_inspect::numbers::number;
 use throughline_kernels::cells::CellKind;
-use throughline_kernels::random::Stream;
-use throughline_kernels::sequence::Ragged;
 use throughline_nn::heads::Softmax;
 use throughline_nn::initialise::Initialise;
 use throughline_nn::layers::recurrent::Readout;
@@ -15,14 +13,16 @@ use throughline_nn::layers::{Recurrent, RecurrentConfig};
 use throughline_nn::network::Network;
 
 use crate::jobs;
-use crate::learner::{Batch, Classifier, Learner, Learning, classifier};
+use crate::learner::{Classifier, Learner, Learning, classifier};
 use crate::outcome::{Best, Outcome, Spread, Table, listed};
-use crate::problems::{one_hot, random};
+use crate::problems::random;
+use crate::texts::{Part, Source};
 use crate::{Bench, Effort, Experiment};
 
 pub const EXPERIMENT: Experiment = Experiment {
     name: "cells",
     question: "What does each cell reach, and what does it cost, at equal width and at equal parameters?",
+    reads_text: true,
     run,
 };
 
@@ -48,26 +48,24 @@ const RNN: usize = 0;
 const LSTM: usize = 1;
 
 impl Kind {
-    fn config(&self, hidden: usize) -> RecurrentConfig {
-        RecurrentConfig { layer_norm: self.layer_norm, ..RecurrentConfig::new(self.cell, UNITS, hidden) }
+    /// Reads and predicts one of so many units.
+    fn network(&self, units: usize, hidden: usize) -> Network<Recurrent, Softmax> {
+        let config = RecurrentConfig { layer_norm: self.layer_norm, ..RecurrentConfig::new(self.cell, units, hidden) };
+        classifier(config, Readout::Rows, units)
     }
 
-    fn network(&self, hidden: usize) -> Network<Recurrent, Softmax> {
-        classifier(self.config(hidden), Readout::Rows, UNITS)
-    }
-
-    fn learner(&self, hidden: usize, seed: u64) -> Classifier {
+    fn learner(&self, units: usize, hidden: usize, seed: u64) -> Classifier {
         let how = Initialise { forget_bias: 1.0, ..Initialise::new(seed) };
-        Learner::new(self.network(hidden), &how, Learning::adam(RATE))
+        Learner::new(self.network(units, hidden), &how, Learning::adam(RATE))
     }
 
-    fn parameters(&self, hidden: usize) -> usize {
-        self.network(hidden).layout().parameter_count()
+    fn parameters(&self, units: usize, hidden: usize) -> usize {
+        self.network(units, hidden).layout().parameter_count()
     }
 
     /// The width at which it has the nearest to so many parameters.
-    fn width_of(&self, parameters: usize) -> usize {
-        nearest_width(parameters, |hidden| self.parameters(hidden))
+    fn width_of(&self, units: usize, parameters: usize) -> usize {
+        nearest_width(parameters, |hidden| self.parameters(units, hidden))
     }
 }
 
@@ -80,72 +78,6 @@ pub fn nearest_width(parameters: usize, of: impl Fn(usize) -> usize) -> usize {
 }
 
 const RATE: f64 = 0.003;
-
-/// Kinds of brackets, the words that are said within one, and how deep they nest.
-const BRACKETS: usize = 4;
-const WORDS: usize = 6;
-const DEEPEST: usize = 8;
-/// Opening brackets, closing ones, words.
-pub const UNITS: usize = 2 * BRACKETS + WORDS;
-
-/// The probability of each unit after what was written so far, of which the open brackets tell all.
-fn probabilities(open: &[usize]) -> [f64; UNITS] {
-    const OPENS: f64 = 0.25;
-    const CLOSES: f64 = 0.25;
-    let mut all = [0.0; UNITS];
-    let (mut words, innermost) = (1.0, open.last());
-    if open.len() < DEEPEST {
-        all[..BRACKETS].fill(OPENS / BRACKETS as f64);
-        words -= OPENS;
-    }
-    if let Some(&innermost) = innermost {
-        all[BRACKETS + innermost] = CLOSES;
-        words -= CLOSES;
-    }
-    // Within a bracket, its word is said more often than the others.
-    for (word, probability) in all[2 * BRACKETS..].iter_mut().enumerate() {
-        *probability = match innermost {
-            Some(&innermost) if innermost == word => 0.75 * words,
-            Some(_) => 0.25 * words / (WORDS - 1) as f64,
-            None => words / WORDS as f64,
-        };
-    }
-    all
-}
-
-/// Texts of the grammar: what is read, what comes next, and the nats for each unit that nobody can do without.
-pub fn texts(random: &mut Stream, count: usize, length: usize) -> (Batch<u32>, f64) {
-    let mut nats = 0.0;
-    let mut text = || {
-        let (mut open, mut units) = (Vec::new(), Vec::new());
-        for _ in 0..=length {
-            let all = probabilities(&open);
-            let mut left = random.uniform();
-            let unit = all.iter().position(|p| {
-                left -= p;
-                left < 0.0
-            });
-            // Rounding may leave a little of 1.
-            let unit = unit.unwrap_or(UNITS - 1);
-            // The first unit is only read.
-            nats -= if units.is_empty() { 0.0 } else { all[unit].ln() };
-            match unit {
-                _ if unit < BRACKETS => open.push(unit),
-                _ if unit < 2 * BRACKETS => _ = open.pop(),
-                _ => (),
-            }
-            units.push(unit);
-        }
-        units
-    };
-    let texts: Vec<Vec<usize>> = (0..count).map(|_| text()).collect();
-    let (rows, mut x, mut targets) = (Ragged::even(length, count), Vec::new(), Vec::new());
-    rows.for_each_row(|_, text, t| {
-        x.extend(one_hot(UNITS, texts[text][t]));
-        targets.push(texts[text][t + 1] as u32);
-    });
-    (Batch { rows, x, targets }, nats / (count * length) as f64)
-}
 
 struct Size {
     hidden: usize,
@@ -169,15 +101,15 @@ impl Size {
     }
 }
 
-/// Nats for each unit above those of the grammar, after each part of the training.
-fn learn(kind: &Kind, hidden: usize, seed: u64, size: &Size) -> Vec<f64> {
-    let (tests, entropy) = texts(&mut random(seed, 1), size.tests, size.length);
-    let (mut learner, mut data) = (kind.learner(hidden, seed), random(seed, 0));
+/// Nats for each unit above the least, after each part of the training.
+fn learn(kind: &Kind, hidden: usize, seed: u64, size: &Size, source: Source<'_>) -> Vec<f64> {
+    let (tests, least) = source.draw(&mut random(seed, 1), Part::Tests, size.tests, size.length);
+    let (mut learner, mut data) = (kind.learner(source.units(), hidden, seed), random(seed, 0));
     let mut excess = Vec::new();
     for update in 1..=size.updates {
-        learner.learn(&texts(&mut data, size.batch, size.length).0);
+        learner.learn(&source.draw(&mut data, Part::Training, size.batch, size.length).0);
         if update % size.between == 0 {
-            excess.push(learner.evaluate(&tests).mean() - entropy);
+            excess.push(learner.evaluate(&tests).mean() - least);
         }
     }
     excess
@@ -194,9 +126,9 @@ struct Cost {
 }
 
 /// Measured alone, on one thread: what other work on the machine does not disturb, the fastest tenth.
-fn cost(kind: &Kind, hidden: usize, size: &Size) -> Cost {
-    let mut learner = kind.learner(hidden, 1);
-    let (batch, _) = texts(&mut random(1, 2), size.batch, size.length);
+fn cost(kind: &Kind, hidden: usize, size: &Size, source: Source<'_>) -> Cost {
+    let mut learner = kind.learner(source.units(), hidden, 1);
+    let (batch, _) = source.draw(&mut random(1, 2), Part::Training, size.batch, size.length);
     let steps = batch.rows.rows();
     let mut training: Vec<f64> = (0..size.timed)
         .map(|_| {
@@ -206,7 +138,7 @@ fn cost(kind: &Kind, hidden: usize, size: &Size) -> Cost {
         })
         .collect();
     let tape = learner.tape().layer(0).bytes() / steps;
-    let streamed = learner.stream(&batch.x[..UNITS], size.timed * size.length);
+    let streamed = learner.stream(&batch.x[..source.units()], size.timed * size.length);
     let mut streamed: Vec<f64> = streamed.iter().map(|step| step.microseconds).collect();
     let [training, streamed] = [&mut training, &mut streamed].map(|times| Quantiles::of(times).low);
     let state = learner.network.state_shape().numbers() * size_of::<f32>();
@@ -217,7 +149,7 @@ fn cost(kind: &Kind, hidden: usize, size: &Size) -> Cost {
 struct Measured {
     hidden: usize,
     parameters: usize,
-    /// By seed, then by part of the training: nats above the grammar's.
+    /// By seed, then by part of the training: nats above the least.
     excess: Vec<Vec<f64>>,
     cost: Cost,
 }
@@ -237,15 +169,16 @@ impl Measured {
 const COMPARISONS: [&str; 2] = ["equal width", "equal parameters"];
 
 fn run(bench: &Bench<'_>) -> Outcome {
-    let size = Size::of(bench.effort);
-    let parameters = KINDS[LSTM].parameters(size.hidden);
-    let widths = [[size.hidden; KINDS.len()], KINDS.each_ref().map(|kind| kind.width_of(parameters))];
+    let (size, source) = (Size::of(bench.effort), bench.texts());
+    let units = source.units();
+    let parameters = KINDS[LSTM].parameters(units, size.hidden);
+    let widths = [[size.hidden; KINDS.len()], KINDS.each_ref().map(|kind| kind.width_of(units, parameters))];
     let mut runs: Vec<(usize, usize, u64)> = Vec::new();
     for (kind, hidden) in widths.iter().flat_map(|widths| widths.iter().copied().enumerate()) {
         let new = (1..=size.seeds).map(|seed| (kind, hidden, seed)).filter(|run| !runs.contains(run));
         runs.extend(new.collect::<Vec<_>>());
     }
-    let learned = jobs::each(bench, &runs, |&(kind, hidden, seed)| learn(&KINDS[kind], hidden, seed, &size));
+    let learned = jobs::each(bench, &runs, |&(kind, hidden, seed)| learn(&KINDS[kind], hidden, seed, &size, source));
     let measured = widths.map(|widths| {
         std::array::from_fn(|kind| {
             let hidden = widths[kind];
@@ -253,36 +186,34 @@ fn run(bench: &Bench<'_>) -> Outcome {
             let excess = here.map(|(_, excess)| excess.clone()).collect();
             Measured {
                 hidden,
-                parameters: KINDS[kind].parameters(hidden),
+                parameters: KINDS[kind].parameters(units, hidden),
                 excess,
-                cost: cost(&KINDS[kind], hidden, &size),
+                cost: cost(&KINDS[kind], hidden, &size, source),
             }
         })
     });
-    let entropy = texts(&mut random(1, 1), size.tests, size.length).1;
+    let least = source.draw(&mut random(1, 1), Part::Tests, size.tests, size.length).1;
     Outcome {
         name: EXPERIMENT.name,
         question: EXPERIMENT.question,
-        setting: setting(&size, entropy),
-        tables: measured.iter().zip(COMPARISONS).map(|(measured, name)| table(name, measured)).collect(),
-        figure: figure(&size, &measured),
-        seen: seen(&measured),
+        setting: setting(&size, &source.about(least)),
+        tables: measured.iter().zip(COMPARISONS).map(|(measured, name)| table(name, source, measured)).collect(),
+        figure: figure(&size, source, &measured),
+        seen: seen(source, &measured),
     }
 }
 
-fn setting(size: &Size, entropy: f64) -> String {
+fn setting(size: &Size, text: &str) -> String {
     format!(
-        "The text is written by a grammar: {BRACKETS} kinds of brackets that nest at most {DEEPEST} deep, and {WORDS} words of which the \
-         innermost open bracket makes one likely, so that good guesses need all brackets that are open. The grammar's own loss on \
-         the test texts is {entropy:.3} nats a unit; what a model loses beyond it is counted. One layer under a softmax, texts of \
-         {} units, {} updates of Adam at {RATE} with {} new texts each, clipped to 1, gates that keep the state begin with a bias of 1, {} \
-         seeds. Times are on one thread, those of the fastest tenth; a step is a unit of one text.",
+        "{text} One layer under a softmax, texts of {} units, {} updates of Adam at {RATE} with {} texts each, clipped to 1, gates that \
+         keep the state begin with a bias of 1, {} seeds. Times are on one thread, those of the fastest tenth; a step is a unit of one \
+         text.",
         size.length, size.updates, size.batch, size.seeds
     )
 }
 
-fn table(name: &str, measured: &[Measured; KINDS.len()]) -> Table {
-    let head = ["cell", "units", "parameters", "nats above the grammar", "µs a training step", "µs a streamed step"];
+fn table(name: &str, source: Source<'_>, measured: &[Measured; KINDS.len()]) -> Table {
+    let head = ["cell", "units", "parameters", source.measured(), "µs a training step", "µs a streamed step"];
     let head = head.into_iter().chain(["tape, bytes a step", "state, bytes"]).map(str::to_owned);
     let mut table = Table::new(&format!("At {name}"), head);
     for (kind, measured) in KINDS.iter().zip(measured) {
@@ -295,14 +226,17 @@ fn table(name: &str, measured: &[Measured; KINDS.len()]) -> Table {
     table
 }
 
-fn figure(size: &Size, measured: &[[Measured; KINDS.len()]; 2]) -> Sheet {
+fn figure(size: &Size, source: Source<'_>, measured: &[[Measured; KINDS.len()]; 2]) -> Sheet {
     let curves = |measured: &[Measured]| -> Vec<(usize, Vec<(f64, f64)>)> {
         measured.iter().map(|measured| measured.curve(size.between)).enumerate().collect()
     };
     let panel = |(name, measured): (&str, &[Measured; KINDS.len()])| Panel {
         caption: format!("At {name}"),
         x: Axis::linear("update", size.between as f64..size.updates as f64),
-        y: Axis::logarithmic("nats above the grammar", 10.0, 0.001..1.0),
+        y: match source {
+            Source::Grammar => Axis::logarithmic(source.measured(), 10.0, 0.001..1.0),
+            Source::Given(_) => Axis::linear(source.measured(), 0.0..4.0),
+        },
         guides: Vec::new(),
         curves: curves(measured),
     };
@@ -310,14 +244,16 @@ fn figure(size: &Size, measured: &[[Measured; KINDS.len()]; 2]) -> Sheet {
     Sheet { keys, panels: COMPARISONS.into_iter().zip(measured).map(panel).collect() }
 }
 
-fn seen(measured: &[[Measured; KINDS.len()]; 2]) -> Vec<String> {
+fn seen(source: Source<'_>, measured: &[[Measured; KINDS.len()]; 2]) -> Vec<String> {
     let mut said = Vec::new();
     for (measured, name) in measured.iter().zip(COMPARISONS) {
         let reached: Vec<Spread> = measured.iter().map(Measured::reached).collect();
         let Best { place, others } = Best::of(&KINDS.each_ref().map(|kind| kind.name), &reached);
         said.push(format!(
-            "At {name} the best was {}, {:.3} nats above the grammar ({others}).",
-            KINDS[place].name, reached[place].mean
+            "At {name} the best was {}, {:.3} {} ({others}).",
+            KINDS[place].name,
+            reached[place].mean,
+            source.measured()
         ));
     }
     let [of_width, of_parameters] = measured;
@@ -353,39 +289,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_grammar_is_one() {
-        for open in [&[][..], &[2], &[0, 3, 1], &[1; DEEPEST]] {
-            let all = probabilities(open);
-            assert!((all.iter().sum::<f64>() - 1.0).abs() < 1e-12 && all.iter().all(|p| *p >= 0.0), "{all:?}");
-            let closing = (0..BRACKETS).filter(|&kind| all[BRACKETS + kind] > 0.0).collect::<Vec<_>>();
-            assert_eq!(closing, open.last().copied().into_iter().collect::<Vec<_>>());
-            assert_eq!(all[0] > 0.0, open.len() < DEEPEST);
-        }
-    }
-
-    #[test]
-    fn texts_close_what_they_open() {
-        let (batch, nats) = texts(&mut random(1, 0), 50, 80);
-        assert!(nats > 1.0 && nats < (UNITS as f64).ln(), "{nats}");
-        let mut open = vec![Vec::new(); 50];
-        batch.rows.for_each_row(|row, text, _| {
-            let unit = batch.x[row * UNITS..][..UNITS].iter().position(|&x| x == 1.0).unwrap();
-            match unit {
-                _ if unit < BRACKETS => open[text].push(unit),
-                _ if unit < 2 * BRACKETS => assert_eq!(open[text].pop(), Some(unit - BRACKETS)),
-                _ => (),
-            }
-            assert!(probabilities(&open[text])[batch.targets[row] as usize] > 0.0);
-        });
-    }
-
-    #[test]
     fn the_nearest_width() {
         let lstm = &KINDS[LSTM];
-        assert_eq!(lstm.width_of(lstm.parameters(9)), 9);
-        let parameters = lstm.parameters(16);
-        let hidden = KINDS[RNN].width_of(parameters);
-        let distance = |hidden: usize| KINDS[RNN].parameters(hidden).abs_diff(parameters);
+        assert_eq!(lstm.width_of(14, lstm.parameters(14, 9)), 9);
+        let parameters = lstm.parameters(14, 16);
+        let hidden = KINDS[RNN].width_of(14, parameters);
+        let distance = |hidden: usize| KINDS[RNN].parameters(14, hidden).abs_diff(parameters);
         assert!(hidden > 16 && distance(hidden) <= distance(hidden - 1).min(distance(hidden + 1)));
     }
 }

@@ -15,8 +15,12 @@ use crate::problems::{above_chance, random};
 use crate::tags::{Texts, UNITS};
 use crate::{Bench, Effort, Experiment};
 
-pub const EXPERIMENT: Experiment =
-    Experiment { name: "depth", question: "What does each further layer buy, and is it more than parameters?", run };
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "depth",
+    question: "What does each further layer buy, and is it more than parameters?",
+    reads_text: false,
+    run,
+};
 
 const LEVELS: [&str; 3] = ["the next mark", "do last and next mark differ", "do those around the last question differ"];
 const RATE: f64 = 0.004;

@@ -15,8 +15,12 @@ use crate::problems::random;
 use crate::tags::{Texts, UNITS};
 use crate::{Bench, Effort, Experiment};
 
-pub const EXPERIMENT: Experiment =
-    Experiment { name: "direction", question: "What does the second direction buy where tags need the future?", run };
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "direction",
+    question: "What does the second direction buy where tags need the future?",
+    reads_text: false,
+    run,
+};
 
 /// The kinds of the last mark and the next one together.
 const TAGS: usize = 4;

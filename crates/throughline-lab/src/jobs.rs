@@ -41,10 +41,13 @@ mod tests {
             told.fetch_add(all, Ordering::Relaxed);
         };
         for threads in [1, 3, 20] {
-            let bench = Bench { effort: Effort::Fast, threads, progress: &progress };
+            let bench = Bench { effort: Effort::Fast, text: None, threads, progress: &progress };
             assert_eq!(each(&bench, &[3, 1, 2, 5], |x| x * x), [9, 1, 4, 25]);
         }
         assert_eq!(told.into_inner(), 3 * 4 * 4);
-        assert!(each(&Bench { effort: Effort::Fast, threads: 2, progress: &|_, _| () }, &[0; 0], |x| *x).is_empty());
+        assert!(
+            each(&Bench { effort: Effort::Fast, text: None, threads: 2, progress: &|_, _| () }, &[0; 0], |x| *x)
+                .is_empty()
+        );
     }
 }

@@ -13,10 +13,13 @@ mod outcome;
 mod problems;
 mod sharing;
 mod tags;
+mod texts;
 mod transformer;
 mod vanishing;
 
 pub use outcome::{Outcome, Table};
+use texts::Source;
+pub use texts::Text;
 
 /// How much is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +45,19 @@ impl Effort {
 pub struct Bench<'a> {
     /// How much is run.
     pub effort: Effort,
+    /// What the experiments that read a text read in place of that of a grammar.
+    pub text: Option<&'a Text>,
     /// Networks that learn side by side, each on a thread of its own.
     pub threads: usize,
     /// Is told how many networks have learned, and of how many.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
+}
+
+impl<'a> Bench<'a> {
+    /// Where texts are from.
+    fn texts(&self) -> Source<'a> {
+        self.text.map_or(Source::Grammar, Source::Given)
+    }
 }
 
 /// An experiment.
@@ -54,6 +66,8 @@ pub struct Experiment {
     pub name: &'static str,
     /// What it asks.
     pub question: &'static str,
+    /// Whether it reads a text, which may be a [given one](Bench::text).
+    pub reads_text: bool,
     run: fn(&Bench<'_>) -> Outcome,
 }
 

@@ -16,8 +16,12 @@ use crate::outcome::{Outcome, Spread, Table, listed};
 use crate::problems::{one_hot, packed, random};
 use crate::{Bench, Effort, Experiment};
 
-pub const EXPERIMENT: Experiment =
-    Experiment { name: "sharing", question: "What does it buy to use the same weights at every step?", run };
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "sharing",
+    question: "What does it buy to use the same weights at every step?",
+    reads_text: false,
+    run,
+};
 
 /// The words of which each text has one, and the letters around it.
 const WORDS: [[usize; 3]; 4] = [[0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1]];

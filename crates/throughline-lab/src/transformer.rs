@@ -16,16 +16,18 @@ use throughline_nn::module::{Layer, Module};
 use throughline_nn::network::Network;
 use throughline_nn::parameters::Builder;
 
-use crate::cells::{self, nearest_width};
+use crate::cells::nearest_width;
 use crate::jobs;
 use crate::learner::{Batch, Learner, Learning, Streamed};
 use crate::outcome::{Best, Outcome, Spread, Table, listed};
 use crate::problems::{one_hot, packed, random};
+use crate::texts::{Part, Source};
 use crate::{Bench, Effort, Experiment};
 
 pub const EXPERIMENT: Experiment = Experiment {
     name: "transformer",
     question: "What does a Transformer buy beside recurrent networks of as many parameters, and what does it cost?",
+    reads_text: true,
     run,
 };
 
@@ -40,11 +42,11 @@ const TRANSFORMER: usize = 0;
 enum Task {
     /// Pairs of a key and a value, then some of the keys again; the answer to each is its value.
     Recall,
-    /// The next symbol of a grammar of brackets.
-    Grammar,
+    /// The next symbol of a text.
+    Text,
 }
 
-const TASKS: [(&str, Task); 2] = [("recall", Task::Recall), ("grammar", Task::Grammar)];
+const TASKS: [(&str, Task); 2] = [("recall", Task::Recall), ("text", Task::Text)];
 const KEYS: usize = 16;
 const VALUES: usize = 16;
 /// Pairs of a sequence, at least and at most.
@@ -52,18 +54,18 @@ const PAIRS: [usize; 2] = [4, 8];
 const QUESTIONS: usize = 4;
 
 impl Task {
-    fn symbols(self) -> usize {
+    fn symbols(self, source: Source<'_>) -> usize {
         match self {
             Self::Recall => KEYS + VALUES,
-            Self::Grammar => cells::UNITS,
+            Self::Text => source.units(),
         }
     }
 
     /// Sequences, and the nats for each answer that nobody can do without.
-    fn draw(self, random: &mut Stream, count: usize, length: usize) -> (Batch<u32>, f64) {
+    fn draw(self, size: &Size<'_>, random: &mut Stream, part: Part, count: usize) -> (Batch<u32>, f64) {
         match self {
             Self::Recall => (recall(random, count), 0.0),
-            Self::Grammar => cells::texts(random, count, length),
+            Self::Text => size.source.draw(random, part, count, size.length),
         }
     }
 }
@@ -99,12 +101,14 @@ fn recall(random: &mut Stream, count: usize) -> Batch<u32> {
     Batch { rows, x, targets }
 }
 
-struct Size {
+struct Size<'a> {
+    /// Where texts are from.
+    source: Source<'a>,
     /// Blocks and heads of the Transformer, and features that every network reads.
     blocks: usize,
     heads: usize,
     width: usize,
-    /// Symbols of a text of the grammar.
+    /// Symbols of a text.
     length: usize,
     batch: usize,
     /// By task.
@@ -122,10 +126,11 @@ struct Size {
     streams: usize,
 }
 
-impl Size {
-    fn of(effort: Effort) -> Self {
+impl<'a> Size<'a> {
+    fn of(effort: Effort, source: Source<'a>) -> Self {
         effort.choose(
             Self {
+                source,
                 blocks: 2,
                 heads: 2,
                 width: 32,
@@ -142,6 +147,7 @@ impl Size {
                 streams: 3,
             },
             Self {
+                source,
                 blocks: 1,
                 heads: 2,
                 width: 8,
@@ -254,16 +260,16 @@ struct Reached {
 }
 
 /// After each part of the training.
-fn learn(size: &Size, kind: usize, task: usize, seed: u64) -> Vec<Reached> {
+fn learn(size: &Size<'_>, kind: usize, task: usize, seed: u64) -> Vec<Reached> {
     let (updates, task) = (size.updates[task], TASKS[task].1);
-    let (tests, least) = task.draw(&mut random(seed, 1), size.tests, size.length);
-    let (mut learner, mut data) = (size.learner(kind, task.symbols(), seed, 1), random(seed, 0));
+    let (tests, least) = task.draw(size, &mut random(seed, 1), Part::Tests, size.tests);
+    let (mut learner, mut data) = (size.learner(kind, task.symbols(size.source), seed, 1), random(seed, 0));
     let mut reached = Vec::new();
     for update in 1..=updates {
         // A rate that rises at first and ends at a tenth.
         let share = update as f64 / updates as f64;
         learner.set_rate(rate(kind) * (20.0 * share).min(1.0) * (1.0 - 0.9 * share));
-        learner.learn(&task.draw(&mut data, size.batch, size.length).0);
+        learner.learn(&task.draw(size, &mut data, Part::Training, size.batch).0);
         if update % (updates / size.parts) == 0 {
             let loss = learner.evaluate(&tests);
             reached.push(Reached { excess: loss.mean() - least, right: loss.correct / loss.weight });
@@ -273,10 +279,10 @@ fn learn(size: &Size, kind: usize, task: usize, seed: u64) -> Vec<Reached> {
 }
 
 /// Symbols a second in training at each length: the fastest tenth, which other work on the machine does not disturb.
-fn speeds(size: &Size, kind: usize, threads: usize) -> Vec<f64> {
+fn speeds(size: &Size<'_>, kind: usize, threads: usize) -> Vec<f64> {
     let speed = |&length: &usize| {
-        let mut learner = size.learner(kind, cells::UNITS, 1, threads);
-        let (batch, _) = Task::Grammar.draw(&mut random(1, 2), size.symbols / length, length);
+        let mut learner = size.learner(kind, Source::Grammar.units(), 1, threads);
+        let (batch, _) = Source::Grammar.draw(&mut random(1, 2), Part::Training, size.symbols / length, length);
         // The first allocates.
         learner.learn(&batch);
         let timed = (0..size.timed).map(|_| {
@@ -290,11 +296,12 @@ fn speeds(size: &Size, kind: usize, threads: usize) -> Vec<f64> {
 }
 
 /// At each position: the fastest tenth of the steps that lead to it, and the bytes of the state after it.
-fn stream(size: &Size, kind: usize) -> Vec<Streamed> {
+fn stream(size: &Size<'_>, kind: usize) -> Vec<Streamed> {
     /// Steps that lead to a position, no more.
     const WINDOW: usize = 32;
-    let mut learner = size.learner(kind, cells::UNITS, 1, 1);
-    let (x, last) = (one_hot(cells::UNITS, 0), *size.positions.last().expect("positions are looked at"));
+    let symbols = Source::Grammar.units();
+    let mut learner = size.learner(kind, symbols, 1, 1);
+    let (x, last) = (one_hot(symbols, 0), *size.positions.last().expect("positions are looked at"));
     // The first allocates.
     learner.stream(&x, size.positions[0]);
     let streams: Vec<Vec<Streamed>> = (0..size.streams).map(|_| learner.stream(&x, last)).collect();
@@ -339,14 +346,14 @@ impl Measured {
     }
 }
 
-fn measure(size: &Size, bench: &Bench<'_>) -> Vec<Measured> {
+fn measure(size: &Size<'_>, bench: &Bench<'_>) -> Vec<Measured> {
     let mut runs = Vec::new();
     for (kind, task) in (0..KINDS.len()).flat_map(|kind| (0..TASKS.len()).map(move |task| (kind, task))) {
         runs.extend((1..=size.seeds).map(|seed| (kind, task, seed)));
     }
     let learned = jobs::each(bench, &runs, |&(kind, task, seed)| learn(size, kind, task, seed));
     let of = |kind| Measured {
-        parameters: TASKS.map(|(_, task)| size.learner(kind, task.symbols(), 1, 1).parameters()),
+        parameters: TASKS.map(|(_, task)| size.learner(kind, task.symbols(size.source), 1, 1).parameters()),
         reached: std::array::from_fn(|task| {
             let here = runs.iter().zip(&learned).filter(|(run, _)| (run.0, run.1) == (kind, task));
             here.map(|(_, reached)| reached.clone()).collect()
@@ -358,7 +365,7 @@ fn measure(size: &Size, bench: &Bench<'_>) -> Vec<Measured> {
 }
 
 fn run(bench: &Bench<'_>) -> Outcome {
-    let size = Size::of(bench.effort);
+    let size = Size::of(bench.effort, bench.texts());
     let (measured, threads) = (measure(&size, bench), Size::threads(bench));
     Outcome {
         name: EXPERIMENT.name,
@@ -370,14 +377,15 @@ fn run(bench: &Bench<'_>) -> Outcome {
     }
 }
 
-fn setting(size: &Size) -> String {
+fn setting(size: &Size<'_>) -> String {
     let Size {
+        source,
         blocks,
         heads,
         width,
         length,
         batch,
-        updates: [for_recall, for_grammar],
+        updates: [for_recall, for_text],
         tests,
         seeds,
         symbols,
@@ -386,21 +394,22 @@ fn setting(size: &Size) -> String {
         ..
     } = size;
     let hidden = |task: Task| {
-        let hidden = KINDS.iter().filter_map(|&(name, cell)| Some((name, size.hidden(task.symbols(), cell?))));
+        let hidden = KINDS.iter().filter_map(|&(name, cell)| Some((name, size.hidden(task.symbols(*source), cell?))));
         listed(&hidden.map(|(name, hidden)| format!("{name} {hidden}")).collect::<Vec<_>>())
     };
-    let [of_recall, of_grammar] = [Task::Recall, Task::Grammar].map(hidden);
+    let [of_recall, of_text] = [Task::Recall, Task::Text].map(hidden);
+    let least = source.draw(&mut random(1, 1), Part::Tests, *tests, *length).1;
     format!(
         "Every network reads {width} features, a linear map of a symbol, and ends in a softmax. The Transformer ({blocks} x {heads} heads) normalises before each part and knows positions by sines; the recurrent networks have one layer, of the units \
-         that give the nearest number of parameters: for recall {of_recall}, for the grammar {of_grammar}. Recall: {} to {} pairs of one of \
-         {KEYS} keys and one of {VALUES} values, then {QUESTIONS} of these keys, each to be answered by its value. Grammar: the next \
-         symbol of the nested brackets and words of `cells`, in texts of {length}; what a model loses beyond the grammar's own \
-         loss is counted. {for_recall} updates of Adam for recall and {for_grammar} for the grammar, with {batch} new sequences each, at a rate that rises to {} (Transformer) or {} and \
+         that give the nearest number of parameters: for recall {of_recall}, for text {of_text}. Recall: {} to {} pairs of one of \
+         {KEYS} keys and one of {VALUES} values, then {QUESTIONS} of these keys, each to be answered by its value. Text: the next symbol, in texts of {length}. {} \
+         {for_recall} updates of Adam for recall and {for_text} for text, with {batch} sequences each, at a rate that rises to {} (Transformer) or {} and \
          falls to a tenth, clipped to 1; {tests} test sequences; {seeds} seeds. Training is timed on texts of the grammar, {symbols} \
          symbols a batch at every length, {timed} times; a stream is read alone on one thread, {streams} times. Times are those of the \
          fastest tenth.",
         PAIRS[0],
         PAIRS[1],
+        source.about(least),
         rate(TRANSFORMER),
         rate(TRANSFORMER + 1),
     )
@@ -427,7 +436,7 @@ fn table<T>(
     table
 }
 
-fn tables(size: &Size, threads: &[usize], measured: &[Measured]) -> Vec<Table> {
+fn tables(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     for (place, &threads) in threads.iter().enumerate() {
         let caption = format!("Symbols a second in training on {}", counted(threads));
@@ -475,7 +484,7 @@ fn panel(
     Panel { caption, x, y: Axis::logarithmic(y, 10.0, ends), guides: Vec::new(), curves }
 }
 
-fn figure(size: &Size, threads: &[usize], measured: &[Measured]) -> Sheet {
+fn figure(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Sheet {
     let mut panels = Vec::new();
     for (place, &threads) in threads.iter().enumerate() {
         let caption = format!("Training on {}", counted(threads));
@@ -503,11 +512,11 @@ fn by_name(of: impl Fn(usize) -> f64) -> String {
     listed(&(0..KINDS.len()).map(|kind| format!("{} {}", NAMES[kind], number(of(kind)))).collect::<Vec<_>>())
 }
 
-fn seen(size: &Size, threads: &[usize], measured: &[Measured]) -> Vec<String> {
+fn seen(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Vec<String> {
     vec![[of_training(size, threads, measured), of_streams(size, measured), of_quality(measured)].concat().join(" ")]
 }
 
-fn of_training(size: &Size, threads: &[usize], measured: &[Measured]) -> Vec<String> {
+fn of_training(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Vec<String> {
     let [shortest, .., longest] = *size.lengths else { panic!("training is timed at two lengths at least") };
     let (first, last) = (0, size.lengths.len() - 1);
     let speed = |kind: usize, at: usize| measured[kind].speeds[0][at];
@@ -544,7 +553,7 @@ fn of_training(size: &Size, threads: &[usize], measured: &[Measured]) -> Vec<Str
     said
 }
 
-fn of_streams(size: &Size, measured: &[Measured]) -> Vec<String> {
+fn of_streams(size: &Size<'_>, measured: &[Measured]) -> Vec<String> {
     let (first, last) = (0, size.positions.len() - 1);
     let mut said = Vec::new();
     for (name, measured) in NAMES.iter().zip(measured) {
@@ -614,9 +623,10 @@ mod tests {
 
     #[test]
     fn networks_have_about_as_many_parameters() {
-        let size = Size::of(Effort::Full);
+        let size = Size::of(Effort::Full, Source::Grammar);
         for (_, task) in TASKS {
-            let parameters = [0, 1, 2].map(|kind| size.learner(kind, task.symbols(), 1, 1).parameters() as f64);
+            let parameters =
+                [0, 1, 2].map(|kind| size.learner(kind, task.symbols(size.source), 1, 1).parameters() as f64);
             assert!(
                 parameters.iter().all(|count| (count / parameters[TRANSFORMER] - 1.0).abs() < 0.02),
                 "{parameters:?}"
@@ -627,12 +637,12 @@ mod tests {
     /// The cache of keys and values grows; what a recurrent network keeps does not.
     #[test]
     fn only_the_transformer_keeps_more_and_more() {
-        let size = Size { positions: &[1, 16, 100, 300], ..Size::of(Effort::Fast) };
+        let size = Size { positions: &[1, 16, 100, 300], ..Size::of(Effort::Fast, Source::Grammar) };
         let bytes = [0, 1, 2].map(|kind| -> Vec<usize> { stream(&size, kind).iter().map(|step| step.bytes).collect() });
         assert!(bytes[TRANSFORMER].is_sorted() && bytes[TRANSFORMER][3] >= 300 * 2 * size.width * 4, "{bytes:?}");
         let states = [2, 1].map(|arrays| arrays * size_of::<f32>());
         for (kind, state) in [1, 2].into_iter().zip(states) {
-            let hidden = size.hidden(cells::UNITS, KINDS[kind].1.unwrap());
+            let hidden = size.hidden(Source::Grammar.units(), KINDS[kind].1.unwrap());
             assert_eq!(bytes[kind], [state * hidden; 4], "{}", NAMES[kind]);
         }
     }
@@ -640,7 +650,7 @@ mod tests {
     #[test]
     fn what_is_learned_is_the_same_on_any_number_of_threads() {
         let told = [1, 3].map(|threads| {
-            let outcome = run(&Bench { effort: Effort::Fast, threads, progress: &|_, _| () });
+            let outcome = run(&Bench { effort: Effort::Fast, text: None, threads, progress: &|_, _| () });
             let learned = outcome.tables.iter().filter(|table| table.caption.starts_with("What was learned"));
             learned.map(|table| table.rows.clone()).collect::<Vec<_>>()
         });

@@ -21,6 +21,7 @@ use crate::{Bench, Effort, Experiment};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "vanishing",
     question: "Over how many steps does a network learn to remember, and what do gradients have to do with it?",
+    reads_text: false,
     run,
 };
 
@@ -261,7 +262,7 @@ type Reached = [[Option<usize>; KINDS.len()]; PROBLEMS.len()];
 fn setting(size: &Size) -> String {
     format!(
         "One layer of {} units, Adam at {RATE}, clipped to 1, at most {} updates of {} new sequences, {} seeds. Skill is 0 for an \
-         answer that has seen nothing and 1 for perfect ones; from {LEARNED} on a lag counts as learned. Copy: three symbols of \
+         answer that has seen nothing and 1 for perfect ones; a lag counts as learned where most seeds reach {LEARNED}. Copy: three symbols of \
          eight are written again, each a lag after it was read. Adding: the sum of two marked numbers, one of them at the \
          beginning. Order: which of X and Y came first and second, asked a lag later. \"RNN\", \"LSTM\" and \"GRU\" begin with \
          weights and biases uniform in ±1/sqrt(H). Gradients are those of \

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use throughline_data::{Glimpse, TextReader};
+use toml::Value;
 
 use crate::learn::Sign;
+use crate::recipe::value_set;
 use crate::tasks::{TASKS, Task};
 use crate::{Error, Result};
 
@@ -17,7 +19,16 @@ pub struct Guess {
     pub sign: Sign,
 }
 
-/// Tells by a look at data which task they are for. Tables have the `encoding` of that WHATWG label, by default UTF-8.
+/// The settings that name columns by which tasks recognise tables, and the names that the columns have by default.
+const COLUMNS: [(&str, &str); 4] = [
+    ("data.text_column", "text"),
+    ("data.label_column", "label"),
+    ("data.id_column", "id"),
+    ("data.target_columns", "target"),
+];
+
+/// Tells by a look at data which task they are for. The encoding and the columns of tables are as `sets` say, settings as
+/// [`Recipe::resolve`](crate::Recipe::resolve) takes them.
 ///
 /// # Errors
 /// If no task recognises one of the `paths`, several do equally, they are for different tasks, one cannot be read, or
@@ -25,15 +36,12 @@ pub struct Guess {
 ///
 /// # Panics
 /// If there are no paths.
-pub fn guess(paths: &[PathBuf], encoding: Option<&str>) -> Result<Guess> {
+pub fn guess(paths: &[PathBuf], sets: &[String]) -> Result<Guess> {
     let [first, others @ ..] = paths else { panic!("there is no path to guess from") };
-    let reader = match encoding {
-        Some(label) => TextReader::default().encoding(label)?,
-        None => TextReader::default(),
-    };
-    let found = guess_one(first, &reader)?;
+    let looker = Looker::new(sets)?;
+    let found = looker.guess(first)?;
     for path in others {
-        let other = guess_one(path, &reader)?;
+        let other = looker.guess(path)?;
         if other.task.name() != found.task.name() {
             let expected =
                 format!("data for the task {}, as {} seems to be; {}", found.task.name(), first.display(), HOW);
@@ -46,18 +54,46 @@ pub fn guess(paths: &[PathBuf], encoding: Option<&str>) -> Result<Guess> {
 
 const HOW: &str = "say which task it is with --set task=..., one of those that `throughline recipe` lists";
 
-fn guess_one(path: &Path, reader: &TextReader) -> Result<Guess> {
-    let seen = Glimpse::of(path, reader)?;
-    let signs: Vec<Guess> =
-        TASKS.iter().filter_map(|&task| Some(Guess { task, sign: task.recognises(&seen)? })).collect();
-    let clear: Vec<Guess> = signs.iter().copied().filter(|guess| matches!(guess.sign, Sign::Clear(_))).collect();
-    match if clear.is_empty() { &signs[..] } else { &clear[..] } {
-        [one] => Ok(*one),
-        [] => Err(Error::file(path, "task", format!("data of a task; {HOW}"), seen.in_words())),
-        several => {
-            let tasks: Vec<String> =
-                several.iter().map(|guess| format!("{} for {}", guess.sign.words(), guess.task.name())).collect();
-            Err(Error::file(path, "task", format!("data of one task; {HOW}"), tasks.join(" and ")))
+/// Looks at data.
+struct Looker {
+    reader: TextReader,
+    /// Names of columns, and what they are called by default.
+    columns: Vec<(String, &'static str)>,
+}
+
+impl Looker {
+    fn new(sets: &[String]) -> Result<Self> {
+        let mut reader = TextReader::default();
+        if let Some(Value::String(label)) = value_set(sets, "data.encoding")? {
+            reader = reader.encoding(&label)?;
+        }
+        let mut columns = Vec::new();
+        for (key, usual) in COLUMNS {
+            let names = match value_set(sets, key)? {
+                Some(Value::String(name)) => vec![name],
+                Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+                _ => Vec::new(),
+            };
+            columns.extend(names.into_iter().map(|name| (name, usual)));
+        }
+        Ok(Self { reader, columns })
+    }
+
+    fn guess(&self, path: &Path) -> Result<Guess> {
+        let seen = Glimpse::of(path, &self.reader)?;
+        let mut renamed = seen.clone();
+        self.columns.iter().for_each(|(name, usual)| renamed.rename_column(name, usual));
+        let signs: Vec<Guess> =
+            TASKS.iter().filter_map(|&task| Some(Guess { task, sign: task.recognises(&renamed)? })).collect();
+        let clear: Vec<Guess> = signs.iter().copied().filter(|guess| matches!(guess.sign, Sign::Clear(_))).collect();
+        match if clear.is_empty() { &signs[..] } else { &clear[..] } {
+            [one] => Ok(*one),
+            [] => Err(Error::file(path, "task", format!("data of a task; {HOW}"), seen.in_words())),
+            several => {
+                let tasks: Vec<String> =
+                    several.iter().map(|guess| format!("{} for {}", guess.sign.words(), guess.task.name())).collect();
+                Err(Error::file(path, "task", format!("data of one task; {HOW}"), tasks.join(" and ")))
+            }
         }
     }
 }
@@ -76,7 +112,7 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, content).unwrap();
         }
-        guess(&[folder.join(path)], None).map(|guess| guess.task.name()).map_err(|error| error.to_string())
+        guess(&[folder.join(path)], &[]).map(|guess| guess.task.name()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -123,10 +159,29 @@ mod tests {
         let texts = [("a/1.txt", "x"), ("b/2.txt", "y")];
         assert_eq!(guessed(&texts, ".").as_deref(), Ok("classify"));
         assert_eq!(guessed(&texts, "a").as_deref(), Ok("lm"));
+        assert_eq!(guessed(&[("a/51121", "x"), ("b/51122", "y")], ".").as_deref(), Ok("classify"));
         assert_eq!(guessed(&[("a/1.csv", "x\n1\n"), ("b/2.csv", "x\n2\n")], ".").as_deref(), Ok("classify-series"));
         assert_eq!(guessed(&[("src/main.rs", "fn main() {}"), ("README.md", "x")], ".").as_deref(), Ok("lm"));
-        assert_eq!(guessed(&[("a.mid", "x"), ("b.midi", "x")], ".").as_deref(), Ok("roll"));
+        assert_eq!(guessed(&[("a.mid", "x"), ("b.midi", "x"), ("LICENSE", "x")], ".").as_deref(), Ok("roll"));
         assert!(guessed(&[("a.csv", "x\n1\n"), ("b.csv", "x\n2\n")], ".").is_err());
+    }
+
+    #[test]
+    fn columns_have_the_names_that_are_set() {
+        let folder = TestFolder::new();
+        let [reviews, series] = ["reviews.csv", "series.csv"].map(|name| folder.join(name));
+        fs::write(&reviews, "review,stars\nfine,5\n").unwrap();
+        fs::write(&series, "patient,x,dose,weight\n1,2,3,4\n").unwrap();
+        let guessed = |path: &PathBuf, sets: &[&str]| {
+            let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+            guess(std::slice::from_ref(path), &sets).map(|guess| guess.task.name()).map_err(|error| error.to_string())
+        };
+        let columns = ["data.text_column=review", "data.label_column = \"stars\""];
+        assert_eq!(guessed(&reviews, &columns).as_deref(), Ok("classify"));
+        let message = guessed(&reviews, &columns[..1]).unwrap_err();
+        assert!(message.contains("found a table with the columns \"review\", \"stars\""), "{message}");
+        let columns = ["data.id_column=patient", "data.target_columns=[\"dose\", \"weight\"]"];
+        assert_eq!(guessed(&series, &columns).as_deref(), Ok("regress"));
     }
 
     #[test]
@@ -135,7 +190,7 @@ mod tests {
         let [a, b] = ["a.txt", "b.csv"].map(|name| folder.join(name));
         fs::write(&a, "a text\n").unwrap();
         fs::write(&b, "text,label\na,b\n").unwrap();
-        let message = guess(&[a, b], None).map(|guess| guess.task.name()).unwrap_err().to_string();
+        let message = guess(&[a, b], &[]).map(|guess| guess.task.name()).unwrap_err().to_string();
         assert!(
             message.contains("expected data for the task lm") && message.contains("which is for classify"),
             "{message}"

@@ -59,7 +59,7 @@ pub(crate) fn look_into<L: Learn<Serve: Inspectable>>(
 }
 
 /// How much of the data the page at the end of a run shows.
-const AT_THE_END: Options = Options { sample: Sample { sequences: 30, steps: 100 }, anchors: 8, examples: 3 };
+const AT_THE_END: Options = Options { sample: Sample::spread(30, 100), anchors: 8, examples: 4 };
 
 /// Writes the page of a run that has ended, if it wants one. It is no reason for the run to fail.
 pub(crate) fn write_page<L: Learn<Serve: Inspectable>>(outcome: &Outcome, watch: &mut dyn FnMut(Event<'_>)) {
@@ -84,7 +84,7 @@ pub(crate) fn write_page<L: Learn<Serve: Inspectable>>(outcome: &Outcome, watch:
 #[derive(Clone, Debug)]
 pub struct Tracing {
     /// How much of the data the model reads.
-    pub sample: Sample,
+    pub sample: Sample<'static>,
     /// The arrays that are wanted.
     pub selection: Selection,
     /// Threads to compute with; `None`: all there are.

@@ -141,9 +141,9 @@ pub mod infer {
         Classify, ClassifySeries, LanguageModel, Regress, Roll, Tag, classify, classify_series, lm, regress, roll, tag,
     };
     pub use throughline_infer::{
-        Channel, ConfigError, Error, Evaluation, Files, Generation, Info, Model, Parts, Pieces, RecurrentSettings,
-        Regularisation, Result, Runner, RunnerWorkspace, Sample, SeriesBatch, SeriesBody, SeriesEncoder, SeriesFacts,
-        Serve, Served, TextEncoder, tasks,
+        Channel, Chosen, ConfigError, Error, Evaluation, Files, Generation, Info, Model, Parts, Pieces,
+        RecurrentSettings, Regularisation, Result, Runner, RunnerWorkspace, Sample, SeriesBatch, SeriesBody,
+        SeriesEncoder, SeriesFacts, Serve, Served, TextEncoder, tasks,
     };
 }
 
@@ -152,7 +152,7 @@ pub mod infer {
 /// [`train::inspect`] looks into the model of a run. Each measurement also runs alone, on any network.
 pub mod inspect {
     pub use throughline_inspect::{
-        Activation, AtLag, Attribution, BINS, Effect, Example, ExchangeRows, Explained, Fault, Finding, Flow,
+        Activation, AtLag, Attribution, BINS, Column, Effect, Example, ExchangeRows, Explained, Fault, Finding, Flow,
         GateStatistics, Gates, Inspectable, Inspection, Options, Probe, Quantiles, ReadsVectors, RepeatRows, Report,
         Selection, Site, Spectrum, StateStatistics, Subject, Trace, TraceArray, TraceFormat, Tracer, Training,
         UnitTrace, Update, attributions, diagnose, examples, gate_statistics, gradient_flow, inspect, interventions,
@@ -162,7 +162,7 @@ pub mod inspect {
 
 /// Experiments of minutes on recurrent networks, each with tables, a figure and a paragraph on what was seen.
 pub mod lab {
-    pub use throughline_lab::{Bench, EXPERIMENTS, Effort, Experiment, Outcome, Table};
+    pub use throughline_lab::{Bench, EXPERIMENTS, Effort, Experiment, Outcome, Table, Text};
 }
 
 /// What most programs need.

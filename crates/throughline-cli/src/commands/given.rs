@@ -44,7 +44,7 @@ pub fn recipe(arguments: &RecipeArgument, changes: &[String], quiet: bool) -> Re
         let guessed = if task || paths || data.is_empty() || !arguments.text.is_empty() {
             TASK
         } else {
-            guessed_task(&data, set(arguments, "data.encoding"), quiet)?
+            guessed_task(&data, changes, quiet)?
         };
         settings.extend((!task).then(|| format!("task={guessed}")));
         if !task && !paths && guessed == TASK {
@@ -63,8 +63,8 @@ pub fn recipe(arguments: &RecipeArgument, changes: &[String], quiet: bool) -> Re
 }
 
 /// The task that `data` seem to be for; people are told from what.
-fn guessed_task(data: &[PathBuf], encoding: Option<&str>, quiet: bool) -> Result<&'static str> {
-    let Guess { task, sign } = train::guess(data, encoding)?;
+fn guessed_task(data: &[PathBuf], sets: &[String], quiet: bool) -> Result<&'static str> {
+    let Guess { task, sign } = train::guess(data, sets)?;
     let name = task.info().name;
     if !quiet {
         let data = data[0].display();
@@ -75,16 +75,7 @@ fn guessed_task(data: &[PathBuf], encoding: Option<&str>, quiet: bool) -> Result
 
 /// Whether `--set` gives `key`.
 pub fn sets(arguments: &RecipeArgument, key: &str) -> bool {
-    set(arguments, key).is_some()
-}
-
-/// What `--set` gives for `key`, without quotes.
-fn set<'a>(arguments: &'a RecipeArgument, key: &str) -> Option<&'a str> {
-    let value = |set: &'a String| {
-        let (name, value) = set.split_once('=').unwrap_or((set, ""));
-        (name.trim() == key).then(|| value.trim().trim_matches('"'))
-    };
-    arguments.set.iter().rev().find_map(value)
+    arguments.set.iter().any(|set| set.split('=').next().is_some_and(|name| name.trim() == key))
 }
 
 /// The Rust sources and documents of the source tree that contains the current folder, or the text inside the program.

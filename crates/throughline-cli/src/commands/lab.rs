@@ -5,8 +5,9 @@ use std::path::Path;
 use std::thread::available_parallelism;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use throughline::lab::{Bench, EXPERIMENTS, Effort, Experiment, Outcome};
+use anyhow::{Context, Result, bail};
+use throughline::data::TextReader;
+use throughline::lab::{Bench, EXPERIMENTS, Effort, Experiment, Outcome, Text};
 use throughline::train::{check_replaceable, write_atomically};
 
 use crate::arguments::LabArguments;
@@ -14,9 +15,16 @@ use crate::output::{note, say};
 use crate::plot::width;
 
 pub fn run(arguments: &LabArguments) -> Result<()> {
-    let LabArguments { experiments: names, out, fast, threads } = arguments;
-    let wanted = |experiment: &&Experiment| names.is_empty() || names.iter().any(|name| name == experiment.name);
+    let LabArguments { experiments: names, text, out, fast, threads } = arguments;
+    let wanted = |experiment: &&Experiment| match names.is_empty() {
+        true => text.is_none() || experiment.reads_text,
+        false => names.iter().any(|name| name == experiment.name),
+    };
     let experiments: Vec<&Experiment> = EXPERIMENTS.iter().filter(wanted).collect();
+    let text = match text {
+        Some(path) => Some(read(path, &experiments)?),
+        None => None,
+    };
     // A folder that cannot be written to is refused before minutes of work.
     if let Some(folder) = out {
         prepare(folder, &experiments)?;
@@ -31,7 +39,7 @@ pub fn run(arguments: &LabArguments) -> Result<()> {
             bar.set_length(all as u64);
             bar.set_position(done as u64);
         };
-        let outcome = experiment.run(&Bench { effort, threads, progress: &progress });
+        let outcome = experiment.run(&Bench { effort, text: text.as_ref(), threads, progress: &progress });
         bar.finish_and_clear();
         if let Some(folder) = out {
             write(folder, &outcome)?;
@@ -40,6 +48,19 @@ pub fn run(arguments: &LabArguments) -> Result<()> {
         note(&format!("{}: {}", experiment.name, super::duration(begun.elapsed().as_secs_f64())));
     }
     Ok(())
+}
+
+/// The text at `path`, which one of `experiments` must read.
+fn read(path: &Path, experiments: &[&Experiment]) -> Result<Text> {
+    if !experiments.iter().any(|experiment| experiment.reads_text) {
+        let readers: Vec<&str> = EXPERIMENTS.iter().filter(|of| of.reads_text).map(|of| of.name).collect();
+        bail!("--text: expected an experiment that learns from a text ({}), found none", readers.join(", "));
+    }
+    let text = TextReader::default().read_file(path)?;
+    let found = text.chars().count();
+    Text::new(&text).with_context(|| {
+        format!("{}: expected at least {} characters to learn from, found {found}", path.display(), Text::FEWEST)
+    })
 }
 
 /// Makes the folder, and sees to it that every file can be written.

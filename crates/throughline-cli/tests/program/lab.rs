@@ -41,6 +41,23 @@ fn threads_change_nothing() {
 }
 
 #[test]
+fn a_text_of_ones_own() {
+    let prose: String = (0..400).map(|n| format!("the {n}th line says {}\n", n * n)).collect();
+    let folder = Folder::with(&[("prose.txt", &prose), ("short.txt", "too short")]);
+    let said = folder.run(&["lab", "--text", "prose.txt", "--fast"]).succeeded();
+    assert!(said.starts_with("cells: ") && said.contains("\ntransformer: ") && !said.contains("vanishing: "), "{said}");
+    assert!(
+        said.contains("a given one of") && said.contains("nats a character") && !said.contains("grammar"),
+        "{said}"
+    );
+    let refused =
+        |arguments: &[&str], parts: &[&str]| folder.run(&[&["lab", "--fast"], arguments].concat()).refused(parts);
+    refused(&["--text", "short.txt"], &["short.txt: expected at least 2000 characters", "found 9"]);
+    refused(&["depth", "--text", "prose.txt"], &["--text: expected an experiment", "cells, transformer"]);
+    refused(&["--text", "gone.txt"], &["gone.txt"]);
+}
+
+#[test]
 fn an_unknown_experiment() {
     let folder = Folder::new();
     let ran = folder.run(&["lab", "vanishing", "gravity", "--fast", "--out", "lab"]);

@@ -53,6 +53,14 @@ fn every_number_of_a_language_model_is_written() {
     for (name, tensor) in tensors.tensors() {
         assert!(found[&format!("{name}.npy")].ends_with(tensor.data()), "{name}");
     }
+    if cfg!(feature = "parquet") {
+        let said = folder.run(&[&arguments[..7], &["trace.parquet"]].concat()).succeeded();
+        assert_eq!(said, "trace.parquet: 13 arrays of 60 rows, 3 sequences\n");
+        let bytes = fs::read(folder.join("trace.parquet")).unwrap();
+        assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+        // The numbers of a column that is not compressible lie there as they are.
+        assert!(bytes.len() > 13 * 60 * 16 * 4 / 2, "{} bytes", bytes.len());
+    }
 }
 
 #[test]
@@ -97,7 +105,7 @@ fn what_cannot_be_traced() {
     };
     // The data and the run would be refused as well, if anybody had read them.
     for out in ["t.csv", "npz"] {
-        refused(&["nothing", "--data", "gone.tsv", "--out", out], &["a file that ends in .npz or .safetensors", out]);
+        refused(&["nothing", "--data", "gone.tsv", "--out", out], &["a file that ends in .npz, .safetensors", out]);
     }
     refused(&["classify-1", "--data", "gone.tsv", "--out", "folder.npz"], &["folder.npz", "found a folder"]);
     refused(&["classify-1", "--data", "gone.tsv", "--out", "gone/t.npz"], &["gone/t.npz", "No such file"]);

@@ -64,8 +64,17 @@ impl<'a> Collector<'a> {
 
     /// Counts so many numbers as kept.
     pub(super) fn keep(&mut self, numbers: usize) -> Result<()> {
+        self.take(numbers * size_of::<f64>())
+    }
+
+    /// Counts a name or an answer of a series as kept, with what its text takes besides its bytes.
+    pub(super) fn keep_text(&mut self, text: &str) -> Result<()> {
+        self.take(size_of::<Place>() + text.len())
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<()> {
         let path = self.files.last().expect("a file is open");
-        take(&mut self.budget, (numbers * size_of::<f64>()) as u64, path)
+        take(&mut self.budget, bytes as u64, path)
     }
 
     /// The columns of the answers that are wanted.

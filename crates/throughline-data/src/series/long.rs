@@ -38,7 +38,7 @@ pub(super) enum Which<'a> {
     One { name: &'a str, class: Option<&'a str> },
 }
 
-const HINT: &str = "name the columns in data.id_column, data.time_column, data.channels and those of the answers";
+const HINT: &str = "set id_column, time_column, channels and what has the answers to the names of columns";
 
 impl Columns {
     /// The columns by the names in the header.
@@ -112,6 +112,9 @@ pub(super) fn read(path: &Path, format: TableFormat, which: &Which<'_>, collecto
                 if name.is_empty() {
                     return Err(collector.wrong(line, "the identifier of a series", "none", "add it"));
                 }
+                // Once in the series, once in the index.
+                collector.keep_text(name)?;
+                collector.keep_text(name)?;
                 index_of.insert(name.to_owned(), series.len());
                 let answers = match which {
                     Which::One { class: Some(class), .. } => vec![(*class).to_owned()],
@@ -136,7 +139,7 @@ fn take(
     names: [&[String]; 2],
     fields: &[String],
     line: usize,
-    collector: &Collector<'_>,
+    collector: &mut Collector<'_>,
     rows: &mut Rows,
 ) -> Result<()> {
     let of = format!("in series {}", quoted(&rows.name));
@@ -184,6 +187,7 @@ fn take(
     for ((answer, &column), name) in rows.answers.iter_mut().zip(&columns.answers).zip(names[1]) {
         let field = fields[column].trim();
         if answer.is_empty() {
+            collector.keep_text(field)?;
             *answer = field.to_owned();
         } else if !field.is_empty() && field != answer {
             let expected = format!("{} in column {} {of}, as before", quoted(answer), quoted(name));

@@ -38,10 +38,12 @@ pub enum WantedAnswers {
 /// read as NaN. Infinite numbers are errors.
 #[derive(Clone, Debug, Default)]
 pub struct SeriesReader {
-    /// Encoding and size limit. The limit is on what is kept in memory of all files of one call together: 8 bytes a number.
+    /// Encoding and size limit. The limit is on what is kept in memory of all files of one call together: 8 bytes a number,
+    /// and names and answers.
     pub text: TextReader,
     /// The format of all paths. By default a folder is one of tables, and a file is told by its name: `.ts`, or a table in
-    /// long form, `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson` or `.parquet`.
+    /// long form, `.csv`, `.tsv`, `.tab`, `.jsonl`, `.ndjson` or `.parquet`. A table in long form of any other name is read as
+    /// CSV.
     pub format: Option<SeriesFormat>,
     /// The column of a table in long form that says which series a row belongs to; by default `id`. The rows of a series need
     /// not follow each other.
@@ -101,6 +103,16 @@ impl SeriesReader {
     }
 }
 
+impl SeriesFormat {
+    /// The format of `path`, given that `known` has this one: the same, unless their names say that they differ.
+    pub fn beside(self, known: &Path, path: &Path) -> Self {
+        match (detect(known).ok(), detect(path).ok()) {
+            (known, Some(other)) if known != Some(other) => other,
+            _ => self,
+        }
+    }
+}
+
 /// The format of a file or folder by its name.
 fn detect(path: &Path) -> Result<SeriesFormat> {
     if path.is_dir() {
@@ -120,7 +132,7 @@ fn detect(path: &Path) -> Result<SeriesFormat> {
 mod tests {
     use super::*;
     use crate::folder::SkipReason;
-    use crate::series::Answers;
+    use crate::series::{Answers, Place};
     use crate::testing::Folder;
 
     fn classes() -> WantedAnswers {
@@ -148,6 +160,17 @@ mod tests {
     fn rows(set: &SeriesSet) -> Vec<(String, Vec<f64>)> {
         let shown = |value: &f64| if value.is_nan() { -1.0 } else { *value };
         (0..set.len()).map(|i| (set.name(i).to_owned(), set.values(i).iter().map(shown).collect())).collect()
+    }
+
+    #[test]
+    fn other_files_are_read_as_the_known_one_unless_their_names_say_otherwise() {
+        let folder = Folder::new(&[("folder/a.csv", b"")]);
+        let beside =
+            |format: SeriesFormat, known: &str, path: &str| format.beside(Path::new(known), &folder.join(path));
+        assert_eq!(beside(SeriesFormat::Ts, "a.ts", "b.ts"), SeriesFormat::Ts);
+        assert_eq!(beside(SeriesFormat::Ts, "a.ts", "b.parquet"), SeriesFormat::Long);
+        assert_eq!(beside(SeriesFormat::Long, "a.csv", "folder"), SeriesFormat::Folder);
+        assert_eq!(beside(SeriesFormat::Long, "a.txt", "b.txt"), SeriesFormat::Long);
     }
 
     const TS: &str =
@@ -316,10 +339,12 @@ mod tests {
     fn what_is_kept_is_limited_and_not_the_file() {
         let comments = format!("{}{TS}", "# a comment\n".repeat(1000));
         let limited = |bytes| SeriesReader { text: TextReader::default().max_bytes(bytes), ..reader(classes()) };
-        assert_eq!(read(&limited(64), "x.ts", &comments).unwrap().len(), 2);
-        let error = read(&limited(63), "x.ts", &comments).unwrap_err();
-        assert!(matches!(error, Error::TooLarge { limit: 15, .. }), "{error}");
-        assert!(matches!(read(&limited(63), "x.csv", LONG), Err(Error::TooLarge { .. })));
+        // Eight numbers, and the names of two series.
+        let kept = 8 * 8 + 2 * (size_of::<Place>() as u64 + 1);
+        assert_eq!(read(&limited(kept), "x.ts", &comments).unwrap().len(), 2);
+        let error = read(&limited(kept - 1), "x.ts", &comments).unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+        assert!(matches!(read(&limited(kept), "x.csv", LONG), Err(Error::TooLarge { .. })));
     }
 
     #[test]

@@ -108,8 +108,9 @@ pub(super) fn read(path: &Path, collector: &mut Collector<'_>) -> Result<()> {
             let hint = "correct the class, or add it to `@classLabel`";
             return Err(collector.wrong(line, &expected, &quoted(class), hint));
         }
-        let answers: Vec<String> = answer.into_iter().collect();
-        collector.push(Read { name: number_of.to_string(), line, values: &values, answers: &answers })?;
+        let (name, answers) = (number_of.to_string(), answer.into_iter().collect::<Vec<_>>());
+        collector.keep_text(&name)?;
+        collector.push(Read { name, line, values: &values, answers: &answers })?;
     }
     Ok(())
 }

@@ -121,6 +121,7 @@ impl Serve for Classify {
         title: "text classifier",
         about: "one class for each text",
         best: "the fewest errors, and among those the lowest loss,",
+        metrics: &["accuracy"],
         counted: "texts",
         usage: &["throughline predict {run} < lines.txt", "throughline eval {run}"],
     };
@@ -182,19 +183,16 @@ impl Serve for Classify {
         Some(Evaluation { count: lengths.len(), loss, metrics, unknown_share, confusion: Some(matrix) })
     }
 
-    fn sample(_: &Config, encoder: &Encoder, data: &Texts, sample: Sample) -> Examples<[u32], [u32]> {
+    fn sample(_: &Config, encoder: &Encoder, data: &Texts, sample: Sample<'_>) -> Examples<[u32], [u32]> {
         let texts: Vec<usize> = (0..data.tokens.len()).filter(|&index| !data.tokens[index].is_empty()).collect();
-        let chosen: Vec<usize> = sample.of(texts.len()).map(|place| texts[place]).collect();
+        let indices = sample.of(texts.len());
+        let chosen: Vec<usize> = indices.iter().map(|&place| texts[place]).collect();
         let tokens = |index: &usize| &data.tokens[*index][..sample.cut(data.tokens[*index].len())];
         let mut batch = Batch::default();
         batch.set(&chosen.iter().map(tokens).collect::<Vec<_>>());
         let targets = chosen.iter().map(|&index| data.classes[index]).collect();
         let pieces = encoder.text.pieces(&batch.tokens);
-        Examples { rows: batch.rows, x: batch.tokens, targets, pieces: Some(pieces) }
-    }
-
-    fn score(evaluation: &Evaluation) -> f64 {
-        1.0 - evaluation.metrics["accuracy"]
+        Examples { indices, rows: batch.rows, x: batch.tokens, targets, pieces: Some(pieces), columns: Vec::new() }
     }
 
     fn predict(

@@ -66,6 +66,7 @@ impl Serve for ClassifySeries {
         title: "classifier of series",
         about: "one class for each series of numbers",
         best: "the fewest errors, and among those the lowest loss,",
+        metrics: &["accuracy"],
         counted: "series",
         usage: &["throughline predict {run} --series FILE", "throughline eval {run}"],
     };
@@ -118,14 +119,10 @@ impl Serve for ClassifySeries {
         Some(Evaluation { count: lengths.len(), loss, metrics, unknown_share: 0.0, confusion: Some(matrix) })
     }
 
-    fn sample(config: &Config, _: &Vec<String>, data: &LabelledSeries, sample: Sample) -> Examples<[f32], [u32]> {
-        let (rows, x, chosen) = series::sample(config.input.features(), &data.series, sample);
-        let targets = chosen.into_iter().map(|index| data.classes[index]).collect();
-        Examples { rows, x, targets, pieces: None }
-    }
-
-    fn score(evaluation: &Evaluation) -> f64 {
-        1.0 - evaluation.metrics["accuracy"]
+    fn sample(config: &Config, _: &Vec<String>, data: &LabelledSeries, sample: Sample<'_>) -> Examples<[f32], [u32]> {
+        let (rows, x, indices) = series::sample(config.input.features(), &data.series, sample);
+        let targets = indices.iter().map(|&index| data.classes[index]).collect();
+        Examples { indices, rows, x, targets, pieces: None, columns: config.input.columns() }
     }
 
     fn predict(

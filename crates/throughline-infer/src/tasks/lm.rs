@@ -128,6 +128,7 @@ impl Serve for LanguageModel {
         title: "language model",
         about: "the next character, byte or word of a text",
         best: "the lowest loss",
+        metrics: &[],
         counted: "units",
         usage: &[
             "throughline generate {run} --prompt \"Once\" --length 500 --temperature 0.8",
@@ -198,11 +199,13 @@ impl Serve for LanguageModel {
         })
     }
 
-    fn sample(_: &Config, encoder: &TextEncoder, tokens: &Vec<u32>, sample: Sample) -> Examples<[u32], [u32]> {
+    fn sample(_: &Config, encoder: &TextEncoder, tokens: &Vec<u32>, sample: Sample<'_>) -> Examples<[u32], [u32]> {
         // Each window has as many targets as inputs, one unit later.
         let scored = tokens.len().saturating_sub(1);
-        let steps = sample.cut(scored).max(1);
-        let starts: Vec<usize> = sample.of(scored / steps).map(|window| window * steps).collect();
+        let window = sample.window.min(scored).max(1);
+        let steps = sample.cut(window);
+        let indices = sample.of(scored / window);
+        let starts: Vec<usize> = indices.iter().map(|index| index * window).collect();
         let rows = Ragged::even(steps, starts.len());
         let at = |later: usize| -> Vec<u32> {
             (0..steps)
@@ -211,11 +214,7 @@ impl Serve for LanguageModel {
                 .collect()
         };
         let x = at(0);
-        Examples { pieces: Some(encoder.pieces(&x)), x, targets: at(1), rows }
-    }
-
-    fn score(evaluation: &Evaluation) -> f64 {
-        evaluation.loss
+        Examples { indices, pieces: Some(encoder.pieces(&x)), columns: Vec::new(), x, targets: at(1), rows }
     }
 
     fn predict(

@@ -137,6 +137,7 @@ impl Serve for Regress {
         title: "regression of series",
         about: "numbers for each series of numbers",
         best: "the lowest loss",
+        metrics: &[],
         counted: "series",
         usage: &["throughline predict {run} --series FILE", "throughline eval {run}"],
     };
@@ -195,16 +196,12 @@ impl Serve for Regress {
         Some(Evaluation { count, loss, metrics, unknown_share: 0.0, confusion: None })
     }
 
-    fn sample(config: &Config, _: &(), data: &TargetedSeries, sample: Sample) -> Examples<[f32], [f32]> {
-        let (rows, x, chosen) = series::sample(config.input.features(), &data.series, sample);
+    fn sample(config: &Config, _: &(), data: &TargetedSeries, sample: Sample<'_>) -> Examples<[f32], [f32]> {
+        let (rows, x, indices) = series::sample(config.input.features(), &data.series, sample);
         let width = config.targets.len();
         let targets: Vec<f64> =
-            chosen.into_iter().flat_map(|index| &data.targets[index * width..][..width]).copied().collect();
-        Examples { rows, x, targets: config.scaled(&targets), pieces: None }
-    }
-
-    fn score(evaluation: &Evaluation) -> f64 {
-        evaluation.loss
+            indices.iter().flat_map(|index| &data.targets[index * width..][..width]).copied().collect();
+        Examples { indices, rows, x, targets: config.scaled(&targets), pieces: None, columns: config.input.columns() }
     }
 
     fn predict(

@@ -212,6 +212,7 @@ impl Serve for Roll {
         title: "model of piano rolls",
         about: "the pitches of the next step of a piece of music",
         best: "the lowest loss",
+        metrics: &[],
         counted: "steps",
         usage: &[
             "throughline generate {run} --prompt piece.mid --length 256 --out continued.mid",
@@ -285,12 +286,11 @@ impl Serve for Roll {
         })
     }
 
-    fn sample(_: &Config, keys: &Keys, pieces: &Vec<PianoRoll>, sample: Sample) -> Examples<[f32], [f32]> {
+    fn sample(_: &Config, keys: &Keys, pieces: &Vec<PianoRoll>, sample: Sample<'_>) -> Examples<[f32], [f32]> {
         let readable: Vec<&PianoRoll> = pieces.iter().filter(|piece| !piece.is_empty()).collect();
-        let chosen: Vec<(&[Pitches], Range<usize>)> = sample
-            .of(readable.len())
-            .map(|index| (&readable[index][..], 0..sample.cut(readable[index].len())))
-            .collect();
+        let indices = sample.of(readable.len());
+        let part = |&index: &usize| (&readable[index][..], 0..sample.cut(readable[index].len()));
+        let chosen: Vec<(&[Pitches], Range<usize>)> = indices.iter().map(part).collect();
         let mut batch = Batch::default();
         batch.set(*keys, &chosen);
         let chord = |keys_of_step: &[f32]| {
@@ -298,11 +298,14 @@ impl Serve for Roll {
             sounding.map(|(pitch, _)| pitch.to_string()).collect::<Vec<_>>().join(" ")
         };
         let pieces = Pieces::of(batch.x.chunks(keys.count()).map(chord));
-        Examples { rows: batch.rows, x: batch.x, targets: batch.targets, pieces: Some(pieces) }
-    }
-
-    fn score(evaluation: &Evaluation) -> f64 {
-        evaluation.loss
+        Examples {
+            indices,
+            rows: batch.rows,
+            x: batch.x,
+            targets: batch.targets,
+            pieces: Some(pieces),
+            columns: Vec::new(),
+        }
     }
 
     /// Each input is a piece in JSON, a list of steps, and a step a list of pitches.

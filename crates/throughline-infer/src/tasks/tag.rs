@@ -392,6 +392,7 @@ impl Serve for Tag {
         title: "tagger",
         about: "a tag for each word",
         best: "the highest entity F1 (accuracy, where tags mark no entities), and among those the lowest loss,",
+        metrics: &["entity_f1", "accuracy"],
         counted: "words",
         usage: &["throughline predict {run} < lines.txt", "throughline eval {run}"],
     };
@@ -499,9 +500,10 @@ impl Serve for Tag {
         Some(Evaluation { count: tokens.len(), loss, metrics, unknown_share, confusion: None })
     }
 
-    fn sample(_: &Config, encoder: &Encoder, data: &Sentences, sample: Sample) -> Examples<WordRows, [u32]> {
+    fn sample(_: &Config, encoder: &Encoder, data: &Sentences, sample: Sample<'_>) -> Examples<WordRows, [u32]> {
         let sentences: Vec<usize> = (0..data.words.len()).filter(|&index| !data.words[index].is_empty()).collect();
-        let chosen: Vec<usize> = sample.of(sentences.len()).map(|place| sentences[place]).collect();
+        let indices = sample.of(sentences.len());
+        let chosen: Vec<usize> = indices.iter().map(|&place| sentences[place]).collect();
         let [words, tags] = [&data.words, &data.tags]
             .map(|all| chosen.iter().map(|&index| &all[index][..sample.cut(all[index].len())]).collect::<Vec<_>>());
         let mut batch = Batch::default();
@@ -511,11 +513,14 @@ impl Serve for Tag {
         batch.rows.for_each_row(|_, sentence, position| {
             pieces.push(encoder.spelling(&data.forms[words[sentence][position] as usize]));
         });
-        Examples { rows: batch.rows, x: batch.words, targets, pieces: Some(Pieces::of(pieces)) }
-    }
-
-    fn score(evaluation: &Evaluation) -> f64 {
-        1.0 - evaluation.metrics.get("entity_f1").unwrap_or(&evaluation.metrics["accuracy"])
+        Examples {
+            indices,
+            rows: batch.rows,
+            x: batch.words,
+            targets,
+            pieces: Some(Pieces::of(pieces)),
+            columns: Vec::new(),
+        }
     }
 
     fn predict(

@@ -164,7 +164,7 @@ fn an_evaluation_counts_what_is_predicted() {
     });
     assert_eq!((evaluation.count, evaluation.metrics["accuracy"]), (301, right as f64 / 301.0));
     assert_close("loss", &[evaluation.loss], &[loss.sum::<f64>() / 301.0], ROUNDING);
-    assert_eq!(<throughline_infer::tasks::Classify as Serve>::score(&evaluation), 1.0 - right as f64 / 301.0);
+    assert_eq!(<throughline_infer::tasks::Classify as Serve>::INFO.score(&evaluation), 1.0 - right as f64 / 301.0);
     assert_eq!(served.evaluate(&Texts::default()), None);
 }
 

@@ -8,7 +8,7 @@ use throughline_infer::tasks::classify_series::LabelledSeries;
 use throughline_infer::tasks::regress::TargetedSeries;
 use throughline_infer::tasks::tag::{FormEncoder, Sentences};
 use throughline_infer::tasks::{LanguageModel, Roll};
-use throughline_infer::{ExamplesOf, Sample, Serve};
+use throughline_infer::{Chosen, ExamplesOf, Sample, Serve};
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::Pooling;
 use throughline_nn::module::Cpu;
@@ -22,9 +22,9 @@ use crate::series;
 
 /// Between means of the same losses summed in other batches.
 const ORDER: f64 = 1e-6;
-const ALL: Sample = Sample { sequences: usize::MAX, steps: usize::MAX };
+const ALL: Sample<'_> = Sample::spread(usize::MAX, usize::MAX);
 
-fn sample<T: Serve>(model: &TestModel<T>, data: &T::Data, sample: Sample) -> ExamplesOf<T> {
+fn sample<T: Serve>(model: &TestModel<T>, data: &T::Data, sample: Sample<'_>) -> ExamplesOf<T> {
     T::sample(&model.config, &model.encoder, data, sample)
 }
 
@@ -76,13 +76,16 @@ fn the_whole_measures_as_the_data_do() {
 
 #[test]
 fn a_smaller_one_is_spread_and_cut() {
-    let few = Sample { sequences: 2, steps: 3 };
+    let few = Sample::spread(2, 3);
     let tokens: Vec<u32> = (0..20).map(|t| t % 8).collect();
     let windows: ExamplesOf<LanguageModel> = sample(&language_model(CellKind::Lstm), &tokens, few);
     // Six windows of three units; the first and the fourth, step by step.
     assert_eq!(windows.x, [0, 1, 1, 2, 2, 3]);
     assert_eq!(windows.targets, [1, 2, 2, 3, 3, 4]);
     assert_eq!((windows.rows.batch(), windows.rows.steps()), (2, 3));
+    // The last of them, of which less is read.
+    let last = Sample { chosen: Chosen::These(&[5]), steps: 2, ..few };
+    assert_eq!(sample(&language_model(CellKind::Lstm), &tokens, last).x, [7, 0]);
     assert_eq!(sample(&language_model(CellKind::Lstm), &vec![1], few).rows.rows(), 0);
 
     let model = classifier(classify_config(CellKind::GruAfter, Pooling::Attention));

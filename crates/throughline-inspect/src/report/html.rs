@@ -392,7 +392,7 @@ fn examples(report: &Report) -> String {
     let examples: String = examples.map(|(index, example)| one_example(index + 1, example)).collect();
     section(
         "What answers rest on",
-        "Some sequences in detail. What is explained is the log-likelihood of the right answer, for numbers minus the error, and \
+        "Some sequences in detail, from the highest loss to the lowest of those that were seen. What is explained is the log-likelihood of the right answer, for numbers minus the error, and \
          where every step has an answer that of the last step; a tagger's is explained for all steps together. Integrated gradients \
          share out its difference to that of a blank input among the steps; gradient times input is how it would change if a step counted \
          a little more. Blue speaks for the answer, orange against it.",
@@ -400,7 +400,7 @@ fn examples(report: &Report) -> String {
     )
 }
 
-fn one_example(index: usize, Example { pieces, inputs, attribution, units }: &Example) -> String {
+fn one_example(index: usize, Example { loss, pieces, inputs, attribution, units }: &Example) -> String {
     let both =
         [("Integrated gradients", &attribution.integrated), ("Gradient times input", &attribution.gradient_input)];
     let words = pieces.iter().flat_map(|pieces| {
@@ -419,18 +419,17 @@ fn one_example(index: usize, Example { pieces, inputs, attribution, units }: &Ex
             "from the first to the last, each row by its largest",
             &figures::heat_map(&rows),
         ));
-        let names: Vec<String> = (1..=inputs.len().min(MOST_INPUTS)).map(|number| format!("input {number}")).collect();
-        let rows = |of: &[Vec<f64>]| -> String {
-            let rows: Vec<(&str, Vec<f64>)> =
-                names.iter().zip(of).map(|(name, values)| (&name[..], scaled(values))).collect();
-            figures::heat_map(&rows)
+        let rows = |of: &mut dyn Iterator<Item = &Vec<f64>>| -> String {
+            let names = inputs.iter().take(MOST_INPUTS).map(|column| &column.name[..]);
+            figures::heat_map(&names.zip(of.map(|values| scaled(values))).collect::<Vec<_>>())
         };
-        maps.push(figure("What was read", "each row by its largest number", &rows(inputs)));
+        let read = rows(&mut inputs.iter().map(|column| &column.values));
+        maps.push(figure("What was read", "each row by its largest number", &read));
         if inputs.len() > 1 {
             maps.push(figure(
                 "Parts of inputs",
                 "integrated gradients, each row by its largest",
-                &rows(&attribution.columns),
+                &rows(&mut attribution.columns.iter()),
             ));
         }
     }
@@ -446,7 +445,8 @@ fn one_example(index: usize, Example { pieces, inputs, attribution, units }: &Ex
         maps.push(figure(&first.site, caption, &figures::heat_map(&rows)));
     }
     let about = escaped(&adds_up(attribution));
-    format!("<h3>Example {index}</h3>\n<p class=\"soft\">{about}.</p>\n{words}{}", figures(WIDE, maps))
+    let loss = number(*loss);
+    format!("<h3>Example {index}: loss {loss}</h3>\n<p class=\"soft\">{about}.</p>\n{words}{}", figures(WIDE, maps))
 }
 
 /// Pieces of text, each on a ground as strong as its part is large.

@@ -161,14 +161,13 @@ fn examples(report: &Report, width: usize) -> String {
         return examples;
     }
     format!(
-        "Examples, last steps: parts of the right answer's log-likelihood, by integrated
-gradients, and h of the units that \
-         change most\n{examples}"
+        "Examples, from the highest loss to the lowest; of their last steps the parts of\nthe right answer's \
+         log-likelihood, by integrated gradients, and h of the units\nthat change most\n{examples}"
     )
 }
 
 fn one_example(index: usize, example: &Example, width: usize) -> String {
-    let Example { pieces, attribution, units, .. } = example;
+    let Example { loss, pieces, attribution, units, .. } = example;
     let parts = &attribution.integrated;
     let name = |unit: usize| format!("  unit {unit}");
     let names = units.iter().map(|unit| name(unit.unit).len()).max().unwrap_or_default().max("  parts".len()) + 1;
@@ -180,7 +179,8 @@ fn one_example(index: usize, example: &Example, width: usize) -> String {
     let text = letters.map(|letters| line("", letters[first..].iter().map(letter).collect()));
     let most = largest(parts.iter().copied());
     let parts_line = sparkline(parts[first..].iter().map(|part| Some(part.abs() / most)));
-    let mut lines = behind(&format!("{index}:"), adds_up(attribution).split(' '), width);
+    let about = format!("loss {}; {}", number(*loss), adds_up(attribution));
+    let mut lines = behind(&format!("{index}:"), about.split(' '), width);
     lines += &text.unwrap_or_default();
     lines += &line("  parts", parts_line);
     let mut named = most_important(example, LARGEST_PARTS);

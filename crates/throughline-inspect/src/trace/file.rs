@@ -1,13 +1,15 @@
-//! Traces as files: NumPy's `.npz`, and safetensors.
+//! Traces as files: NumPy's `.npz`, safetensors, and Apache Parquet.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use rawzip::{CompressionMethod, ZipArchiveWriter};
 use safetensors::tensor::{Dtype, TensorView};
+#[cfg(feature = "parquet")]
+use throughline_data::{ParquetArray, write_parquet_arrays};
 use throughline_infer::{Error, Result};
 
-use super::Trace;
+use super::{Trace, TraceArray};
 
 /// The kind of file that a trace is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,11 +18,19 @@ pub enum TraceFormat {
     Npz,
     /// Tensors, with the pieces in the metadata.
     Safetensors,
+    /// A table of lists: a row for each step, a column for each array.
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 /// What the JSON list of pieces is called: as a file in an `.npz`, and in the metadata of safetensors.
 const PIECES_FILE: &str = "pieces.json";
 const PIECES: &str = "pieces";
+/// The index arrays: which sequence a row is of, and which step.
+const SEQUENCE: &str = "sequence";
+const TIME: &str = "time";
+/// The endings of traces, for messages.
+const ENDINGS: &str = if cfg!(feature = "parquet") { ".npz, .safetensors or .parquet" } else { ".npz or .safetensors" };
 
 impl TraceFormat {
     /// The format that the ending of `path` names.
@@ -32,8 +42,10 @@ impl TraceFormat {
         match ending.as_ref().and_then(|ending| ending.to_str()) {
             Some("npz") => Ok(Self::Npz),
             Some("safetensors") => Ok(Self::Safetensors),
+            #[cfg(feature = "parquet")]
+            Some("parquet") => Ok(Self::Parquet),
             _ => Err(Error::Input {
-                expected: "a file that ends in .npz or .safetensors".to_owned(),
+                expected: format!("a file that ends in {ENDINGS}"),
                 found: path.display().to_string(),
             }),
         }
@@ -49,7 +61,7 @@ struct Stored {
 }
 
 impl Trace<f32> {
-    /// Writes the index arrays `sequence` and `time`, every array, and the pieces as JSON.
+    /// Writes the index arrays `sequence` and `time`, every array, and the pieces, in Parquet as a column `piece`, otherwise as JSON.
     ///
     /// # Errors
     /// If `file` cannot be written to.
@@ -59,12 +71,14 @@ impl Trace<f32> {
         match format {
             TraceFormat::Npz => self.write_npz(pieces, file).map_err(io::Error::other),
             TraceFormat::Safetensors => self.write_safetensors(pieces, file),
+            #[cfg(feature = "parquet")]
+            TraceFormat::Parquet => self.write_parquet(file),
         }
     }
 
     /// Every array, put together one after the other.
     fn stored(&self) -> impl Iterator<Item = Stored> {
-        let indices = [("sequence", &self.sequence), ("time", &self.time)].map(|(name, numbers)| Stored {
+        let indices = [(SEQUENCE, &self.sequence), (TIME, &self.time)].map(|(name, numbers)| Stored {
             name: name.to_owned(),
             shape: vec![numbers.len()],
             kind: Dtype::U32,
@@ -104,6 +118,19 @@ impl Trace<f32> {
         let bytes = safetensors::serialize(views, metadata).map_err(io::Error::other)?;
         file.write_all(&bytes)
     }
+
+    #[cfg(feature = "parquet")]
+    fn write_parquet(&self, file: &mut dyn Write) -> io::Result<()> {
+        let indices = [(SEQUENCE, &self.sequence), (TIME, &self.time)];
+        let mut columns = indices.map(|(name, numbers)| (name, ParquetArray::Indices(numbers))).to_vec();
+        columns.extend(self.pieces.as_ref().map(|pieces| ("piece", ParquetArray::Texts(pieces.iter().collect()))));
+        columns.extend(
+            self.arrays
+                .iter()
+                .map(|TraceArray { name, width, values }| (&name[..], ParquetArray::Lists { width: *width, values })),
+        );
+        write_parquet_arrays(&columns, file)
+    }
 }
 
 /// What stands before the numbers of a `.npy` file, version 1.0: little-endian numbers of four bytes, row-major. The header is
@@ -140,9 +167,11 @@ mod tests {
     fn the_ending_names_the_format() {
         assert_eq!(TraceFormat::of(Path::new("a/b.c.Npz")).unwrap(), TraceFormat::Npz);
         assert_eq!(TraceFormat::of(Path::new("b.safetensors")).unwrap(), TraceFormat::Safetensors);
+        #[cfg(feature = "parquet")]
+        assert_eq!(TraceFormat::of(Path::new("b.parquet")).unwrap(), TraceFormat::Parquet);
         for path in ["a.csv", "npz", ".npz"] {
             let error = TraceFormat::of(Path::new(path)).unwrap_err().to_string();
-            assert!(error.contains(".npz or .safetensors") && error.contains(path), "{error}");
+            assert!(error.contains(".npz") && error.contains(".safetensors") && error.contains(path), "{error}");
         }
     }
 }

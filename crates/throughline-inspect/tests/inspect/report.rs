@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use throughline_data::ConfusionMatrix;
 use throughline_infer::Evaluation;
 use throughline_inspect::{
-    Attribution, Example, Fault, Finding, Inspection, Probe, Report, Site, Training, UnitTrace, Update, spectra,
+    Attribution, Column, Example, Fault, Finding, Inspection, Probe, Report, Site, Training, UnitTrace, Update, spectra,
 };
 use throughline_kernels::cells::CellKind;
 use throughline_nn::layers::RecurrentConfig;
@@ -163,23 +163,31 @@ fn examples_are_shown_and_trust_no_piece() {
     let site = Site { stack: "rnn".to_owned(), layer: 0, reverse: false };
     let units = vec![UnitTrace { site, unit: 12, values: vec![-1.0, 0.0, 1.0] }];
     let pieces = Some(["<b>", "\u{1b}[2J", "fine"].map(str::to_owned).to_vec());
-    let of_text = Example { pieces, inputs: Vec::new(), attribution: attribution.clone(), units: units.clone() };
+    let of_text =
+        Example { loss: 1.0, pieces, inputs: Vec::new(), attribution: attribution.clone(), units: units.clone() };
     let whole = Attribution { columns: vec![parts.clone(), parts.clone()], baseline: -0.875, ..attribution };
-    let of_numbers = Example { pieces: None, inputs: vec![parts.clone(), vec![0.0; 3]], attribution: whole, units };
+    let column = |name: &str, values| Column { name: name.to_owned(), values };
+    let inputs = vec![column("<x>", parts.clone()), column("y", vec![0.0; 3])];
+    let of_numbers = Example { loss: 0.5, pieces: None, inputs, attribution: whole, units };
     let mut inspection = inspection(CellKind::Lstm, &[5, 5]);
     inspection.examples = vec![of_text, of_numbers];
     let report = report(inspection);
     let (text, html) = (report.text(80), report.html());
     assert_eq!(unclosed(&html), [""; 0]);
-    assert!(!html.contains("<b><") && html.contains("&lt;b&gt;") && html.contains("<h3>Example 2</h3>"));
+    assert!(!html.contains("<b><") && html.contains("&lt;b&gt;") && html.contains("<h3>Example 2: loss 0.500</h3>"));
     assert!(!html.contains('\u{1b}') && !text.contains('\u{1b}'), "{text}");
-    assert!(html.contains("Parts of inputs") && !html.contains("NaN"));
+    assert!(
+        html.contains("Parts of inputs")
+            && html.contains("&lt;x&gt;")
+            && !html.contains("<x>")
+            && !html.contains("NaN")
+    );
     // Where lines end is another matter.
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
-        "1: the answer scores -0.500, after a blank input -1.00; the parts, from 17 points, add up to 75 % of the difference, \
+        "1: loss 1.00; the answer scores -0.500, after a blank input -1.00; the parts, from 17 points, add up to 75 % of the difference, \
          which is not complete parts █▅▃ most \"<b>\" 0.500,",
-        "2: the answer scores -0.500, after a blank input -0.875; the parts, from 17 points, add up to 100 % of the \
+        "2: loss 0.500; the answer scores -0.500, after a blank input -0.875; the parts, from 17 points, add up to 100 % of the \
          difference parts █▅▃ most step 0 0.500, step 1 -0.250, step 2 0.125 unit 12 ▁▅█",
     ] {
         assert!(words.contains(part), "{part} in\n{text}");

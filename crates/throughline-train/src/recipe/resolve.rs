@@ -115,6 +115,18 @@ fn collect<'i>(
     Ok(())
 }
 
+/// What the last of `sets` for `key` gives it, if one does.
+pub(crate) fn value_set(sets: &[String], key: &str) -> Result<Option<Value>> {
+    let mut found = None;
+    for set in sets {
+        let given = read_set(set)?;
+        if given.key == key {
+            found = Some(given.value);
+        }
+    }
+    Ok(found)
+}
+
 fn read_set(set: &str) -> Result<Assignment> {
     let Some((key, value)) = set.split_once('=') else {
         return Err(Error::recipe(&Origin::Set, set, "dotted.key=value", "no `=`"));

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use throughline_data::Split;
 
-use super::checkpoint::{self, Reached};
+use super::checkpoint;
 use super::folder::RunFolder;
 use super::metrics::{Row, read_rows};
+use crate::tasks::task_of;
 use crate::{Error, Recipe, Result};
 
 /// A run in short.
@@ -63,7 +64,7 @@ impl Overview {
             updates: progress.step,
             seconds: progress.seconds,
             kept,
-            metric: progress.best.map_or("loss", |best| deciding_metric(&validation, best)).to_owned(),
+            metric: task_of(&recipe).info().deciding(&validation).unwrap_or("loss").to_owned(),
             validation,
             test: last(Split::Test, None),
         })
@@ -84,10 +85,4 @@ pub(crate) fn network(recipe: &Recipe) -> String {
     let both_ways = value("bidirectional").and_then(|both| both.as_bool()).unwrap_or(false);
     let parts = [cell, sizes, both_ways.then(|| "bidirectional".to_owned())];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
-/// A task's score is a metric, or 1 less one of which more is better.
-fn deciding_metric(metrics: &BTreeMap<String, f64>, best: Reached) -> &str {
-    let decides = |(_, value): &(&String, &f64)| best.score == **value || best.score == 1.0 - **value;
-    if best.score == best.loss { "loss" } else { metrics.iter().find(decides).map_or("loss", |(name, _)| name) }
 }

@@ -115,7 +115,7 @@ pub fn trace(folder: &RunFolder, paths: &[PathBuf], tracing: &Tracing) -> Result
     task_of(&recipe).trace(folder, &recipe, paths, tracing)
 }
 
-fn task_of(recipe: &Recipe) -> &'static dyn Task {
+pub(crate) fn task_of(recipe: &Recipe) -> &'static dyn Task {
     find(recipe.task()).expect("a recipe has a task")
 }
 

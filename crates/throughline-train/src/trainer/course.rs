@@ -226,7 +226,7 @@ impl<L: Learn> Trainer<L> {
         if !reached.loss.is_finite() {
             return Err(self.diverged(session.folder, reached.loss, f64::NAN));
         }
-        let score = <L::Serve as Serve>::score(&reached);
+        let score = <L::Serve as Serve>::INFO.score(&reached);
         let best = self.progress.observe(Reached { step, score, loss: reached.loss }, due);
         let lowered = due && self.progress.plateau.observe(&self.recipe.schedule, reached.loss);
         if due {

@@ -3,11 +3,12 @@
 //! - `reader`: the records of a file, a batch of rows of the selected columns at a time;
 //! - `footer`: the schema of a file and the places of its pages; `pages`: the pages of a column, decompressed;
 //! - `meaning`: what the values of a column mean, and how each is written as a cell;
-//! - [`writer`]: rows of cells to a file.
+//! - [`writer`]: rows of cells to a file; [`arrays`]: lists of numbers to a file.
 //!
 //! Files may come from anybody, and the crate `parquet` was not written for hostile ones. What makes it panic is caught in `reader`;
 //! what would take its stack or memory without bound is refused in `footer` and `pages`, before it sees it.
 
+pub mod arrays;
 mod footer;
 mod meaning;
 mod pages;

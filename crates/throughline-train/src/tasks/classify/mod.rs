@@ -80,7 +80,7 @@ impl Learn for Texts {
             return Some(Sign::Clear("a label at the beginning of each line"));
         }
         let of_folders = seen.folder.as_ref().is_some_and(|folder| folder.of_folders);
-        (of_folders && seen.is_folder_of(&["txt"])).then_some(Sign::Clear("a folder of texts for each class"))
+        (of_folders && seen.is_folder_of(&["txt", ""])).then_some(Sign::Clear("a folder of texts for each class"))
     }
 
     fn read(recipe: &Recipe) -> Result<Self> {
@@ -265,7 +265,7 @@ impl Learn for Texts {
             notes.extend(read::warning_of_shared(&data.splits, &shared_examples(&data.splits)));
             (data.splits.test, "test split".to_owned(), read::left_out(data.blank, &data.skipped))
         } else {
-            let set = read::reader(options, Some(encoder.labels.clone()))?.read(paths)?;
+            let set = read::reader_beside(options, options.examples.format, &encoder.labels, paths)?.read(paths)?;
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             let left_out = read::left_out(set.blank, &set.skipped);
             (set, names.join(", "), left_out)

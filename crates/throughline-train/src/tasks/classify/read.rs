@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use throughline_data::{LabelledReader, LabelledSet, SharedExample, Skipped, Split, Splits, remove_duplicates};
+use throughline_data::{Format, LabelledReader, LabelledSet, SharedExample, Skipped, Split, Splits, remove_duplicates};
 
 use super::Options;
 use crate::run::card::grouped;
@@ -20,8 +20,22 @@ pub(super) struct Labelled {
     pub skipped: Vec<Skipped>,
 }
 
+/// What reads other files than those at `data.paths`, which have this `format`: as these are read, unless their names end as
+/// other tables do.
+pub(super) fn reader_beside(
+    options: &Options,
+    format: Option<Format>,
+    labels: &[String],
+    paths: &[PathBuf],
+) -> Result<LabelledReader> {
+    let beside = |path: &PathBuf| format.map(|format| format.beside(options.files.place(), path));
+    // Of files of several formats the reader says which they are.
+    let format = beside(&paths[0]).filter(|first| paths.iter().all(|path| beside(path) == Some(*first)));
+    Ok(LabelledReader { format, ..reader(options, Some(labels.to_vec()))? })
+}
+
 /// The reader that a recipe asks for, with the classes where they are known.
-pub(super) fn reader(options: &Options, labels: Option<Vec<String>>) -> Result<LabelledReader> {
+fn reader(options: &Options, labels: Option<Vec<String>>) -> Result<LabelledReader> {
     let column = |name: &str| (!name.is_empty()).then(|| name.to_owned());
     Ok(LabelledReader {
         text: options.cleaning.reader()?,
@@ -44,13 +58,11 @@ impl Labelled {
             check_classes(options, &set)?;
         }
         let indices = files.fractions()?.stratified(&set.classes(), seed);
-        let format = set.format;
         let own = |paths: &[PathBuf], cut: &[usize]| -> Result<LabelledSet> {
             if paths.is_empty() {
                 return Ok(set.select(cut));
             }
-            let reader = LabelledReader { format: Some(format), ..reader(options, Some(set.labels.clone()))? };
-            Ok(reader.read(paths)?)
+            Ok(reader_beside(options, Some(set.format), &set.labels, paths)?.read(paths)?)
         };
         let mut splits = Splits {
             train: set.select(&indices.train),

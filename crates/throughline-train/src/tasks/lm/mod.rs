@@ -71,10 +71,9 @@ impl Learn for Text {
     fn recognises(seen: &Glimpse) -> Option<Sign> {
         // What is called a text is one, so that its reader says what is wrong with it.
         let is_text = !seen.beginning.is_empty() && !seen.beginning.contains('\0') || seen.ends_in(&["txt"]);
-        let has_text = seen
-            .folder
-            .as_ref()
-            .is_some_and(|folder| folder.endings.iter().any(|ending| !NO_TEXTS.contains(&ending.as_str())));
+        let is_of_text = |ending: &String| !NO_TEXTS.contains(&ending.as_str());
+        let has_text = seen.folder.as_ref().is_some_and(|folder| folder.endings.iter().any(is_of_text));
+        let has_text = has_text && !seen.is_folder_of(NO_TEXTS);
         (is_text || has_text).then_some(Sign::Faint("text"))
     }
 

@@ -85,8 +85,23 @@ impl SeriesTables {
         (key == "data.id_column" && !long).then_some("data.format = \"long\"")
     }
 
+    /// What reads other files than those at `data.paths`, which have this `format`: as these are read, unless their names say
+    /// that they differ.
+    fn reader_beside(
+        &self,
+        files: &DataFiles,
+        format: Option<SeriesFormat>,
+        wanted: WantedAnswers,
+        paths: &[PathBuf],
+    ) -> Result<SeriesReader> {
+        let beside = |path: &PathBuf| format.map(|format| format.beside(files.place(), path));
+        // Of files of several formats the reader says which they are.
+        let format = beside(&paths[0]).filter(|first| paths.iter().all(|path| beside(path) == Some(*first)));
+        Ok(SeriesReader { format, ..self.reader(wanted)? })
+    }
+
     /// What reads the files.
-    pub(crate) fn reader(&self, wanted: WantedAnswers) -> Result<SeriesReader> {
+    fn reader(&self, wanted: WantedAnswers) -> Result<SeriesReader> {
         let column = |name: &String| (!name.is_empty()).then(|| name.clone());
         Ok(SeriesReader {
             text: TextReader::default().encoding(&self.encoding)?,
@@ -139,7 +154,7 @@ impl SeriesData {
                 }
                 _ => wanted.clone(),
             };
-            let own = SeriesReader { format: Some(set.format), ..tables.reader(wanted)? }.read(paths)?;
+            let own = tables.reader_beside(files, Some(set.format), wanted, paths)?.read(paths)?;
             if own.channels != set.channels {
                 let expected = format!("the channels of the training data: {}", set.channels.join(", "));
                 return Err(Error::file(&paths[0], "channels", expected, own.channels.join(", ")));
@@ -284,7 +299,9 @@ impl MeasuredSeries {
             (SeriesData::read(files, tables, wanted, seed)?.sets.test, "test split".to_owned())
         } else {
             let channels = encoder.channels.iter().map(|channel| channel.name.clone()).collect();
-            let set = SeriesReader { channels, ..tables.reader(wanted)? }.read(paths)?;
+            let reader =
+                SeriesReader { channels, ..tables.reader_beside(files, tables.format.format(), wanted, paths)? };
+            let set = reader.read(paths)?;
             let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
             (set, names.join(", "))
         };

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use throughline::infer::Sample;
+use throughline::infer::{Chosen, Sample};
+use throughline::inspect::Options;
 use throughline::lab::EXPERIMENTS;
 
 /// Recurrent networks that train fast on a CPU.
@@ -208,6 +209,13 @@ pub struct EvalArguments {
     pub out: Option<PathBuf>,
 }
 
+/// How much of a model's data is looked at where nothing is said.
+const LOOK: Options = Options::DEFAULT;
+const SEQUENCES: usize = match LOOK.sample.chosen {
+    Chosen::Spread(sequences) => sequences,
+    Chosen::These(indices) => indices.len(),
+};
+
 /// A model, and some data that it is shown.
 #[derive(Args, Debug)]
 pub struct ShownArguments {
@@ -218,10 +226,10 @@ pub struct ShownArguments {
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,
     /// Sequences that it is shown, spread evenly over the data.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = SEQUENCES, value_parser = at_least_one)]
     pub sequences: usize,
     /// Steps of each sequence, from its beginning.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = LOOK.sample.steps, value_parser = at_least_one)]
     pub steps: usize,
 }
 
@@ -239,11 +247,11 @@ pub struct InspectArguments {
     #[command(flatten)]
     pub shown: ShownArguments,
     /// Steps of each sequence from whose loss gradients go back.
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = at_least_one)]
+    #[arg(long, value_name = "N", default_value_t = LOOK.anchors, value_parser = at_least_one)]
     pub anchors: usize,
     /// Sequences that are shown in detail, half of them those of the highest loss and half those of the lowest: what the answer
     /// rests on, and what units do over them.
-    #[arg(long, value_name = "N", default_value_t = 4)]
+    #[arg(long, value_name = "N", default_value_t = LOOK.examples)]
     pub examples: usize,
     /// Write a page with figures to this file, too, and measure how good the model is on the data.
     #[arg(long, value_name = "FILE")]
@@ -282,7 +290,8 @@ pub struct LabArguments {
     /// Take seconds instead of minutes: enough to see that everything runs, and for no conclusion.
     #[arg(long)]
     pub fast: bool,
-    /// Networks that learn side by side, each on a thread of its own [default: as many as there are cores].
+    /// Networks that learn side by side, each on a thread of its own, and threads on which `transformer` times one network [default: as
+    /// many as there are cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }

@@ -91,11 +91,15 @@ impl Glimpse {
         })
     }
 
-    /// Has a table call the column `name` by the name that is looked for, `usual`.
-    pub fn rename_column(&mut self, name: &str, usual: &str) {
-        for column in self.columns.iter_mut().flatten().filter(|column| column.trim() == name) {
-            usual.clone_into(column);
+    /// The same with other names for those columns of a table that `name_of` gives one.
+    pub fn renamed<'n>(&self, name_of: impl Fn(&str) -> Option<&'n str>) -> Self {
+        let mut renamed = self.clone();
+        for column in renamed.columns.iter_mut().flatten() {
+            if let Some(name) = name_of(column.trim()) {
+                name.clone_into(column);
+            }
         }
+        renamed
     }
 
     /// What it is, in words.

@@ -103,6 +103,7 @@ pub use series::reader::{SeriesReader, WantedAnswers};
 pub use series::scaling::{MissingNumbers, Scale, Scaling};
 pub use series::{Answers, SeriesFormat, SeriesSet};
 pub use split::{Fractions, Split, Splits, first_units};
+pub use table::TABLE_ENDINGS;
 #[cfg(feature = "parquet")]
 pub use table::parquet::{
     arrays::{ParquetArray, write_parquet_arrays},

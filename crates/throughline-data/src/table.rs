@@ -28,13 +28,8 @@ pub(crate) enum TableFormat {
 impl TableFormat {
     /// The format that the ending of a file's name says.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        match ending(path)?.as_str() {
-            "csv" => Some(Self::Csv),
-            "tsv" | "tab" => Some(Self::Tsv),
-            "jsonl" | "ndjson" => Some(Self::JsonLines),
-            "parquet" => Some(Self::Parquet),
-            _ => None,
-        }
+        let ending = ending(path)?;
+        OF_ENDING.into_iter().find_map(|(of, format)| (of == ending).then_some(format))
     }
 
     /// Whether columns always have names, so that they cannot be numbered.
@@ -43,7 +38,26 @@ impl TableFormat {
     }
 }
 
-/// The endings of tables, for messages.
+const OF_ENDING: [(&str, TableFormat); 6] = [
+    ("csv", TableFormat::Csv),
+    ("tsv", TableFormat::Tsv),
+    ("tab", TableFormat::Tsv),
+    ("jsonl", TableFormat::JsonLines),
+    ("ndjson", TableFormat::JsonLines),
+    ("parquet", TableFormat::Parquet),
+];
+
+/// How the names of tables end.
+pub const TABLE_ENDINGS: [&str; OF_ENDING.len()] = {
+    let (mut endings, mut place) = ([""; OF_ENDING.len()], 0);
+    while place < endings.len() {
+        endings[place] = OF_ENDING[place].0;
+        place += 1;
+    }
+    endings
+};
+
+/// The same, for messages.
 pub(crate) const ENDINGS: &str = ".csv, .tsv, .tab, .jsonl, .ndjson or .parquet";
 
 /// What the values of a column are read as. A missing value is read as an empty text, whatever the kind.

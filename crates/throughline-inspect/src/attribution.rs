@@ -24,14 +24,16 @@ use crate::probe::{Probe, Subject, rows_of_sequences};
 
 /// Pieces of the line at first, and at most.
 const FEWEST_PIECES: usize = 16;
-const MOST_PIECES: usize = 256;
+const MOST_PIECES: usize = 512;
+/// Numbers of all points together at most.
+const MOST_NUMBERS: usize = 1 << 26;
 /// The narrowest piece that is halved: what happens within less of the line is lost in the numbers of f32.
 const NARROWEST: f64 = 1e-6;
 /// The sum of the parts is complete within this share of the difference that they explain, and within so many nats.
 const TOLERANCE: f64 = 0.01;
 const LEAST: f64 = 1e-3;
 /// Rows that go through the network together at most, where one sequence has no more.
-const ROWS: usize = 4096;
+pub(crate) const ROWS: usize = 4096;
 
 /// A body whose input is, or is turned into, a vector for each step.
 pub trait ReadsVectors<E: Element>: Module<E> {
@@ -199,12 +201,17 @@ impl<E: Element, B: ReadsVectors<E>, H: Explained<E>> Line<'_, E, B, H> {
             let width = |piece: usize| points[piece + 1].share - points[piece].share;
             let bad = (0..wrong.len()).filter(|&piece| wrong[piece] > tolerated && width(piece) > NARROWEST);
             let bad: Vec<f64> = bad.map(|piece| points[piece].share + 0.5 * width(piece)).collect();
-            if bad.is_empty() || points.len() > MOST_PIECES {
+            if bad.is_empty() || points.len() + bad.len() > self.most_points() {
                 return self.found(&points);
             }
             points.extend(self.at(&bad));
             points.sort_by(|a, b| a.share.total_cmp(&b.share));
         }
+    }
+
+    /// As many as the pieces may have ends, and as memory has room for.
+    fn most_points(&self) -> usize {
+        (MOST_PIECES + 1).min(MOST_NUMBERS / self.x.len())
     }
 
     /// The mean over the line of what was found at these points of it.

@@ -4,7 +4,9 @@ use serde::Serialize;
 use throughline_kernels::cells::CellKind;
 
 use crate::gates::Activation;
-use crate::{Inspection, Training};
+use crate::gradient_flow::GONE;
+use crate::numbers::ascending;
+use crate::{Flow, Inspection, Training};
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,8 +33,6 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// Gradients that have fallen below this share of those at lag 0 are gone.
-const GONE: f64 = 1e-2;
 /// Where half of the gradients are gone so early, training cannot connect a cause with what comes later.
 const EARLY: usize = 5;
 /// Lags that a sequence must have for its gradients to be judged.
@@ -56,9 +56,19 @@ pub fn diagnose(inspection: &Inspection, training: &Training) -> Vec<Finding> {
     findings
 }
 
+/// What tells of memory: the states that carry it, unless losses enter at every step and need none.
+fn judged(inspection: &Inspection) -> impl Iterator<Item = &Flow> {
+    inspection.flow.iter().filter(|flow| flow.carried && !inspection.pools_steps)
+}
+
+/// `1 step`, `2 steps`
+fn steps(count: usize) -> String {
+    format!("{count} step{}", if count == 1 { "" } else { "s" })
+}
+
 fn vanishing(inspection: &Inspection) -> impl Iterator<Item = Finding> {
     let gated = inspection.cell.is_some_and(CellKind::has_candidate);
-    inspection.flow.iter().filter(|flow| flow.lags.len() >= LONG_ENOUGH).filter_map(move |flow| {
+    judged(inspection).filter(|flow| flow.lags.len() >= LONG_ENOUGH).filter_map(move |flow| {
         let horizon = flow.horizon(GONE).filter(|&lag| lag <= EARLY)?;
         let remedy = match gated {
             false => {
@@ -73,9 +83,9 @@ fn vanishing(inspection: &Inspection) -> impl Iterator<Item = Finding> {
         Some(Finding {
             fault: Fault::Vanishing,
             seen: format!(
-                "Gradients vanish in {}: {horizon} {} back, half of them have less than 1 % of their size left.",
+                "Gradients vanish in {}: {} back, half of them have less than 1 % of their size left.",
                 flow.site,
-                if horizon == 1 { "step" } else { "steps" }
+                steps(horizon)
             ),
             remedy: remedy.to_owned(),
         })
@@ -83,16 +93,20 @@ fn vanishing(inspection: &Inspection) -> impl Iterator<Item = Finding> {
 }
 
 fn exploding(inspection: &Inspection, training: &Training) -> Vec<Finding> {
-    let remedy = "Clip gradients (train.clip_norm = 1), lower the learning rate, or use a gated cell.";
-    let grown = inspection.flow.iter().filter_map(|flow| {
+    let remedy = match training.clip_norm {
+        Some(_) => "Lower the learning rate, clip to a smaller train.clip_norm, or use a gated cell.",
+        None => "Clip gradients (train.clip_norm = 1), lower the learning rate, or use a gated cell.",
+    };
+    let grown = judged(inspection).filter_map(|flow| {
         let (lag, at) =
-            flow.lags.iter().enumerate().max_by(|(_, a), (_, b)| a.relative.median.total_cmp(&b.relative.median))?;
+            flow.lags.iter().enumerate().max_by(|(_, a), (_, b)| ascending(&a.relative.median, &b.relative.median))?;
         (at.relative.median > GROWN).then(|| Finding {
             fault: Fault::Exploding,
             seen: format!(
-                "Gradients explode in {}: {lag} steps back, half of them are more than {:.0} times as large as at the \
-                 loss itself.",
-                flow.site, at.relative.median
+                "Gradients explode in {}: {} back, half of them are more than {:.0} times as large as at the loss itself.",
+                flow.site,
+                steps(lag),
+                at.relative.median
             ),
             remedy: remedy.to_owned(),
         })
@@ -144,7 +158,7 @@ fn dead(inspection: &Inspection) -> impl Iterator<Item = Finding> {
     with_units.filter(|(state, units)| state.dead as f64 > DEAD * *units as f64).map(|(state, units)| Finding {
         fault: Fault::Dead,
         seen: format!(
-            "{} of the {units} units of {} are dead: their state is 0 at every step.",
+            "{} of the {units} units of {} are dead: their state is below 0.001 at every step.",
             state.dead, state.site
         ),
         remedy: "Lower the learning rate, use tanh or a gated cell instead of a ReLU, or make the layer smaller."

@@ -3,14 +3,14 @@
 use std::borrow::Borrow;
 
 use serde::Serialize;
-use throughline_infer::{Chosen, Parts, Pieces, Sample};
+use throughline_infer::Pieces;
 use throughline_kernels::Element;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::heads::Head;
 use throughline_nn::module::Module;
 
-use crate::Inspectable;
-use crate::attribution::{Attribution, Explained, ReadsVectors, attributions};
+use crate::attribution::{Attribution, Explained, ReadsVectors, RepeatRows, attributions};
+use crate::numbers::ascending;
 use crate::probe::{Probe, Site, Subject, rows_of_sequences};
 
 /// Units that are shown.
@@ -40,7 +40,7 @@ pub struct Column {
 /// One sequence.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Example {
-    /// The mean loss of the sequence.
+    /// The mean loss over the sequence.
     pub loss: f64,
     /// What was read at each step; `None` where it was numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,16 +54,11 @@ pub struct Example {
     pub units: Vec<UnitTrace>,
 }
 
-/// Every sequence of `subject` that has a step, with its loss; `pieces` says what its rows read, or `columns` what their numbers are.
+/// Every sequence of `subject` that has a step; `pieces` says what its rows read, or `columns` what their numbers are.
 ///
 /// # Panics
-/// If there is not a loss for each sequence, or a name for each column of numbers.
-pub fn examples<E, B, H>(
-    subject: Subject<'_, E, B, H>,
-    losses: &[f64],
-    pieces: Option<&Pieces>,
-    columns: &[String],
-) -> Vec<Example>
+/// If there is not a name for each column of numbers.
+pub fn examples<E, B, H>(subject: Subject<'_, E, B, H>, pieces: Option<&Pieces>, columns: &[String]) -> Vec<Example>
 where
     E: Element,
     B: ReadsVectors<E>,
@@ -78,7 +73,7 @@ where
     };
     let width = x.len() / subject.rows.rows().max(1);
     assert!(x.is_empty() || columns.len() == width, "{} names for {width} columns", columns.len());
-    let units = lively_units(&probe);
+    let (units, losses) = (lively_units(&probe), losses(&probe));
     let all = attributions(subject).into_iter().enumerate();
     all.filter_map(|(sequence, attribution)| {
         let rows = &of_sequences[sequence];
@@ -102,30 +97,27 @@ where
     .collect()
 }
 
-/// The mean loss of each sequence of `probe`, a sample of `data`, in which they have these `indices`. The body has been run; its output
-/// is shown to the head sequence by sequence.
-pub(crate) fn losses<T: Inspectable>(
-    probe: &Probe<'_, f32, T::Body, T::Head>,
-    parts: &Parts<T>,
-    data: &T::Data,
-    indices: &[usize],
-    sample: Sample<'_>,
-) -> Vec<f64> {
-    let (rows_out, y) = probe.output();
-    let width = y.len() / rows_out.rows().max(1);
-    let loss = |(rows, index): (Vec<usize>, &usize)| {
-        let alone = Sample { chosen: Chosen::These(&[*index]), ..sample };
-        let alone = T::sample(&parts.config, &parts.encoder, data, alone);
-        let y: Vec<f32> = rows.iter().flat_map(|row| &y[row * width..][..width]).copied().collect();
-        probe.loss(&Ragged::new(&[rows.len()]), &y, alone.targets.borrow()).mean()
+/// The mean loss of each sequence. The head reads what the body has put out for one after the other.
+pub(crate) fn losses<E, B, H>(probe: &Probe<'_, E, B, H>) -> Vec<f64>
+where
+    E: Element,
+    B: Module<E>,
+    H: Explained<E>,
+{
+    let (rows, y) = probe.output();
+    let width = y.len() / rows.rows().max(1);
+    let loss = |own: Vec<usize>| {
+        let y: Vec<E> = own.iter().flat_map(|row| &y[row * width..][..width]).copied().collect();
+        let targets = probe.targets().repeat_rows(rows.rows(), &own, 1);
+        probe.loss(&Ragged::new(&[own.len()]), &y, targets.borrow()).mean()
     };
-    rows_of_sequences(rows_out).into_iter().zip(indices).map(loss).collect()
+    rows_of_sequences(rows).into_iter().map(loss).collect()
 }
 
 /// At most `count` sequences, from the highest loss to the lowest: half of them have the highest, and half the lowest.
 pub(crate) fn highest_and_lowest(losses: &[f64], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..losses.len()).collect();
-    order.sort_by(|&a, &b| losses[b].total_cmp(&losses[a]));
+    order.sort_by(|&a, &b| ascending(&losses[b], &losses[a]));
     let left_out = losses.len().saturating_sub(count);
     let highest = (losses.len() - left_out).div_ceil(2);
     order.drain(highest..highest + left_out);
@@ -163,5 +155,6 @@ mod tests {
         assert_eq!(highest_and_lowest(&losses, 3), [1, 3, 2]);
         assert_eq!(highest_and_lowest(&losses, 0), [0usize; 0]);
         assert_eq!(highest_and_lowest(&losses, 9), [1, 3, 4, 0, 2]);
+        assert_eq!(highest_and_lowest(&[1.0, -f64::NAN, 2.0], 2), [1, 0]);
     }
 }

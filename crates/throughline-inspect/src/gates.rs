@@ -208,7 +208,7 @@ fn statistics_of_state<E: Element>(
                 *sum += f.to_f64().ln();
             }
         }
-        logarithms.into_iter().map(|sum| -(rows as f64) / sum).collect()
+        logarithms.into_iter().map(|sum| (rows as f64 / sum).abs()).collect()
     });
     StateStatistics {
         site: site.clone(),

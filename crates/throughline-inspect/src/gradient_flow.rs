@@ -1,7 +1,8 @@
-//! How far back a loss reaches: the norm of dL_t / dh_(t-k) against the lag k.
+//! How far back a loss reaches: the norm of dL_t / dh_(t-k), and of dL_t / dc_(t-k) where a cell has a cell state, against the
+//! lag k.
 //!
 //! L_t is the loss of one step, the *anchor*, or of a whole sequence where the network gives one answer for it; the
-//! derivative is the total one, through all paths from h_(t-k) to L_t. Each anchor is a backward pass of its own from
+//! derivative is the total one, through all paths from h_(t-k) or c_(t-k) to L_t. Each anchor is a backward pass of its own from
 //! that step's gradient over one tape; all sequences go back together.
 
 use serde::Serialize;
@@ -12,13 +13,38 @@ use throughline_nn::module::Module;
 use crate::probe::{Probe, Site, rows_of_sequences};
 use crate::quantiles::Quantiles;
 
-/// The flow through one direction of a layer.
+/// A state of a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum FlowState {
+    /// The hidden state h.
+    #[serde(rename = "h")]
+    Hidden,
+    /// The cell state c.
+    #[serde(rename = "c")]
+    Cell,
+}
+
+impl FlowState {
+    /// `h` or `c`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Hidden => "h",
+            Self::Cell => "c",
+        }
+    }
+}
+
+/// The flow through a state of one direction of a layer.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Flow {
     /// Where.
     #[serde(flatten)]
     pub site: Site,
-    /// By lag, from 0.
+    /// With respect to which state.
+    pub state: FlowState,
+    /// Whether it is the state that carries memory on: c of an LSTM, h of other cells.
+    pub carried: bool,
+    /// By lag, from 0, as far back as an anchor reaches that has a gradient at lag 0.
     pub lags: Vec<AtLag>,
 }
 
@@ -27,11 +53,14 @@ pub struct Flow {
 pub struct AtLag {
     /// How many anchors reach so far back.
     pub anchors: usize,
-    /// |dL_t / dh_(t-k)|, the Euclidean norm.
+    /// |dL_t / dh_(t-k)| or |dL_t / dc_(t-k)|, the Euclidean norm.
     pub norm: Quantiles,
     /// The same as a share of that at lag 0, anchor by anchor; anchors with none at lag 0 are left out.
     pub relative: Quantiles,
 }
+
+/// Gradients below this share of those at lag 0 are gone, as far as training can use them.
+pub const GONE: f64 = 1e-2;
 
 /// Each anchor's norms by lag.
 type Norms = Vec<Vec<f64>>;
@@ -56,7 +85,8 @@ pub fn gradient_flow<E: Element, B: Module<E>, H: Head<E>>(
         true => (index == 0 && length > 0).then(|| length - 1),
         false => anchor(length, anchors, index),
     };
-    let mut flows: Vec<(Site, Norms)> = Vec::new();
+    let mut flows: Vec<Flow> = Vec::new();
+    let mut norms: Vec<Norms> = Vec::new();
     for index in 0..if pooled { 1 } else { anchors } {
         let steps: Vec<Option<usize>> = of_sequences.iter().map(|rows| anchor_of(rows.len(), index)).collect();
         let mut dy = vec![E::ZERO; loss.len()];
@@ -66,9 +96,10 @@ pub fn gradient_flow<E: Element, B: Module<E>, H: Head<E>>(
             dy[row..row + width].copy_from_slice(&loss[row..row + width]);
         }
         probe.back(&mut dy);
-        read_norms(probe, &of_sequences, &steps, pooled, &mut flows);
+        read_norms(probe, &of_sequences, &steps, pooled, &mut flows, &mut norms);
     }
-    flows.into_iter().map(|(site, norms)| Flow { site, lags: by_lag(&norms) }).collect()
+    flows.iter_mut().zip(&norms).for_each(|(flow, norms)| flow.lags = by_lag(norms));
+    flows
 }
 
 /// Anchor `index` of `anchors` in a sequence of `length` steps, if it has so many.
@@ -77,42 +108,52 @@ fn anchor(length: usize, anchors: usize, index: usize) -> Option<usize> {
     (index < anchors).then(|| (index + 1) * length / anchors - 1)
 }
 
-/// Adds the norms of the last backward pass to `flows`.
+/// Adds the norms of the last backward pass to `norms`, those of each of `flows`, which the first pass finds.
 fn read_norms<E: Element, B: Module<E>, H: Head<E>>(
     probe: &Probe<'_, E, B, H>,
     of_sequences: &[Vec<usize>],
     steps: &[Option<usize>],
     pooled: bool,
-    flows: &mut Vec<(Site, Norms)>,
+    flows: &mut Vec<Flow>,
+    norms: &mut Vec<Norms>,
 ) {
+    let mut place = 0;
     probe.stacks(&mut |stack, tape| {
-        for site in Site::all(stack) {
+        let has_cell = stack.config().cell.has_cell_state();
+        let states = [(FlowState::Hidden, !has_cell), (FlowState::Cell, true)];
+        for (site, &(state, carried)) in Site::all(stack).flat_map(|site| {
+            let states = states.iter().take(1 + usize::from(has_cell));
+            states.map(move |state| (site.clone(), state))
+        }) {
+            if place == flows.len() {
+                flows.push(Flow { site: site.clone(), state, carried, lags: Vec::new() });
+                norms.push(Norms::new());
+            }
             let gradients = tape.row_gradients(site.layer).expect("the probe keeps row gradients");
-            let direction = site.direction();
-            let norm = |row: &usize| {
-                let squares = gradients.hidden(direction, *row).iter().map(|x| x.to_f64() * x.to_f64());
-                squares.sum::<f64>().sqrt()
+            let norm = |&row: &usize| {
+                let of_state = match state {
+                    FlowState::Hidden => gradients.hidden(site.direction(), row),
+                    FlowState::Cell => gradients.cell(site.direction(), row).expect("the cell has a cell state"),
+                };
+                of_state.iter().map(|x| x.to_f64() * x.to_f64()).sum::<f64>().sqrt()
             };
-            let place = flows.iter().position(|(known, _)| *known == site).unwrap_or_else(|| {
-                flows.push((site.clone(), Norms::new()));
-                flows.len() - 1
-            });
             for (rows, step) in of_sequences.iter().zip(steps) {
                 let Some(step) = *step else { continue };
-                let norms = match (site.reverse, pooled) {
+                norms[place].push(match (site.reverse, pooled) {
                     (false, _) => rows[..=step].iter().rev().map(norm).collect(),
                     // Its last state is that after the first step.
                     (true, true) => rows.iter().map(norm).collect(),
                     (true, false) => rows[step..].iter().map(norm).collect(),
-                };
-                flows[place].1.push(norms);
+                });
             }
+            place += 1;
         }
     });
 }
 
 fn by_lag(norms: &Norms) -> Vec<AtLag> {
-    let lags = norms.iter().map(Vec::len).max().unwrap_or(0);
+    // Where no gradient begins, none can be followed.
+    let lags = norms.iter().filter(|norms| norms[0] > 0.0).map(Vec::len).max().unwrap_or(0);
     let at = |lag: usize| {
         let reach = || norms.iter().filter(move |norms| norms.len() > lag);
         let mut absolute: Vec<f64> = reach().map(|norms| norms[lag]).collect();
@@ -128,6 +169,12 @@ impl Flow {
     /// there is none.
     pub fn horizon(&self, share: f64) -> Option<usize> {
         self.lags.iter().position(|at| at.relative.median < share)
+    }
+}
+
+impl std::fmt::Display for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, {}", self.site, self.state.name())
     }
 }
 

@@ -1,7 +1,7 @@
 //! How far back an input changes the output: by intervention.
 //!
-//! For each lag k, the input k steps before the last one is replaced by that of another sequence at the same step, all
-//! else unchanged, and the change of the head's numbers at the end is measured: |y' - y| / |y|. A lag at which nothing
+//! For each lag k, the input k steps before the last one is replaced by that of another sequence, as many steps before its
+//! end, all else unchanged, and the change of the head's numbers at the end is measured: |y' - y| / |y|. A lag at which nothing
 //! changes is beyond the model's memory, whatever gradients say.
 
 use serde::Serialize;

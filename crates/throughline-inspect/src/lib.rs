@@ -31,7 +31,7 @@ pub use attribution::{Attribution, Explained, ReadsVectors, RepeatRows, attribut
 pub use diagnosis::{Fault, Finding, diagnose};
 pub use examples::{Column, Example, UnitTrace, examples};
 pub use gates::{Activation, BINS, GateStatistics, Gates, StateStatistics, gate_statistics};
-pub use gradient_flow::{AtLag, Flow, gradient_flow};
+pub use gradient_flow::{AtLag, Flow, FlowState, GONE, gradient_flow};
 pub use horizon::{Effect, ExchangeRows, interventions};
 pub use probe::{Probe, Site, Subject};
 pub use quantiles::Quantiles;
@@ -42,7 +42,7 @@ pub use training::{Training, Update};
 
 use std::borrow::Borrow;
 
-use probe::every_stack;
+use probe::stacks;
 use serde::{Serialize, Serializer};
 use throughline_infer::{Chosen, Error, ExamplesOf, Parts, Result, Sample, Serve};
 use throughline_kernels::cells::CellKind;
@@ -63,10 +63,15 @@ pub struct Options {
     pub examples: usize,
 }
 
-impl Default for Options {
+impl Options {
     /// 100 sequences of at most 200 steps, 16 anchors in each, 4 of them in detail.
+    pub const DEFAULT: Self = Self { sample: Sample::spread(100, 200), anchors: 16, examples: 4 };
+}
+
+impl Default for Options {
+    /// [`DEFAULT`](Self::DEFAULT)
     fn default() -> Self {
-        Self { sample: Sample::spread(100, 200), anchors: 16, examples: 4 }
+        Self::DEFAULT
     }
 }
 
@@ -80,8 +85,11 @@ pub struct Inspection {
     pub sequences: usize,
     /// Their steps together.
     pub steps: usize,
-    /// How far back gradients reach, for each direction of each layer.
+    /// How far back gradients reach, for each state of each direction of each layer.
     pub flow: Vec<Flow>,
+    /// Whether the answer to a sequence is made of all of its steps (by a mean, the largest or attention). Then its loss enters at
+    /// each of them, and how gradients change with the lag says nothing about memory.
+    pub pools_steps: bool,
     /// How far back inputs change the last output.
     pub effects: Vec<Effect>,
     /// Gates and states.
@@ -125,11 +133,7 @@ pub fn inspect<T: Inspectable>(parts: &Parts<T>, data: &T::Data, options: Option
     let sample = sampled(parts, data, options.sample)?;
     let rows = &sample.rows;
     let mut bytes = 0;
-    every_stack(network.body(), &Default::default(), &mut |stack, _| {
-        // Those in detail are some of the sample.
-        bytes +=
-            bytes_of(stack, rows, options.anchors) + if options.examples > 0 { bytes_of(stack, rows, 0) } else { 0 };
-    });
+    stacks(network.body(), &Default::default(), &mut |stack, _| bytes += bytes_of(stack, rows, options));
     check_memory(rows, bytes, "take fewer sequences, steps, anchors or examples")?;
     let packed = network.packed(cpu, parameters, true);
     let weights = Weights { cpu, parameters: &parameters[..], packed: &packed };
@@ -137,14 +141,14 @@ pub fn inspect<T: Inspectable>(parts: &Parts<T>, data: &T::Data, options: Option
     let mut probe = Probe::new(subject, true);
     let mut reading = Vec::new();
     probe.stacks(&mut |stack, _| reading.push(stack.clone()));
-    let losses = examples::losses::<T>(&probe, parts, data, &sample.indices, options.sample);
-    let shown = examples::highest_and_lowest(&losses, options.examples);
-    let shown: Vec<(usize, f64)> = shown.into_iter().map(|place| (sample.indices[place], losses[place])).collect();
+    let shown = examples::highest_and_lowest(&examples::losses(&probe), options.examples);
+    let shown: Vec<usize> = shown.into_iter().map(|place| sample.indices[place]).collect();
     Ok(Inspection {
         cell: reading.first().map(|stack| stack.config().cell),
         sequences: rows.batch(),
         steps: rows.rows(),
         gates: gate_statistics(&probe),
+        pools_steps: probe.pools_steps(),
         flow: gradient_flow(&mut probe, options.anchors),
         effects: interventions(subject, &sample.x),
         spectra: reading.iter().flat_map(|stack| spectra(cpu, network.layout(), parameters, stack)).collect(),
@@ -175,7 +179,7 @@ pub fn trace<T: Serve>(
     let rows = &examples.rows;
     let mut bytes = 0;
     let mut add = |stack: &Recurrent, _: &RecurrentTape<f32>| bytes += trace::bytes_of(stack, rows, selection);
-    every_stack(network.body(), &Default::default(), &mut add);
+    stacks(network.body(), &Default::default(), &mut add);
     check_memory(rows, bytes, "take fewer sequences or steps, or select fewer arrays")?;
     let packed = network.packed(cpu, parameters, true);
     let weights = Weights { cpu, parameters: &parameters[..], packed: &packed };
@@ -183,23 +187,22 @@ pub fn trace<T: Serve>(
     Ok(Trace { pieces: examples.pieces, ..Trace::of(subject, selection) })
 }
 
-/// Those of `shown` in detail: their indices among the sequences of `data`, and their losses.
+/// The sequences of `data` with these indices in detail.
 fn in_detail<T: Inspectable>(
     subject: Subject<'_, f32, T::Body, T::Head>,
     parts: &Parts<T>,
     data: &T::Data,
     sample: Sample<'_>,
-    shown: &[(usize, f64)],
+    indices: &[usize],
 ) -> Vec<Example> {
-    if shown.is_empty() {
+    if indices.is_empty() {
         return Vec::new();
     }
-    let (indices, losses): (Vec<usize>, Vec<f64>) = shown.iter().copied().unzip();
     // More steps than these are no picture.
-    let few = Sample { chosen: Chosen::These(&indices), steps: sample.steps.min(LONGEST_EXAMPLE), ..sample };
+    let few = Sample { chosen: Chosen::These(indices), steps: sample.steps.min(LONGEST_EXAMPLE), ..sample };
     let few = T::sample(&parts.config, &parts.encoder, data, few);
     let subject = Subject { rows: &few.rows, x: few.x.borrow(), targets: few.targets.borrow(), ..subject };
-    examples(subject, &losses, few.pieces.as_ref(), &few.columns)
+    examples(subject, few.pieces.as_ref(), &few.columns)
 }
 
 /// Some of `data`, of which something can be read.
@@ -220,11 +223,14 @@ fn check_memory(rows: &Ragged, bytes: usize, advice: &str) -> Result<()> {
     Ok(())
 }
 
-/// What a look at these rows takes: on the tape and in the gradients of a row slots twice, h and c three times; and a norm for
-/// each anchor and lag.
-fn bytes_of(stack: &Recurrent, rows: &Ragged, anchors: usize) -> usize {
+/// What a look at these rows takes: on the tape and in the gradients of a row slots twice, h and c three times, and h and c once
+/// more where inputs are replaced; the same of the rows that go through the network for attributions; and a norm for each anchor
+/// and lag, of h and of c.
+fn bytes_of(stack: &Recurrent, rows: &Ragged, options: Options) -> usize {
     let config = stack.config();
     let of_tape = config.hidden * (2 * config.cell.slots() + 6) * size_of::<f32>();
-    let of_norms = anchors.min(rows.steps()) * size_of::<f64>();
-    config.layers * config.directions() * rows.rows() * (of_tape + of_norms)
+    let replaced = config.hidden * (config.cell.slots() + 2) * size_of::<f32>();
+    let norms = 2 * options.anchors.min(rows.steps()) * size_of::<f64>();
+    let in_detail = if options.examples > 0 { attribution::ROWS.max(rows.steps()) } else { 0 };
+    config.layers * config.directions() * (rows.rows() * (of_tape + replaced + norms) + in_detail * of_tape)
 }

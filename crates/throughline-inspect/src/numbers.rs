@@ -1,5 +1,13 @@
 //! Numbers as people read them.
 
+use std::cmp::Ordering;
+
+/// From the least to the largest; what is no number comes last.
+pub fn ascending(a: &f64, b: &f64) -> Ordering {
+    // The order of all bits has a NaN with its sign set first, and that is what 0/0 is on x86.
+    a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b))
+}
+
 /// Two or three digits that say something.
 pub fn number(x: f64) -> String {
     match x.abs() {
@@ -16,7 +24,7 @@ pub fn number(x: f64) -> String {
 
 /// A share of 1 as a percentage.
 pub fn percent(share: f64) -> String {
-    format!("{:.0} %", 100.0 * share)
+    if share.is_nan() { "-".to_owned() } else { format!("{:.0} %", 100.0 * share) }
 }
 
 #[cfg(test)]
@@ -27,6 +35,14 @@ mod tests {
     fn digits_that_say_something() {
         let told = [0.0, 1e-9, -0.25, 1.0, 12.34, 199.6, 1e6, f64::INFINITY, f64::NAN].map(number);
         assert_eq!(told, ["0", "1e-9", "-0.250", "1.00", "12.3", "200", "1e6", "inf", "-"]);
-        assert_eq!([0.0, 0.125, 1.0].map(percent), ["0 %", "12 %", "100 %"]);
+        assert_eq!([0.0, 0.125, 1.0, f64::NAN].map(percent), ["0 %", "12 %", "100 %", "-"]);
+    }
+
+    #[test]
+    fn no_number_is_the_least() {
+        let mut numbers = [f64::INFINITY, -f64::NAN, 1.0, f64::NAN, f64::NEG_INFINITY];
+        numbers.sort_by(ascending);
+        assert_eq!(numbers[..3], [f64::NEG_INFINITY, 1.0, f64::INFINITY]);
+        assert!(numbers[3].is_nan() && numbers[4].is_nan());
     }
 }

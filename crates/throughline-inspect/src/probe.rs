@@ -3,8 +3,8 @@
 use throughline_kernels::Element;
 use throughline_kernels::sequence::Ragged;
 use throughline_nn::heads::{Head, HeadCall, Loss};
-use throughline_nn::layers::Recurrent;
 use throughline_nn::layers::recurrent::RecurrentTape;
+use throughline_nn::layers::{Pool, Recurrent};
 use throughline_nn::module::{Call, Context, Gradients, Module, Pass, TapeSetting, Visit};
 use throughline_nn::network::{Network, Weights};
 
@@ -96,6 +96,11 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
         self.subject.rows
     }
 
+    /// What the head is to find.
+    pub fn targets(&self) -> &'a H::Target {
+        self.subject.targets
+    }
+
     /// The body's output `[rows out, F]`, and how it is packed.
     pub fn output(&self) -> (&Ragged, &[E]) {
         self.subject.network.body().output(self.subject.rows, &self.memory.body)
@@ -139,37 +144,39 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
         self.subject.network.body().backward(call, gradients, &mut self.memory.body);
     }
 
-    /// Shows every recurrent stack with its tape, encoders of characters included.
-    pub fn every_stack(&self, look: &mut dyn FnMut(&Recurrent, &RecurrentTape<E>)) {
-        every_stack(self.subject.network.body(), &self.memory.body, look);
+    /// Shows every recurrent stack that reads the steps of the batch, with its tape.
+    pub fn stacks(&self, look: &mut dyn FnMut(&Recurrent, &RecurrentTape<E>)) {
+        stacks(self.subject.network.body(), &self.memory.body, look);
     }
 
-    /// Shows every recurrent stack that reads the steps of the batch themselves.
-    pub fn stacks(&self, look: &mut dyn FnMut(&Recurrent, &RecurrentTape<E>)) {
-        let rows = self.subject.rows;
-        self.every_stack(&mut |stack, tape| {
-            if tape.layer(0).batch() == rows {
-                look(stack, tape);
+    /// Whether a sequence has one output that is made of all of its steps, so that its loss enters at each of them.
+    pub fn pools_steps(&self) -> bool {
+        struct Looking(bool);
+        impl<E: Element> Visit<E> for Looking {
+            fn recurrent(&mut self, _: &Recurrent, _: &RecurrentTape<E>) {}
+            fn pool(&mut self, pool: &Pool) {
+                self.0 |= !pool.pooling().reads_ends();
             }
-        });
+        }
+        let mut looking = Looking(false);
+        self.subject.network.body().visit(&self.memory.body, &mut looking);
+        looking.0
     }
 }
 
-/// Shows every recurrent stack of a body with its tape.
-pub(crate) fn every_stack<E: Element, B: Module<E>>(
+/// Shows every recurrent stack of a body that reads the steps of its batch, with its tape.
+pub(crate) fn stacks<E: Element, B: Module<E>>(
     body: &B,
     tape: &B::Tape,
     look: &mut dyn FnMut(&Recurrent, &RecurrentTape<E>),
 ) {
-    body.visit(tape, &mut Looking(look));
-}
-
-struct Looking<'a, E>(&'a mut dyn FnMut(&Recurrent, &RecurrentTape<E>));
-
-impl<E: Element> Visit<E> for Looking<'_, E> {
-    fn recurrent(&mut self, stack: &Recurrent, tape: &RecurrentTape<E>) {
-        (self.0)(stack, tape);
+    struct Looking<'a, E>(&'a mut dyn FnMut(&Recurrent, &RecurrentTape<E>));
+    impl<E: Element> Visit<E> for Looking<'_, E> {
+        fn recurrent(&mut self, stack: &Recurrent, tape: &RecurrentTape<E>) {
+            (self.0)(stack, tape);
+        }
     }
+    body.visit(tape, &mut Looking(look));
 }
 
 /// A direction of a layer of a stack.

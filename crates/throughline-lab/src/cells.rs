@@ -39,9 +39,9 @@ const fn kind(name: &'static str, cell: CellKind, layer_norm: bool) -> Kind {
 const KINDS: [Kind; 5] = [
     kind("RNN", CellKind::RnnTanh, false),
     kind("LSTM", CellKind::Lstm, false),
-    kind("LSTM, layer-normalised", CellKind::Lstm, true),
-    kind("GRU, reset after", CellKind::GruAfter, false),
-    kind("GRU, reset before", CellKind::GruBefore, false),
+    kind("LSTM (layer-normalised)", CellKind::Lstm, true),
+    kind("GRU (reset after)", CellKind::GruAfter, false),
+    kind("GRU (reset before)", CellKind::GruBefore, false),
 ];
 const RNN: usize = 0;
 /// Whose parameters the others are given.

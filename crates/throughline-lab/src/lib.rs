@@ -47,7 +47,7 @@ pub struct Bench<'a> {
     pub effort: Effort,
     /// What the experiments that read a text read in place of that of a grammar.
     pub text: Option<&'a Text>,
-    /// Networks that learn side by side, each on a thread of its own.
+    /// Networks that learn side by side, each on a thread of its own; what is timed on several threads is timed on one and on all.
     pub threads: usize,
     /// Is told how many networks have learned, and of how many.
     pub progress: &'a (dyn Fn(usize, usize) + Sync),
@@ -82,11 +82,6 @@ pub const EXPERIMENTS: &[Experiment] = &[
 ];
 
 impl Experiment {
-    /// That of a name.
-    pub fn find(name: &str) -> Option<&'static Self> {
-        EXPERIMENTS.iter().find(|experiment| experiment.name == name)
-    }
-
     /// Runs it.
     ///
     /// # Panics

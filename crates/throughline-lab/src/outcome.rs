@@ -1,6 +1,7 @@
 //! What an experiment ends in, for a terminal and for a folder.
 
 use throughline_inspect::figures::Sheet;
+use throughline_inspect::numbers::ascending;
 use throughline_inspect::terminal::{right_aligned, wrapped};
 
 /// Rows of cells under a caption; the first row is the head.
@@ -137,7 +138,7 @@ pub struct Best {
 impl Best {
     pub fn of(names: &[&str], reached: &[Spread]) -> Self {
         let mut order: Vec<usize> = (0..names.len()).collect();
-        order.sort_by(|&a, &b| reached[a].mean.total_cmp(&reached[b].mean));
+        order.sort_by(|&a, &b| ascending(&reached[a].mean, &reached[b].mean));
         let place = order[0];
         let (behind, beside): (Vec<usize>, Vec<usize>) =
             order[1..].iter().partition(|&&other| reached[other].least > reached[place].most);
@@ -180,5 +181,7 @@ mod tests {
         assert_eq!((best.place, &*best.others), (1, "the seeds do not tell it from: c; clearly behind: a"));
         let best = Best::of(&["a", "b"], &reached[..2]);
         assert_eq!(best.others, "no other came so near that the seeds overlap; clearly behind: a");
+        let best = Best::of(&["a", "b"], &[Spread::of(&[-f64::NAN]), Spread::of(&[1.0])]);
+        assert_eq!(best.place, 1, "what diverged is not the best");
     }
 }

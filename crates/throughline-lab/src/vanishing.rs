@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use throughline_inspect::figures::{Axis, Panel, Sheet};
 use throughline_inspect::numbers::{number, percent};
-use throughline_inspect::{Probe, Quantiles};
+use throughline_inspect::{GONE, Probe, gradient_flow};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::optim::{Method, Sgd};
 use throughline_nn::initialise::{Initialisation, Initialise};
@@ -39,10 +39,10 @@ const fn kind(name: &'static str, cell: CellKind, recurrent: Initialisation, for
 
 const KINDS: [Kind; 6] = [
     kind("RNN", CellKind::RnnTanh, Initialisation::Uniform, 0.0),
-    kind("RNN, orthogonal", CellKind::RnnTanh, Initialisation::Orthogonal, 0.0),
+    kind("RNN (orthogonal)", CellKind::RnnTanh, Initialisation::Orthogonal, 0.0),
     kind("LSTM", CellKind::Lstm, Initialisation::Uniform, 0.0),
-    kind("LSTM, forget bias 1", CellKind::Lstm, Initialisation::Uniform, 1.0),
-    kind("LSTM, forget bias 4", CellKind::Lstm, Initialisation::Uniform, 4.0),
+    kind("LSTM (forget bias 1)", CellKind::Lstm, Initialisation::Uniform, 1.0),
+    kind("LSTM (forget bias 4)", CellKind::Lstm, Initialisation::Uniform, 4.0),
     kind("GRU", CellKind::GruAfter, Initialisation::Uniform, 0.0),
 ];
 const PLAIN: usize = 0;
@@ -57,8 +57,6 @@ const PROBLEMS: [&str; 3] = [Copy::NAME, Adding::NAME, Order::NAME];
 const LEARNED: f64 = 0.9;
 /// A skill at which learning may stop.
 const ENOUGH: f64 = 0.98;
-/// A share of a gradient at lag 0 below which it counts as gone.
-const GONE: f64 = 0.01;
 
 /// How much is run.
 struct Size {
@@ -140,23 +138,9 @@ fn skill<P: Problem>(kind: &Kind, lag: usize, seed: u64, size: &Size) -> f64 {
 /// The gradient of the loss by lag as a share of that at lag 0, median over sequences: with respect to the state that a cell carries
 /// on, an LSTM's c and the h of others.
 fn flow(learner: &Learner<Recurrent, <Order as Problem>::Head>, shown: &Batch<u32>) -> Vec<f64> {
-    let (rows, mut shares) = (&shown.rows, Vec::new());
-    let mut probe = Probe::new(learner.subject(shown), true);
-    let mut dy = probe.loss_gradient();
-    probe.back(&mut dy);
-    probe.stacks(&mut |_, tape| {
-        let gradients = tape.row_gradients(0).expect("the probe keeps them");
-        let norm = |t: usize, column: usize| {
-            let row = rows.row(t, column);
-            let of_state = gradients.cell(0, row).unwrap_or_else(|| gradients.hidden(0, row));
-            of_state.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
-        };
-        let last = rows.steps() - 1;
-        let share = |lag: usize| move |column: usize| norm(last - lag, column) / norm(last, column);
-        let of_lag = |lag: usize| Quantiles::of(&mut (0..rows.batch()).map(share(lag)).collect::<Vec<_>>()).median;
-        shares = (0..=last).map(of_lag).collect();
-    });
-    shares
+    let flows = gradient_flow(&mut Probe::new(learner.subject(shown), true), 1);
+    let carried = flows.iter().find(|flow| flow.carried).expect("a stack has states");
+    carried.lags.iter().map(|at| at.relative.median).collect()
 }
 
 /// The gradients before and after training.

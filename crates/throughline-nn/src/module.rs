@@ -20,6 +20,7 @@ use throughline_kernels::{Element, Isa};
 use crate::chain::Chain;
 use crate::error::Result;
 use crate::initialise::Initialise;
+use crate::layers::Pool;
 use crate::layers::recurrent::{Checkpointing, Recurrent, RecurrentTape};
 use crate::network::Network;
 use crate::parameters::{Builder, Layout, TensorId};
@@ -162,11 +163,22 @@ pub enum TapeSetting {
     RowGradients(bool),
 }
 
-/// A visitor of the recurrent stacks in a module, for inspecting gates and gradients after a pass; see
+/// A visitor of the recurrent stacks in a module and of what pools their steps, for inspecting gates and gradients after a pass; see
 /// [`Module::visit`].
 pub trait Visit<E: Element> {
     /// Called for each stack, with the tape of its last pass.
     fn recurrent(&mut self, stack: &Recurrent, tape: &RecurrentTape<E>);
+
+    /// Called for each stack that reads something else than the steps of the batch, such as the characters of its words;
+    /// does nothing by default.
+    fn beneath(&mut self, stack: &Recurrent, tape: &RecurrentTape<E>) {
+        let _ = (stack, tape);
+    }
+
+    /// Called for each module that makes one row of all that a sequence has; does nothing by default.
+    fn pool(&mut self, pool: &Pool) {
+        let _ = pool;
+    }
 }
 
 /// What a module is, independent of the number type it runs in.

@@ -11,12 +11,12 @@ use crate::tasks::{TASKS, Task};
 use crate::{Error, Result};
 
 /// What data seem to be for.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Guess {
     /// The task.
     pub task: &'static dyn Task,
     /// What in the data says so.
-    pub sign: Sign,
+    pub seen: String,
 }
 
 /// The settings that name columns by which tasks recognise tables, and the names that the columns have by default.
@@ -45,7 +45,7 @@ pub fn guess(paths: &[PathBuf], sets: &[String]) -> Result<Guess> {
         if other.task.name() != found.task.name() {
             let expected =
                 format!("data for the task {}, as {} seems to be; {}", found.task.name(), first.display(), HOW);
-            let seen = format!("{}, which is for {}", other.sign.words(), other.task.name());
+            let seen = format!("{}, which is for {}", other.seen, other.task.name());
             return Err(Error::file(path, "task", expected, seen));
         }
     }
@@ -74,24 +74,36 @@ impl Looker {
                 Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
                 _ => Vec::new(),
             };
-            columns.extend(names.into_iter().map(|name| (name, usual)));
+            // An empty name leaves a column its usual one.
+            columns.extend(names.into_iter().filter(|name| !name.is_empty()).map(|name| (name, usual)));
         }
         Ok(Self { reader, columns })
     }
 
+    /// Words about columns by their usual names, with those that are set.
+    fn as_set(&self, words: &str) -> String {
+        self.columns
+            .iter()
+            .fold(words.to_owned(), |words, (name, usual)| words.replace(&format!("`{usual}`"), &format!("`{name}`")))
+    }
+
     fn guess(&self, path: &Path) -> Result<Guess> {
         let seen = Glimpse::of(path, &self.reader)?;
-        let mut renamed = seen.clone();
-        self.columns.iter().for_each(|(name, usual)| renamed.rename_column(name, usual));
-        let signs: Vec<Guess> =
-            TASKS.iter().filter_map(|&task| Some(Guess { task, sign: task.recognises(&renamed)? })).collect();
-        let clear: Vec<Guess> = signs.iter().copied().filter(|guess| matches!(guess.sign, Sign::Clear(_))).collect();
-        match if clear.is_empty() { &signs[..] } else { &clear[..] } {
-            [one] => Ok(*one),
+        let usual = seen.renamed(|column| {
+            let set = self.columns.iter().find(|(name, _)| name == column);
+            set.map(|(_, usual)| *usual)
+        });
+        let signs: Vec<(&'static dyn Task, Sign)> =
+            TASKS.iter().filter_map(|&task| Some((task, task.recognises(&usual)?))).collect();
+        let any_clear = signs.iter().any(|(_, sign)| matches!(sign, Sign::Clear(_)));
+        let signs = signs.into_iter().filter(|(_, sign)| !any_clear || matches!(sign, Sign::Clear(_)));
+        let guess = |(task, sign): (_, Sign)| Guess { task, seen: self.as_set(sign.words()) };
+        match &signs.map(guess).collect::<Vec<_>>()[..] {
+            [one] => Ok(one.clone()),
             [] => Err(Error::file(path, "task", format!("data of a task; {HOW}"), seen.in_words())),
             several => {
                 let tasks: Vec<String> =
-                    several.iter().map(|guess| format!("{} for {}", guess.sign.words(), guess.task.name())).collect();
+                    several.iter().map(|guess| format!("{} for {}", guess.seen, guess.task.name())).collect();
                 Err(Error::file(path, "task", format!("data of one task; {HOW}"), tasks.join(" and ")))
             }
         }
@@ -178,6 +190,8 @@ mod tests {
         };
         let columns = ["data.text_column=review", "data.label_column = \"stars\""];
         assert_eq!(guessed(&reviews, &columns).as_deref(), Ok("classify"));
+        let sets = columns.map(str::to_owned);
+        assert_eq!(guess(std::slice::from_ref(&reviews), &sets).unwrap().seen, "the columns `review` and `stars`");
         let message = guessed(&reviews, &columns[..1]).unwrap_err();
         assert!(message.contains("found a table with the columns \"review\", \"stars\""), "{message}");
         let columns = ["data.id_column=patient", "data.target_columns=[\"dose\", \"weight\"]"];

@@ -63,12 +63,20 @@ const AT_THE_END: Options = Options { sample: Sample::spread(30, 100), anchors: 
 
 /// Writes the page of a run that has ended, if it wants one. It is no reason for the run to fail.
 pub(crate) fn write_page<L: Learn<Serve: Inspectable>>(outcome: &Outcome, watch: &mut dyn FnMut(Event<'_>)) {
-    let Outcome { folder, test: Some(test), .. } = outcome else { return };
+    let Outcome { folder, test, .. } = outcome;
     let write = || -> Result<()> {
         let recipe = folder.recipe()?;
         if !recipe.train.report {
             return Ok(());
         }
+        let Some(test) = test else {
+            return Err(Error::file(
+                folder.path(),
+                "train.report",
+                "a test split to show, or false",
+                "true and no test split",
+            ));
+        };
         let threads = (recipe.threads > 0).then_some(recipe.threads);
         let report = look_into::<L>(folder, &recipe, &[], Look { options: AT_THE_END, threads, evaluate: false })?;
         // The test split was measured a moment ago.

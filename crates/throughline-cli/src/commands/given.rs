@@ -64,11 +64,11 @@ pub fn recipe(arguments: &RecipeArgument, changes: &[String], quiet: bool) -> Re
 
 /// The task that `data` seem to be for; people are told from what.
 fn guessed_task(data: &[PathBuf], sets: &[String], quiet: bool) -> Result<&'static str> {
-    let Guess { task, sign } = train::guess(data, sets)?;
+    let Guess { task, seen } = train::guess(data, sets)?;
     let name = task.info().name;
     if !quiet {
         let data = data[0].display();
-        note(&format!("{data}: {}, so the task is {name}; for another one, --set task=...", sign.words()));
+        note(&format!("{data}: {seen}, so the task is {name}; for another one, --set task=..."));
     }
     Ok(name)
 }

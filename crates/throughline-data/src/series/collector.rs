@@ -10,6 +10,10 @@ use crate::folder::Skipped;
 use crate::labels::Labels;
 use crate::text::take;
 
+/// The default names of the columns of answers.
+pub(super) const LABEL: &str = "label";
+pub(super) const TARGET: &str = "target";
+
 /// A set of series while it is being read.
 pub(super) struct Collector<'a> {
     pub(super) reader: &'a SeriesReader,
@@ -81,8 +85,8 @@ impl<'a> Collector<'a> {
     pub(super) fn answers(&self) -> Vec<String> {
         match &self.reader.wanted {
             WantedAnswers::Nothing => Vec::new(),
-            WantedAnswers::Classes { column, .. } => vec![column.clone().unwrap_or_else(|| "label".to_owned())],
-            WantedAnswers::Numbers { columns } if columns.is_empty() => vec!["target".to_owned()],
+            WantedAnswers::Classes { column, .. } => vec![column.clone().unwrap_or_else(|| LABEL.to_owned())],
+            WantedAnswers::Numbers { columns } if columns.is_empty() => vec![TARGET.to_owned()],
             WantedAnswers::Numbers { columns } => columns.clone(),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::collector::{Collector, Read};
+use super::collector::{Collector, LABEL, Read, TARGET};
 use super::reader::WantedAnswers;
 use super::values::{Time, number};
 use crate::error::{Result, quoted};
@@ -12,6 +12,8 @@ use crate::table::{Kind, Table, TableFormat};
 /// The default names of the columns.
 const ID: &str = "id";
 const TIME: &str = "time";
+/// By default the columns of answers.
+const ANSWERS: [&str; 2] = [LABEL, TARGET];
 
 /// The rows of a series so far.
 struct Rows {
@@ -38,7 +40,29 @@ pub(super) enum Which<'a> {
     One { name: &'a str, class: Option<&'a str> },
 }
 
-const HINT: &str = "set id_column, time_column, channels and what has the answers to the names of columns";
+const HINT: &str = "name the columns in data.id_column, data.time_column and data.channels, and that of the answer in \
+                    data.label_column or data.target_columns";
+
+/// Checks columns that are channels because they are nothing else: what may be something else is not taken for one in silence.
+fn check_found(channels: &[usize], header: &[String], collector: &Collector<'_>, line: usize) -> Result<()> {
+    const HINT: &str = "name the channels in data.channels";
+    let name = |column: usize| header[column].trim();
+    for (place, &column) in channels.iter().enumerate() {
+        if name(column).is_empty() {
+            let found = format!("none for column {}, which may number the rows", column + 1);
+            return Err(collector.wrong(line, "a name for each channel", &found, HINT));
+        }
+        if channels[..place].iter().any(|&before| name(before) == name(column)) {
+            let found = format!("{} twice", quoted(name(column)));
+            return Err(collector.wrong(line, "different names of channels", &found, HINT));
+        }
+        if ANSWERS.contains(&name(column)) {
+            let found = format!("{}, which may be one", quoted(name(column)));
+            return Err(collector.wrong(line, "channels that are not answers", &found, HINT));
+        }
+    }
+    Ok(())
+}
 
 impl Columns {
     /// The columns by the names in the header.
@@ -51,7 +75,8 @@ impl Columns {
         };
         let time = match &reader.time_column {
             Some(name) => Some(place(name)?),
-            None => header.iter().position(|column| column.trim() == TIME),
+            None if header.iter().any(|column| column.trim() == TIME) => Some(place(TIME)?),
+            None => None,
         };
         let in_column = !matches!(which, Which::One { class: Some(_), .. });
         let answers: Vec<usize> = match in_column {
@@ -60,7 +85,11 @@ impl Columns {
         };
         let others = |column: &usize| Some(*column) != id && Some(*column) != time && !answers.contains(column);
         let channels: Vec<usize> = match reader.channels.is_empty() {
-            true => (0..header.len()).filter(others).collect(),
+            true => {
+                let channels: Vec<usize> = (0..header.len()).filter(others).collect();
+                check_found(&channels, header, collector, line)?;
+                channels
+            }
             false => reader.channels.iter().map(|name| place(name)).collect::<Result<_>>()?,
         };
         if let Some(&both) = channels.iter().find(|column| !others(column)) {

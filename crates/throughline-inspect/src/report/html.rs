@@ -5,7 +5,7 @@ use std::fmt::Display;
 use throughline_data::{ConfusionMatrix, printable};
 use throughline_infer::Evaluation;
 
-use super::{GONE, Report, adds_up, horizons, largest};
+use super::{GONE, POOLED, Report, adds_up, horizons, largest};
 use crate::figures::{self, Axis, Colour, Curve, FIRST, SECOND};
 use crate::numbers::{number, percent};
 use crate::{Activation, Example, GateStatistics, Quantiles, Site, Update};
@@ -220,6 +220,7 @@ fn gradient_flow(report: &Report) -> String {
     let longest = flows.iter().map(|flow| flow.lags.len()).max().unwrap_or(0).saturating_sub(1);
     let top = power_above(flows.iter().flat_map(|flow| &flow.lags).map(|at| at.relative.high));
     let guides = GONE.map(|(share, _)| share);
+    let pooled = if report.inspection.pools_steps { format!("<p>{POOLED}</p>\n") } else { String::new() };
     let of_flow = |flow: &crate::Flow| {
         let at: Vec<(usize, Quantiles)> = flow.lags.iter().map(|at| at.relative).enumerate().collect();
         let gone = GONE.map(|(share, name)| match flow.horizon(share) {
@@ -227,20 +228,20 @@ fn gradient_flow(report: &Report) -> String {
             None => format!("not {name}"),
         });
         let caption = gone.join(", ");
-        figure(&flow.site, &caption, &against_lag("share of lag 0", longest, top, &guides, &at))
+        figure(flow, &caption, &against_lag("share of lag 0", longest, top, &guides, &at))
     };
     section(
         "How far back gradients reach",
-        "The norm of the derivative of the loss at a step with respect to the state k steps before, as a share of that at \
+        "The norm of the derivative of the loss at a step with respect to the state k steps before, h or c, as a share of that at \
          lag 0: the median, and a band from a tenth below to a tenth above. Dashed: 1 % and 1e-6.",
-        &figures(WIDE, flows.iter().map(of_flow)),
+        &(pooled + &figures(WIDE, flows.iter().map(of_flow))),
     )
 }
 
 fn memory(report: &Report) -> String {
     let states = &report.inspection.gates.states;
     let mut rows = vec![cells(["layer", GONE[0].1, GONE[1].1, "units: 10 %", "median", "90 %"])];
-    rows.extend(report.inspection.flow.iter().map(|flow| {
+    rows.extend(report.inspection.flow.iter().filter(|flow| flow.carried).map(|flow| {
         let constants = states.iter().find(|state| state.site == flow.site).map(|state| state.time_constants.clone());
         let quantiles = match constants.filter(|constants| !constants.is_empty()) {
             Some(mut constants) => {
@@ -420,8 +421,10 @@ fn one_example(index: usize, Example { loss, pieces, inputs, attribution, units 
             &figures::heat_map(&rows),
         ));
         let rows = |of: &mut dyn Iterator<Item = &Vec<f64>>| -> String {
-            let names = inputs.iter().take(MOST_INPUTS).map(|column| &column.name[..]);
-            figures::heat_map(&names.zip(of.map(|values| scaled(values))).collect::<Vec<_>>())
+            let names: Vec<String> = inputs.iter().take(MOST_INPUTS).map(|column| short(&column.name)).collect();
+            let rows: Vec<(&str, Vec<f64>)> =
+                names.iter().zip(of).map(|(name, values)| (&name[..], scaled(values))).collect();
+            figures::heat_map(&rows)
         };
         let read = rows(&mut inputs.iter().map(|column| &column.values));
         maps.push(figure("What was read", "each row by its largest number", &read));
@@ -446,7 +449,20 @@ fn one_example(index: usize, Example { loss, pieces, inputs, attribution, units 
     }
     let about = escaped(&adds_up(attribution));
     let loss = number(*loss);
-    format!("<h3>Example {index}: loss {loss}</h3>\n<p class=\"soft\">{about}.</p>\n{words}{}", figures(WIDE, maps))
+    format!(
+        "<h3>Example {index}: mean loss {loss}</h3>\n<p class=\"soft\">{about}.</p>\n{words}{}",
+        figures(WIDE, maps)
+    )
+}
+
+/// A name that fits beside a heat map.
+fn short(name: &str) -> String {
+    const MOST: usize = 12;
+    let name = printable(name);
+    match name.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name,
+    }
 }
 
 /// Pieces of text, each on a ground as strong as its part is large.

@@ -11,7 +11,11 @@ mod html;
 mod text;
 
 /// Shares of a gradient at lag 0 below which it is said to be gone, in training and in the numbers of f32.
-const GONE: [(f64, &str); 2] = [(1e-2, "below 1 %"), (1e-6, "below 1e-6")];
+const GONE: [(f64, &str); 2] = [(crate::GONE, "below 1 %"), (1e-6, "below 1e-6")];
+
+/// What is said of gradients where [`Inspection::pools_steps`].
+const POOLED: &str = "The answer is made of all steps: the loss enters at each of them, and what is left at a lag says nothing about \
+                      memory.";
 
 /// What was found out about a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -69,11 +73,13 @@ fn largest(numbers: impl Iterator<Item = f64>) -> f64 {
 /// What is explained, and whether it is all.
 fn adds_up(attribution: &Attribution) -> String {
     let Attribution { value, baseline, points, .. } = attribution;
+    let (value, baseline) = (number(*value), number(*baseline));
+    if attribution.difference() == 0.0 {
+        return format!("the answer scores {value}, as after a blank input");
+    }
     let whole = if attribution.is_complete() { "" } else { ", which is not complete" };
     format!(
-        "the answer scores {}, after a blank input {}; the parts, from {points} points, add up to {} of the difference{whole}",
-        number(*value),
-        number(*baseline),
+        "the answer scores {value}, after a blank input {baseline}; the parts, from {points} points, add up to {} of the difference{whole}",
         percent(attribution.sum() / attribution.difference())
     )
 }

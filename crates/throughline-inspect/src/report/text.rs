@@ -2,7 +2,7 @@
 
 use throughline_data::printable;
 
-use super::{GONE, Report, adds_up, horizons, largest, most_important};
+use super::{GONE, POOLED, Report, adds_up, horizons, largest, most_important};
 use crate::numbers::{number, percent};
 use crate::terminal::{behind, columns, item, right_aligned, sparkline};
 use crate::{AtLag, Example, Finding, Flow, GateStatistics, Quantiles, Update};
@@ -56,9 +56,11 @@ fn gradient_flow(report: &Report, width: usize) -> String {
     if flows.is_empty() {
         return String::new();
     }
-    let heading = "How far back gradients reach: |dL_t / dh_(t-k)| by lag k, as a share of lag 0";
-    let flows: String = flows.iter().map(|flow| one_flow(flow, width)).collect();
-    format!("{heading}\n{flows}")
+    let heading = "How far back gradients reach: |dL_t / ds_(t-k)| by lag k, as a share of lag 0, s\n\
+                   the state that carries memory on: c of an LSTM, h of other cells";
+    let pooled = if report.inspection.pools_steps { item(POOLED, width) } else { String::new() };
+    let flows: String = flows.iter().filter(|flow| flow.carried).map(|flow| one_flow(flow, width)).collect();
+    format!("{heading}\n{pooled}{flows}")
 }
 
 fn one_flow(flow: &Flow, width: usize) -> String {
@@ -74,12 +76,12 @@ fn one_flow(flow: &Flow, width: usize) -> String {
     let shown: Vec<(usize, &AtLag)> = LAGS.iter().filter_map(|&lag| Some((lag, flow.lags.get(lag)?))).collect();
     let mut rows = vec![row("  lag", shown.iter().map(|(lag, _)| lag.to_string()))];
     rows.extend(quantile_rows("  ", shown.iter().map(|(_, at)| at.relative)));
-    format!("{}, median, {scale}\n{}{line}{}\n{}", flow.site, ends[0], ends[1], right_aligned(&rows))
+    format!("{flow}, median, {scale}\n{}{line}{}\n{}", ends[0], ends[1], right_aligned(&rows))
 }
 
 fn memory(report: &Report) -> String {
     let mut rows = vec![heads(&["", GONE[0].1, GONE[1].1, "units: 10 %", "median", "90 %"])];
-    rows.extend(report.inspection.flow.iter().map(|flow| {
+    rows.extend(report.inspection.flow.iter().filter(|flow| flow.carried).map(|flow| {
         let state = report.inspection.gates.states.iter().find(|state| state.site == flow.site);
         let constants = state.map(|state| state.time_constants.clone()).filter(|constants| !constants.is_empty());
         let constants = match constants {
@@ -140,7 +142,7 @@ fn states(report: &Report) -> String {
         let largest = state.largest_cell.map_or_else(|| "-".to_owned(), number);
         row(&state.site, quantiles(state.hidden).into_iter().chain([cell, largest, state.dead.to_string()]))
     }));
-    section("States: sizes, and units that stay at 0", &rows)
+    section("States: sizes, and units below 0.001 at every step", &rows)
 }
 
 fn spectra(report: &Report) -> String {
@@ -179,7 +181,7 @@ fn one_example(index: usize, example: &Example, width: usize) -> String {
     let text = letters.map(|letters| line("", letters[first..].iter().map(letter).collect()));
     let most = largest(parts.iter().copied());
     let parts_line = sparkline(parts[first..].iter().map(|part| Some(part.abs() / most)));
-    let about = format!("loss {}; {}", number(*loss), adds_up(attribution));
+    let about = format!("mean loss {}; {}", number(*loss), adds_up(attribution));
     let mut lines = behind(&format!("{index}:"), about.split(' '), width);
     lines += &text.unwrap_or_default();
     lines += &line("  parts", parts_line);

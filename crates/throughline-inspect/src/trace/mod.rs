@@ -16,7 +16,7 @@ use throughline_nn::layers::recurrent::RecurrentTape;
 use throughline_nn::module::{Module, TapeSetting};
 use throughline_nn::network::Network;
 
-use crate::probe::{Memory, Probe, Site, Subject, every_stack};
+use crate::probe::{Memory, Probe, Site, Subject, stacks};
 
 /// What an array holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ pub struct Tracer<E: Element, B: Module<E>, H: Head<E>> {
 }
 
 impl<E: Element, B: Module<E>, H: Head<E>> Tracer<E, B, H> {
-    /// Traces what is selected. What is not is neither kept nor computed.
+    /// Traces what is selected. Gradients and pre-activations are computed and kept only if one of them is.
     pub fn new(network: &Network<B, H>, selection: Selection) -> Self {
         let wanted = wanted(network.body(), &selection);
         let gradients = wanted.iter().any(|(_, quantity)| quantity.is_gradient());
@@ -201,7 +201,7 @@ fn wanted_of<'a>(stack: &'a Recurrent, selection: &'a Selection) -> impl Iterato
 /// The same of every stack in a body.
 fn wanted<E: Element, B: Module<E>>(body: &B, selection: &Selection) -> Vec<(Site, Quantity)> {
     let mut wanted = Vec::new();
-    every_stack(body, &B::Tape::default(), &mut |stack, _| wanted.extend(wanted_of(stack, selection)));
+    stacks(body, &B::Tape::default(), &mut |stack, _| wanted.extend(wanted_of(stack, selection)));
     wanted
 }
 
@@ -210,8 +210,8 @@ pub(crate) fn names<E: Element, B: Module<E>>(body: &B) -> Vec<String> {
     wanted(body, &Selection::default()).iter().map(|(site, quantity)| quantity.name(site)).collect()
 }
 
-/// What a trace of a stack takes: its tape with what is selected, and the arrays that are read from it, twice, since a file is put
-/// together in memory.
+/// What a trace of a stack takes: its tape with what is selected, and the arrays that are read from it, three times, since
+/// safetensors are put together in memory.
 pub(crate) fn bytes_of(stack: &Recurrent, rows: &Ragged, selection: &Selection) -> usize {
     let config = stack.config();
     let (slots, wanted) = (config.cell.slots(), wanted_of(stack, selection).collect::<Vec<_>>());
@@ -221,6 +221,6 @@ pub(crate) fn bytes_of(stack: &Recurrent, rows: &Ragged, selection: &Selection) 
         + 2
         + slots * any(|quantity| matches!(quantity, Quantity::PreActivation(_)))
         + (slots + 3) * any(Quantity::is_gradient);
-    let widths = config.layers * config.directions() * of_direction + 2 * wanted.len();
+    let widths = config.layers * config.directions() * of_direction + 3 * wanted.len();
     widths * config.hidden * rows.rows() * size_of::<f32>()
 }

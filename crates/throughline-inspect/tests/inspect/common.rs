@@ -77,6 +77,7 @@ impl<E: Element, B: Module<E, Input = [E]>> Model<E, B> {
         probe.stacks(&mut |stack, _| cell = Some(stack.config().cell));
         Inspection {
             cell,
+            pools_steps: probe.pools_steps(),
             sequences: self.rows.batch(),
             steps: self.rows.rows(),
             gates: gate_statistics(&probe),

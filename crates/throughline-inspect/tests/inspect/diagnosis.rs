@@ -3,9 +3,13 @@
 use throughline_inspect::{Fault, Training, Update, diagnose};
 use throughline_kernels::Element;
 use throughline_kernels::cells::CellKind;
-use throughline_nn::layers::{Recurrent, RecurrentConfig};
+use throughline_kernels::sequence::Ragged;
+use throughline_nn::heads::Softmax;
+use throughline_nn::layers::{Pool, Pooling, Recurrent, RecurrentConfig};
+use throughline_nn::module::Layer;
+use throughline_nn::parameters::Builder;
 
-use crate::common::{Model, stepwise};
+use crate::common::{CLASSES, Model, stepwise};
 
 const HIDDEN: usize = 16;
 
@@ -50,6 +54,15 @@ fn large_recurrent_weights_let_gradients_explode() {
     assert_eq!(faults(&model, &Training::default()), [Fault::Exploding]);
 }
 
+/// Next to nothing goes from h to h, and all of the memory from c to c.
+#[test]
+fn a_memory_in_c_is_no_fault() {
+    let mut model = model(CellKind::Lstm);
+    model.change("rnn.weight_hh_l0", |_, x| 0.01 * x);
+    model.change("rnn.bias_ih_l0", |place, x| if (HIDDEN..2 * HIDDEN).contains(&place) { 4.0 } else { x });
+    assert_eq!(faults(&model, &Training::default()), []);
+}
+
 #[test]
 fn clipping_most_updates_is_exploding() {
     let row =
@@ -80,6 +93,22 @@ fn a_candidate_may_be_binary_and_a_forget_gate_open() {
     assert!(open.gates.iter().any(|gate| gate.keeps && gate.high > 0.95));
     assert!(open.gates.iter().any(|gate| gate.gate == "cell" && gate.low > 0.95));
     assert!(!faults(&model, &Training::default()).contains(&Fault::Saturated));
+}
+
+/// Each step has a way of its own to the answer, so that nothing is said of gradients that go a longer one.
+#[test]
+fn an_answer_made_of_all_steps_is_not_judged_by_its_gradients() {
+    let config = RecurrentConfig::new(CellKind::RnnTanh, 3, HIDDEN);
+    for (pooling, found) in [(Pooling::Mean, &[][..]), (Pooling::Last, &[Fault::Vanishing])] {
+        let mut builder = Builder::new();
+        let stack = Recurrent::new(&mut builder, "rnn", config);
+        let body = Pool::of(&mut builder, "pool", stack, pooling);
+        let head = Softmax::new(&mut builder, "head", HIDDEN, CLASSES);
+        let mut model = Model::<f32, _>::new(body.ending_in(head, builder), 3, Ragged::new(&[40, 33]), vec![2; 2]);
+        model.change("rnn.weight_hh_l0", scaled_identity(0.2));
+        let faults: Vec<Fault> = diagnose(&model.inspected(), &Training::default()).iter().map(|of| of.fault).collect();
+        assert_eq!(faults, found, "{pooling:?}");
+    }
 }
 
 #[test]

@@ -48,6 +48,13 @@ fn gates_of_biases_alone() {
 }
 
 #[test]
+fn a_gate_that_is_always_open_remembers_for_ever() {
+    let mut model = stepwise::<f32>(RecurrentConfig::new(CellKind::Lstm, 3, 2), &[4]);
+    model.change("rnn.bias_ih_l0", |_, _| 40.0);
+    assert_eq!(model.gates().states[0].time_constants, [f64::INFINITY; 2]);
+}
+
+#[test]
 fn every_cell_has_its_gates_and_only_gated_ones_time_constants() {
     for &cell in CellKind::ALL {
         let found = stepwise::<f64>(RecurrentConfig { bidirectional: true, ..RecurrentConfig::new(cell, 2, 3) }, &[4]);

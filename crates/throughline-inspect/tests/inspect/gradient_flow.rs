@@ -1,6 +1,6 @@
 //! The norms are those of the numerical derivative, for every cell, and pooling the last state is the last anchor.
 
-use throughline_inspect::{Probe, gradient_flow};
+use throughline_inspect::{FlowState, Probe, gradient_flow};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::ops::IGNORED;
 use throughline_kernels::sequence::Ragged;
@@ -20,16 +20,18 @@ const TOLERANCE: f64 = 1e-8;
 const STEPS: usize = 6;
 const HIDDEN: usize = 4;
 
-/// The loss of the last step alone, given the state after `done` steps with `h` as the top layer's hidden state.
-fn loss_from(model: &Model<f64, Recurrent>, done: usize, top: &str, h: &[f64]) -> f64 {
+/// The loss of the last step alone, given the state after `done` steps with other numbers in the arrays of these names.
+fn loss_from(model: &Model<f64, Recurrent>, done: usize, changed: &[(&str, &[f64])]) -> f64 {
     let width = model.x.len() / STEPS;
     let mut workspace = Workspace::default();
     let mut state = State::new(&model.network.state_shape(), 1);
     let before = Ragged::even(done, 1);
     model.network.read(model.weights(), Input::new(&before, &model.x[..done * width]), &mut workspace);
     model.network.end(&before, &workspace, &mut state);
-    let array = state.arrays_mut().iter_mut().find(|array| array.name() == top).expect("the top layer's state");
-    array.values_mut().copy_from_slice(h);
+    for (name, values) in changed {
+        let array = state.arrays_mut().iter_mut().find(|array| array.name() == *name).expect("the top layer's state");
+        array.values_mut().copy_from_slice(values);
+    }
     let after = Ragged::even(STEPS - done, 1);
     let input = Input { rows: &after, x: &model.x[done * width..], start: Some(&state) };
     let mut targets = vec![IGNORED; STEPS - done];
@@ -37,14 +39,14 @@ fn loss_from(model: &Model<f64, Recurrent>, done: usize, top: &str, h: &[f64]) -
     model.network.evaluate(model.weights(), input, Wanted::new(&targets), &mut workspace).sum
 }
 
-/// The top layer's hidden state after `done` steps.
-fn hidden_after(model: &Model<f64, Recurrent>, done: usize, top: &str) -> Vec<f64> {
+/// The state of this name after `done` steps.
+fn state_after(model: &Model<f64, Recurrent>, done: usize, name: &str) -> Vec<f64> {
     let width = model.x.len() / STEPS;
     let (mut workspace, rows) = (Workspace::default(), Ragged::even(done, 1));
     let mut state = State::new(&model.network.state_shape(), 1);
     model.network.read(model.weights(), Input::new(&rows, &model.x[..done * width]), &mut workspace);
     model.network.end(&rows, &workspace, &mut state);
-    state.arrays().iter().find(|array| array.name() == top).expect("the top layer's state").values().to_vec()
+    state.arrays().iter().find(|array| array.name() == name).expect("the top layer's state").values().to_vec()
 }
 
 #[test]
@@ -55,18 +57,40 @@ fn the_norms_are_those_of_the_total_derivative() {
             let model = stepwise::<f64>(config, &[STEPS]);
             // A single anchor is the last step.
             let flows = gradient_flow(&mut Probe::new(model.subject(), true), 1);
-            assert_eq!(flows.len(), layers);
-            let flow = flows.last().expect("a flow for each layer");
-            assert_eq!(flow.lags.len(), STEPS);
-            let top = format!("rnn.h_l{}", layers - 1);
-            for (lag, at) in flow.lags.iter().enumerate().skip(1) {
-                let done = STEPS - lag;
-                let mut h = hidden_after(&model, done, &top);
-                let derivative = central_difference(|h| loss_from(&model, done, &top, h), &mut h, 1e-5);
-                let want = derivative.iter().map(|x| x * x).sum::<f64>().sqrt();
-                assert_close(&format!("{} lag {lag}", cell.name()), &[at.norm.median], &[want], TOLERANCE);
-                let share = at.norm.median / flow.lags[0].norm.median;
-                assert_close("the share of lag 0", &[at.relative.median], &[share], TOLERANCE);
+            let states: &[FlowState] =
+                if cell.has_cell_state() { &[FlowState::Hidden, FlowState::Cell] } else { &[FlowState::Hidden] };
+            assert_eq!(flows.len(), layers * states.len());
+            let of_top = &flows[(layers - 1) * states.len()..];
+            let [hidden, memory] = ["h", "c"].map(|state| format!("rnn.{state}_l{}", layers - 1));
+            for (flow, &state) in of_top.iter().zip(states) {
+                assert_eq!(
+                    (flow.state, flow.carried, flow.lags.len()),
+                    (state, state == states[states.len() - 1], STEPS)
+                );
+                for (lag, at) in flow.lags.iter().enumerate().skip(1) {
+                    let done = STEPS - lag;
+                    let h = state_after(&model, done, &hidden);
+                    let derivative = match state {
+                        FlowState::Hidden => {
+                            let loss = |h: &[f64]| loss_from(&model, done, &[(&hidden, h)]);
+                            central_difference(loss, &mut h.clone(), 1e-5)
+                        }
+                        FlowState::Cell => {
+                            let mut c = state_after(&model, done, &memory);
+                            // h = o tanh(c) goes with c.
+                            let gate: Vec<f64> = h.iter().zip(&c).map(|(h, c)| h / c.tanh()).collect();
+                            let loss = |c: &[f64]| {
+                                let h: Vec<f64> = gate.iter().zip(c).map(|(o, c)| o * c.tanh()).collect();
+                                loss_from(&model, done, &[(&hidden, &h), (&memory, c)])
+                            };
+                            central_difference(loss, &mut c, 1e-5)
+                        }
+                    };
+                    let want = derivative.iter().map(|x| x * x).sum::<f64>().sqrt();
+                    assert_close(&format!("{} lag {lag}", cell.name()), &[at.norm.median], &[want], TOLERANCE);
+                    let share = at.norm.median / flow.lags[0].norm.median;
+                    assert_close("the share of lag 0", &[at.relative.median], &[share], TOLERANCE);
+                }
             }
         }
     }
@@ -109,6 +133,8 @@ fn both_directions_of_a_mirrored_input_agree() {
     }
     let flows = gradient_flow(&mut Probe::new(model.subject(), true), 5);
     let norms = |index: usize| -> Vec<f64> { flows[index].lags.iter().map(|at| at.norm.high).collect() };
-    assert!(!flows[0].site.reverse && flows[1].site.reverse);
-    assert_close("both directions", &norms(0), &norms(1), 1e-13);
+    // h and c of the one direction, then of the other.
+    assert!(!flows[1].site.reverse && flows[2].site.reverse);
+    assert_close("both directions, h", &norms(0), &norms(2), 1e-13);
+    assert_close("both directions, c", &norms(1), &norms(3), 1e-13);
 }

@@ -174,7 +174,9 @@ fn examples_are_shown_and_trust_no_piece() {
     let report = report(inspection);
     let (text, html) = (report.text(80), report.html());
     assert_eq!(unclosed(&html), [""; 0]);
-    assert!(!html.contains("<b><") && html.contains("&lt;b&gt;") && html.contains("<h3>Example 2: loss 0.500</h3>"));
+    assert!(
+        !html.contains("<b><") && html.contains("&lt;b&gt;") && html.contains("<h3>Example 2: mean loss 0.500</h3>")
+    );
     assert!(!html.contains('\u{1b}') && !text.contains('\u{1b}'), "{text}");
     assert!(
         html.contains("Parts of inputs")
@@ -185,9 +187,9 @@ fn examples_are_shown_and_trust_no_piece() {
     // Where lines end is another matter.
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
-        "1: loss 1.00; the answer scores -0.500, after a blank input -1.00; the parts, from 17 points, add up to 75 % of the difference, \
+        "1: mean loss 1.00; the answer scores -0.500, after a blank input -1.00; the parts, from 17 points, add up to 75 % of the difference, \
          which is not complete parts █▅▃ most \"<b>\" 0.500,",
-        "2: loss 0.500; the answer scores -0.500, after a blank input -0.875; the parts, from 17 points, add up to 100 % of the \
+        "2: mean loss 0.500; the answer scores -0.500, after a blank input -0.875; the parts, from 17 points, add up to 100 % of the \
          difference parts █▅▃ most step 0 0.500, step 1 -0.250, step 2 0.125 unit 12 ▁▅█",
     ] {
         assert!(words.contains(part), "{part} in\n{text}");

@@ -21,7 +21,7 @@ pub const IGNORED: u32 = u32::MAX;
 
 /// In gradients, a class less likely than the likeliest by this factor has probability 0, or the products that follow
 /// would work on subnormal numbers, which are many times slower. 2^-64.
-const TINY_SHARE: f64 = 1.0 / (1u128 << 64) as f64;
+pub(crate) const TINY_SHARE: f64 = 1.0 / (1u128 << 64) as f64;
 
 /// Logits of a task.
 const TASK_LOGITS: usize = 1 << 14;

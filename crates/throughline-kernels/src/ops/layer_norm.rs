@@ -15,7 +15,7 @@
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
 use super::tasks::{for_each_row, for_each_task};
-use super::vectors::{Map, Terms, map, sum};
+use super::vectors::{Itself, Map, Terms, map, sum};
 use crate::disjoint::Disjoint;
 use crate::threads::Threads;
 
@@ -138,7 +138,7 @@ impl<E: Element> Kernel<E> for AddNormalised<'_, '_, E> {
 /// The mean of a row.
 #[inline(always)]
 pub(crate) fn mean<L: Lane>(lane: L, x: &[L::Element]) -> L::Element {
-    L::Element::from_f64(sum(lane, &Plain, [x]) / x.len() as f64)
+    L::Element::from_f64(sum(lane, &Itself, [x]) / x.len() as f64)
 }
 
 /// r of a row with that mean.
@@ -146,15 +146,6 @@ pub(crate) fn mean<L: Lane>(lane: L, x: &[L::Element]) -> L::Element {
 pub(crate) fn inverse_deviation<L: Lane>(lane: L, x: &[L::Element], mean: L::Element) -> L::Element {
     let variance = sum(lane, &SquareAround(mean), [x]) / x.len() as f64;
     L::Element::from_f64(1.0 / libm::sqrt(variance + EPSILON))
-}
-
-struct Plain;
-
-impl<E: Element> Terms<E, 1> for Plain {
-    #[inline(always)]
-    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
-        lane.add(sums, x)
-    }
 }
 
 /// (x - mean)²

@@ -10,7 +10,7 @@
 
 use throughline_simd::{Element, Lane};
 
-use super::{Moment, Penalised, TINY_GRADIENT, Update, check_not_negative, check_share};
+use super::{Moment, Penalised, TINY_BEFORE_SQUARE, Update, check_not_negative, check_share};
 use crate::buffer::Buffer;
 use crate::ops::vectors::{Map, apply};
 
@@ -89,7 +89,7 @@ struct Step<E> {
 impl<E: Element> Map<E, 3, 1> for Step<E> {
     #[inline(always)]
     fn map<L: Lane<Element = E>>(&self, lane: L, [p, m, v]: [L::Vector; 3], [g]: [L::Vector; 1]) -> [L::Vector; 3] {
-        let g = lane.flush_below(E::from_f64(TINY_GRADIENT), self.penalised.gradient(lane, g, p));
+        let g = lane.flush_below(E::from_f64(TINY_BEFORE_SQUARE), self.penalised.gradient(lane, g, p));
         let m = self.first.next(lane, m, g);
         let v = self.second.next(lane, v, lane.mul(g, g));
         let root = lane.div(lane.sqrt(v), lane.splat(self.root));

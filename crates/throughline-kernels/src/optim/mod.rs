@@ -32,7 +32,7 @@ use crate::threads::Threads;
 /// Moments below this are written as 0. 2^-120.
 pub const TINY_MOMENT: f64 = 1.0 / (1u128 << 120) as f64;
 /// Gradients below this are taken as 0 where they are squared. 2^-56.
-pub const TINY_GRADIENT: f64 = 1.0 / (1u128 << 56) as f64;
+pub const TINY_BEFORE_SQUARE: f64 = 1.0 / (1u128 << 56) as f64;
 
 /// A method and its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -9,7 +9,7 @@
 
 use throughline_simd::{Element, Lane};
 
-use super::{Moment, Penalised, TINY_GRADIENT, Update, check_not_negative, check_share};
+use super::{Moment, Penalised, TINY_BEFORE_SQUARE, Update, check_not_negative, check_share};
 use crate::buffer::Buffer;
 use crate::ops::vectors::{Map, apply};
 
@@ -85,7 +85,7 @@ impl<E: Element> Plain<E> {
         v: L::Vector,
         g: L::Vector,
     ) -> (L::Vector, L::Vector) {
-        let g = lane.flush_below(E::from_f64(TINY_GRADIENT), self.penalised.gradient(lane, g, p));
+        let g = lane.flush_below(E::from_f64(TINY_BEFORE_SQUARE), self.penalised.gradient(lane, g, p));
         let v = self.average.next(lane, v, lane.mul(g, g));
         (v, lane.div(g, lane.add(lane.sqrt(v), lane.splat(self.epsilon))))
     }

@@ -17,7 +17,7 @@ use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::initialise::Initialise;
 use crate::memory::{Dropout, LastCall, OneRowEach};
-use crate::module::{Call, Cpu, Gradients, Layer, Module, Step};
+use crate::module::{Call, Cpu, Gradients, Layer, Module, Step, Visit};
 use crate::parameters::{Builder, Layout, TensorId};
 use crate::state::{Start, StateArray, StateShape};
 
@@ -46,6 +46,11 @@ pub enum Pooling {
 impl Pooling {
     /// All ways to pool.
     pub const ALL: [Self; 5] = [Self::LastStates, Self::Last, Self::Mean, Self::Max, Self::Attention];
+
+    /// Whether it reads what each direction ends with, and nothing else.
+    pub fn reads_ends(self) -> bool {
+        matches!(self, Self::LastStates | Self::Last)
+    }
 }
 
 /// Pools the rows `[N, F]` of a batch into `[B, F]`, in the caller's order.
@@ -334,6 +339,10 @@ impl<E: Element> Module<E> for Pool {
             }
         }
         Ok(y)
+    }
+
+    fn visit(&self, _: &Self::Tape, visitor: &mut dyn Visit<E>) {
+        visitor.pool(self);
     }
 }
 

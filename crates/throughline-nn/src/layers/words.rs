@@ -12,6 +12,7 @@ use throughline_kernels::ops::embedding::{add_gradient, gather};
 use throughline_kernels::sequence::Ragged;
 use throughline_kernels::{Element, Isa};
 
+use super::recurrent::RecurrentTape;
 use super::{Embedding, Pool, Recurrent};
 use crate::chain::Chain;
 use crate::error::Result;
@@ -280,7 +281,16 @@ impl<E: Element> Module<E> for Words {
 
     fn visit(&self, tape: &Self::Tape, visitor: &mut dyn Visit<E>) {
         if let Some(encoder) = &self.encoder {
-            encoder.visit(&tape.encoder, visitor);
+            encoder.visit(&tape.encoder, &mut Beneath(visitor));
         }
+    }
+}
+
+/// Shows a visitor what reads characters.
+struct Beneath<'a, E>(&'a mut dyn Visit<E>);
+
+impl<E: Element> Visit<E> for Beneath<'_, E> {
+    fn recurrent(&mut self, stack: &Recurrent, tape: &RecurrentTape<E>) {
+        self.0.beneath(stack, tape);
     }
 }

@@ -131,13 +131,20 @@ impl Meaning {
     }
 
     /// Nanoseconds of a day, and the day, as old programs write times.
-    pub(super) fn int96(self, value: &Int96, cell: &mut String) {
+    ///
+    /// # Errors
+    /// What was found, in words, if there are more nanoseconds than a day has.
+    pub(super) fn int96(self, value: &Int96, cell: &mut String) -> Result<(), String> {
         const JULIAN_DAY_OF_1970: i64 = 2_440_588;
         const SECONDS: i64 = 86_400;
         let [low, high, day] = value.data() else { unreachable!("96 bits") };
-        let nanos = (i64::from(*high) << 32 | i64::from(*low)).max(0);
+        let nanos = u64::from(*high) << 32 | u64::from(*low);
+        let Some(nanos) = i64::try_from(nanos).ok().filter(|nanos| *nanos < SECONDS * 1_000_000_000) else {
+            return Err(format!("a time {nanos} nanoseconds into a day"));
+        };
         let seconds = (i64::from(*day) - JULIAN_DAY_OF_1970) * SECONDS + nanos / 1_000_000_000;
         timestamp(seconds, nanos % 1_000_000_000, 1_000_000_000, cell);
+        Ok(())
     }
 
     /// # Errors
@@ -232,7 +239,9 @@ mod tests {
         assert_eq!(cell, "-12.3");
         let mut cell = String::new();
         let int96 = Int96::from(vec![1_000_000_000, 0, 2_440_589]);
-        Meaning::Timestamp(1_000_000_000).int96(&int96, &mut cell);
+        Meaning::Timestamp(1_000_000_000).int96(&int96, &mut cell).unwrap();
+        let found = Meaning::Timestamp(1_000_000_000).int96(&Int96::from(vec![0, u32::MAX, 2_440_589]), &mut cell);
+        assert!(found.unwrap_err().contains("nanoseconds into a day"));
         assert_eq!(cell, "1970-01-02 00:00:01");
     }
 }

@@ -354,7 +354,7 @@ impl Column {
             Values::Truth(typed) => meaning.truth(*typed.next()?, selected.kind, cell),
             Values::Int32(typed) => meaning.int32(*typed.next()?, cell),
             Values::Int64(typed) => meaning.int64(*typed.next()?, cell),
-            Values::Int96(typed) => meaning.int96(typed.next()?, cell),
+            Values::Int96(typed) => return meaning.int96(typed.next()?, cell),
             Values::Float(typed) => real(*typed.next()?, cell),
             Values::Double(typed) => real(*typed.next()?, cell),
             Values::Bytes(typed) => return meaning.bytes(typed.next()?.data(), cell),

@@ -2,13 +2,10 @@
 
 use throughline_simd::{Element, Kernel, Lane};
 
+use crate::cells::TINY_GRADIENT;
+use crate::ops::cross_entropy::TINY_SHARE;
 use crate::ops::reduce::Scale;
-use crate::ops::vectors::{Map, Terms, map, maximum, sum};
-
-/// Exponentials below this share of a row's largest are taken as 0, so that no product works on subnormal numbers. 2^-64.
-const TINY_SHARE: f64 = 1.0 / (1u128 << 64) as f64;
-/// Gradients of scores below this are taken as 0 for the same reason. 2^-96.
-const TINY_GRADIENT: f64 = 1.0 / (1u128 << 96) as f64;
+use crate::ops::vectors::{Itself, Map, Terms, map, maximum, sum};
 
 /// What forward keeps of the softmax of one row in one head.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -39,7 +36,7 @@ impl<E: Element> Kernel<E> for Weigh<'_, E> {
         let Self { scores, scale } = self;
         let largest = maximum(lane, scores);
         map(lane, &Exponential { largest, scale }, [&mut *scores], []);
-        Normaliser { largest, inverse_sum: E::from_f64(1.0 / sum(lane, &Plain, [&*scores])) }
+        Normaliser { largest, inverse_sum: E::from_f64(1.0 / sum(lane, &Itself, [&*scores])) }
     }
 }
 
@@ -52,15 +49,6 @@ impl<E: Element> Map<E, 1, 0> for Exponential<E> {
     #[inline(always)]
     fn map<L: Lane<Element = E>>(&self, lane: L, [x]: [L::Vector; 1], []: [L::Vector; 0]) -> [L::Vector; 1] {
         [exponential(lane, self.largest, self.scale, x)]
-    }
-}
-
-struct Plain;
-
-impl<E: Element> Terms<E, 1> for Plain {
-    #[inline(always)]
-    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
-        lane.add(sums, x)
     }
 }
 

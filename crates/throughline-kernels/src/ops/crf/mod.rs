@@ -43,7 +43,7 @@ const FEW_GROUPS: usize = 8;
 
 /// In gradients, probabilities that differ by less than this are equal: the products behind would have to do with subnormal
 /// numbers, which are many times slower. 2^-64.
-const TINY_SHARE: f64 = 1.0 / (1u128 << 64) as f64;
+const TINY_DIFFERENCE: f64 = 1.0 / (1u128 << 64) as f64;
 
 /// A batch of sequences, and the scores between their tags.
 #[derive(Clone, Copy, Debug)]
@@ -226,7 +226,7 @@ impl Crf {
             for t in 0..length {
                 for (gradient, (p, q)) in row(t).iter_mut().zip(&mut marginals) {
                     let difference = p - q;
-                    *gradient = E::from_f64(if difference.abs() < TINY_SHARE { 0.0 } else { scale * difference });
+                    *gradient = E::from_f64(if difference.abs() < TINY_DIFFERENCE { 0.0 } else { scale * difference });
                 }
             }
         });

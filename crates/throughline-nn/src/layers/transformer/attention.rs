@@ -249,6 +249,9 @@ impl<E: Element> Module<E> for CausalAttention {
         let (Cpu { isa, threads }, width) = (context.cpu, self.width);
         assert_eq!(x.len(), begun.len() * 3 * width, "x is [B, {}], B = {}", 3 * width, begun.len());
         tape.last.forget();
+        if begun.is_empty() {
+            return Ok(&[]);
+        }
         let (count, _) = self.arrays(state, begun.len());
         check_room(count, begun, self.limit())?;
         tape.seen.clear();

@@ -28,9 +28,7 @@ pub(super) fn reader_beside(
     labels: &[String],
     paths: &[PathBuf],
 ) -> Result<LabelledReader> {
-    let beside = |path: &PathBuf| format.map(|format| format.beside(options.files.place(), path));
-    // Of files of several formats the reader says which they are.
-    let format = beside(&paths[0]).filter(|first| paths.iter().all(|path| beside(path) == Some(*first)));
+    let format = options.files.format_beside(paths, |known, path| Some(format?.beside(known, path)));
     Ok(LabelledReader { format, ..reader(options, Some(labels.to_vec()))? })
 }
 

@@ -8,7 +8,7 @@ pub use options::{Labels, Options};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use throughline_data::{Answers, Glimpse, SeriesSet, Split, Splits};
+use throughline_data::{Answers, Glimpse, SeriesSet, Split, Splits, TABLE_ENDINGS};
 use throughline_infer::tasks::ClassifySeries;
 use throughline_infer::tasks::classify_series::{Config, LabelledSeries};
 use throughline_infer::{Regularisation, Runner, SeriesBatch, Serve};
@@ -56,8 +56,7 @@ impl Learn for Series {
             return Some(Sign::Clear("the columns `id` and `label`"));
         }
         let of_folders = seen.folder.as_ref().is_some_and(|folder| folder.of_folders);
-        (of_folders && seen.is_folder_of(&["csv", "tsv", "tab", "jsonl", "ndjson", "parquet"]))
-            .then_some(Sign::Clear("a folder of tables for each class"))
+        (of_folders && seen.is_folder_of(&TABLE_ENDINGS)).then_some(Sign::Clear("a folder of tables for each class"))
     }
 
     fn read(recipe: &Recipe) -> Result<Self> {

@@ -9,7 +9,7 @@ pub use read::BUILT_IN;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use throughline_data::{Glimpse, NgramModel, Split, Splits, Streams, UnknownReplacement, Vocabulary};
+use throughline_data::{Glimpse, NgramModel, Split, Splits, Streams, TABLE_ENDINGS, UnknownReplacement, Vocabulary};
 use throughline_infer::tasks::lm::{Continuation, generate, metrics};
 use throughline_infer::tasks::{LanguageModel, lm};
 use throughline_infer::{Regularisation, Runner, Serve, TextEncoder};
@@ -24,11 +24,14 @@ use throughline_nn::state::State;
 
 use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score, Sign, SplitRecord};
 use crate::run::card::grouped;
+use crate::tasks::roll::ENDINGS as MUSIC_ENDINGS;
 use crate::tasks::shared::{skipped_notes, text_counts};
 use crate::{Digest, Recipe, Result};
 
 /// How the names of files end that are not read as texts where nothing is said.
-const NO_TEXTS: &[&str] = &["csv", "tsv", "tab", "jsonl", "ndjson", "parquet", "mid", "midi", "json"];
+fn no_texts() -> Vec<&'static str> {
+    [&TABLE_ENDINGS[..], MUSIC_ENDINGS].concat()
+}
 
 /// The data of a language model.
 pub struct Text {
@@ -71,9 +74,10 @@ impl Learn for Text {
     fn recognises(seen: &Glimpse) -> Option<Sign> {
         // What is called a text is one, so that its reader says what is wrong with it.
         let is_text = !seen.beginning.is_empty() && !seen.beginning.contains('\0') || seen.ends_in(&["txt"]);
-        let is_of_text = |ending: &String| !NO_TEXTS.contains(&ending.as_str());
+        let no_texts = no_texts();
+        let is_of_text = |ending: &String| !no_texts.contains(&ending.as_str());
         let has_text = seen.folder.as_ref().is_some_and(|folder| folder.endings.iter().any(is_of_text));
-        let has_text = has_text && !seen.is_folder_of(NO_TEXTS);
+        let has_text = has_text && !seen.is_folder_of(&no_texts);
         (is_text || has_text).then_some(Sign::Faint("text"))
     }
 

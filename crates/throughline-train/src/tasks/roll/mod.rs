@@ -23,7 +23,7 @@ use crate::tasks::shared::{Batches, skipped_notes};
 use crate::{Digest, Error, Recipe, Result};
 
 /// How the names of files with music end.
-const ENDINGS: &[&str] = &["mid", "midi", "json"];
+pub(super) const ENDINGS: &[&str] = &["mid", "midi", "json"];
 
 /// The data of a model of piano rolls.
 pub struct Rolls {

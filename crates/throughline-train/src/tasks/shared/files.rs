@@ -75,6 +75,18 @@ impl DataFiles {
         None
     }
 
+    /// The format of other files than those at `data.paths`: `beside` tells that of each beside the first of these. Of files of
+    /// several formats there is none, and their reader says which they are.
+    pub(crate) fn format_beside<F: Copy + PartialEq>(
+        &self,
+        paths: &[PathBuf],
+        beside: impl Fn(&Path, &Path) -> Option<F>,
+    ) -> Option<F> {
+        let mut formats = paths.iter().map(|path| beside(self.place(), path));
+        let first = formats.next()?;
+        if formats.all(|format| format == first) { first } else { None }
+    }
+
     fn by_key(&self) -> [(&'static str, &[PathBuf]); 3] {
         [("data.paths", &self.paths), ("data.validation", &self.validation), ("data.test", &self.test)]
     }

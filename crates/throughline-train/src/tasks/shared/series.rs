@@ -94,9 +94,7 @@ impl SeriesTables {
         wanted: WantedAnswers,
         paths: &[PathBuf],
     ) -> Result<SeriesReader> {
-        let beside = |path: &PathBuf| format.map(|format| format.beside(files.place(), path));
-        // Of files of several formats the reader says which they are.
-        let format = beside(&paths[0]).filter(|first| paths.iter().all(|path| beside(path) == Some(*first)));
+        let format = files.format_beside(paths, |known, path| Some(format?.beside(known, path)));
         Ok(SeriesReader { format, ..self.reader(wanted)? })
     }
 

@@ -48,6 +48,10 @@ impl Decoded {
     ) -> Result<Self> {
         let mut first = Vec::new();
         (&mut source).take(CHUNK).read_to_end(&mut first).map_err(Error::io(path))?;
+        if first.starts_with(b"PAR1") {
+            let hint = "a table of Parquet is read where its name ends in .parquet";
+            return Err(Error::malformed(path, None, "text", "Parquet, which begins with PAR1", hint));
+        }
         check(&first)?;
         let mark = Encoding::for_bom(&first).map_or(0, |(_, length)| length);
         first.drain(..mark);

@@ -34,9 +34,10 @@ pub struct Glimpse {
 /// What is in a folder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FolderGlimpse {
-    /// The endings of the files below it, as [`Glimpse::ending`]; `""` stands for names without one.
+    /// The endings of the files below it, as [`Glimpse::ending`]; `""` stands for names without one. Files about the others, such
+    /// as `README.md` or `LICENSE`, do not count.
     pub endings: BTreeSet<String>,
-    /// Whether it has nothing but folders.
+    /// Whether it has nothing but folders, and files about them.
     pub of_folders: bool,
 }
 
@@ -66,8 +67,10 @@ impl Glimpse {
     fn of_folder(path: &Path) -> Result<Self> {
         let (entries, _) = entries(path)?;
         let (files, _) = files_below(path)?;
-        let endings = files.iter().map(|file| ending(file).unwrap_or_default()).collect();
-        let folder = FolderGlimpse { endings, of_folders: entries.iter().all(|entry| entry.is_dir()) };
+        let data = files.iter().filter(|file| !is_about_others(file));
+        let endings = data.map(|file| ending(file).unwrap_or_default()).collect();
+        let of_folders = entries.iter().all(|entry| entry.is_dir() || is_about_others(entry));
+        let folder = FolderGlimpse { endings, of_folders };
         Ok(Self { folder: Some(folder), ..Self::default() })
     }
 
@@ -82,13 +85,16 @@ impl Glimpse {
         self.folder.is_none() && self.ending.as_deref().is_some_and(|ending| endings.contains(&ending))
     }
 
-    /// Whether it is a folder in which some files end in one of `endings` and none in anything else. Names without an ending,
-    /// such as `LICENSE`, do not count unless `endings` has `""`.
+    /// Whether it is a folder in which all files, at least one, end in one of `endings`.
     pub fn is_folder_of(&self, endings: &[&str]) -> bool {
-        let is_one = |ending: &String| endings.contains(&ending.as_str());
-        self.folder.as_ref().is_some_and(|FolderGlimpse { endings, .. }| {
-            endings.iter().any(is_one) && endings.iter().all(|ending| ending.is_empty() || is_one(ending))
-        })
+        let all = |folder: &FolderGlimpse| folder.endings.iter().all(|ending| endings.contains(&ending.as_str()));
+        self.folder.as_ref().is_some_and(|folder| !folder.endings.is_empty() && all(folder))
+    }
+
+    /// Whether it is a folder in which no file ends in one of `endings`, and at least one in something else.
+    pub fn is_folder_without(&self, endings: &[&str]) -> bool {
+        let none = |folder: &FolderGlimpse| !folder.endings.iter().any(|ending| endings.contains(&ending.as_str()));
+        self.folder.as_ref().is_some_and(|folder| !folder.endings.is_empty() && none(folder))
     }
 
     /// The same with other names for those columns of a table that `name_of` gives one.
@@ -110,13 +116,26 @@ impl Glimpse {
             }
             (_, Some(folder), _) if folder.endings.is_empty() => "a folder without files".to_owned(),
             (_, Some(folder), _) => {
-                let shown =
-                    |ending: &String| if ending.is_empty() { "nothing".to_owned() } else { format!(".{ending}") };
-                let endings: Vec<String> = folder.endings.iter().map(shown).collect();
-                format!("a folder with files whose names end in {}", endings.join(", "))
+                let with: Vec<String> = folder
+                    .endings
+                    .iter()
+                    .filter(|ending| !ending.is_empty())
+                    .map(|ending| format!(".{ending}"))
+                    .collect();
+                let without = folder.endings.contains("").then_some("have no ending");
+                let with = (!with.is_empty()).then(|| format!("end in {}", with.join(", ")));
+                let names: Vec<&str> = with.as_deref().into_iter().chain(without).collect();
+                format!("a folder with files whose names {}", names.join(" or "))
             }
             (_, _, Some(ending)) => format!("a file that ends in .{ending}"),
             _ => "a file".to_owned(),
         }
     }
+}
+
+/// Whether a file by its name tells about the others beside it, and is no data.
+fn is_about_others(path: &Path) -> bool {
+    const NAMES: [&str; 8] = ["readme", "license", "licence", "copying", "notice", "authors", "changelog", "source"];
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    NAMES.iter().any(|name| stem.eq_ignore_ascii_case(name)) && !path.is_dir()
 }

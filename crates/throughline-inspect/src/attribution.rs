@@ -10,7 +10,7 @@
 //!
 //! Recurrent networks latch: f may jump within a small piece of the line. f itself says where, since over each piece it must
 //! change by what the derivative adds up to; pieces where it does not are halved until the sum is right, or
-//! they are narrower than f32 can tell: then the sum stays wrong, and [`Attribution::is_complete`] says so.
+//! they are narrower than f32 can tell: then the sum stays wrong, and [`Attribution::complete`] says so.
 
 use serde::Serialize;
 use throughline_kernels::Element;
@@ -18,7 +18,7 @@ use throughline_kernels::sequence::Ragged;
 use throughline_nn::chain::Chain;
 use throughline_nn::heads::{Bernoulli, Head, HeadCall, Regression, Softmax, Tagger};
 use throughline_nn::layers::{Embedding, Linear, Recurrent, Words};
-use throughline_nn::module::{Call, Gradients, Module, Pass};
+use throughline_nn::module::{Call, Gradients, Module, Pass, TapeSetting};
 
 use crate::probe::{Probe, Subject, rows_of_sequences};
 
@@ -138,6 +138,8 @@ pub struct Attribution {
     pub columns: Vec<Vec<f64>>,
     /// Points of the line at which the gradient was taken.
     pub points: usize,
+    /// Whether the parts add up to f(x) - f(0), within 1 % of it or a thousandth of a nat.
+    pub complete: bool,
 }
 
 impl Attribution {
@@ -149,11 +151,6 @@ impl Attribution {
     /// f(x) - f(0)
     pub fn difference(&self) -> f64 {
         self.value - self.baseline
-    }
-
-    /// Whether the sum is the difference, within 1 % of it or a thousandth of a nat.
-    pub fn is_complete(&self) -> bool {
-        (self.sum() - self.difference()).abs() <= (TOLERANCE * self.difference().abs()).max(LEAST)
     }
 }
 
@@ -225,7 +222,9 @@ impl<E: Element, B: ReadsVectors<E>, H: Explained<E>> Line<'_, E, B, H> {
             }
         }
         let steps = self.rows.len();
+        let (sum, difference) = (integrated.iter().sum::<f64>(), last.value - first.value);
         Attribution {
+            complete: (sum - difference).abs() <= (TOLERANCE * difference.abs()).max(LEAST),
             value: last.value,
             baseline: first.value,
             gradient_input: by_step(&last.parts, steps),
@@ -258,6 +257,7 @@ impl<E: Element, B: ReadsVectors<E>, H: Explained<E>> Line<'_, E, B, H> {
         let context = self.subject.call(Pass::Traced).context;
         let call = Call { context, packed, rows: &rows, x: &x[..], start: None };
         let mut tape = Default::default();
+        reader.set(&mut tape, TapeSetting::ParameterGradients(false));
         reader.forward(call, &mut tape);
         let (rows_out, y) = reader.output(&rows, &tape);
         let (wanted, scored) = if self.pooled {

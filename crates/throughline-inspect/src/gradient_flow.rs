@@ -7,6 +7,7 @@
 
 use serde::Serialize;
 use throughline_kernels::Element;
+use throughline_kernels::cells::CellKind;
 use throughline_nn::heads::Head;
 use throughline_nn::module::Module;
 
@@ -25,6 +26,11 @@ pub enum FlowState {
 }
 
 impl FlowState {
+    /// Those of a cell; the last carries memory on.
+    fn of(cell: CellKind) -> &'static [Self] {
+        if cell.has_cell_state() { &[Self::Hidden, Self::Cell] } else { &[Self::Hidden] }
+    }
+
     /// `h` or `c`.
     pub fn name(self) -> &'static str {
         match self {
@@ -119,16 +125,8 @@ fn read_norms<E: Element, B: Module<E>, H: Head<E>>(
 ) {
     let mut place = 0;
     probe.stacks(&mut |stack, tape| {
-        let has_cell = stack.config().cell.has_cell_state();
-        let states = [(FlowState::Hidden, !has_cell), (FlowState::Cell, true)];
-        for (site, &(state, carried)) in Site::all(stack).flat_map(|site| {
-            let states = states.iter().take(1 + usize::from(has_cell));
-            states.map(move |state| (site.clone(), state))
-        }) {
-            if place == flows.len() {
-                flows.push(Flow { site: site.clone(), state, carried, lags: Vec::new() });
-                norms.push(Norms::new());
-            }
+        let states = FlowState::of(stack.config().cell);
+        for (site, &state) in Site::all(stack).flat_map(|site| states.iter().map(move |state| (site.clone(), state))) {
             let gradients = tape.row_gradients(site.layer).expect("the probe keeps row gradients");
             let norm = |&row: &usize| {
                 let of_state = match state {
@@ -137,6 +135,10 @@ fn read_norms<E: Element, B: Module<E>, H: Head<E>>(
                 };
                 of_state.iter().map(|x| x.to_f64() * x.to_f64()).sum::<f64>().sqrt()
             };
+            if place == flows.len() {
+                flows.push(Flow { site: site.clone(), state, carried: states.ends_with(&[state]), lags: Vec::new() });
+                norms.push(Norms::new());
+            }
             for (rows, step) in of_sequences.iter().zip(steps) {
                 let Some(step) = *step else { continue };
                 norms[place].push(match (site.reverse, pooled) {

@@ -173,7 +173,7 @@ pub fn trace<T: Serve>(
     let names = trace::names::<f32, _>(network.body());
     if let Some(pattern) = selection.without_match(&names) {
         let expected = format!("the name of an array, or a pattern that matches one of {}", names.join(", "));
-        return Err(Error::Input { expected, found: pattern.to_owned() });
+        return Err(Error::Input { expected, found: format!("{pattern:?}") });
     }
     let examples = sampled(parts, data, sample)?;
     let rows = &examples.rows;

@@ -57,10 +57,16 @@ pub(crate) struct Memory<E: Element, B: Module<E>, H: Head<E>> {
 }
 
 impl<E: Element, B: Module<E>, H: Head<E>> Memory<E, B, H> {
-    /// Memory of a tape with these settings.
-    pub(crate) fn new(body: &B, settings: &[TapeSetting]) -> Self {
+    /// Memory of a tape that keeps these.
+    pub(crate) fn new(body: &B, row_gradients: bool, pre_activations: bool) -> Self {
         let mut memory = Self::default();
-        settings.iter().for_each(|&setting| body.set(&mut memory.body, setting));
+        for setting in [
+            TapeSetting::RowGradients(row_gradients),
+            TapeSetting::PreActivations(pre_activations),
+            TapeSetting::ParameterGradients(false),
+        ] {
+            body.set(&mut memory.body, setting);
+        }
         memory
     }
 }
@@ -77,7 +83,7 @@ impl<'a, E: Element, B: Module<E>, H: Head<E>> Probe<'a, E, B, H> {
     /// # Panics
     /// If the length of an array does not match the batch, or a token is out of range.
     pub fn new(subject: Subject<'a, E, B, H>, row_gradients: bool) -> Self {
-        Self::with(subject, Memory::new(subject.network.body(), &[TapeSetting::RowGradients(row_gradients)]))
+        Self::with(subject, Memory::new(subject.network.body(), row_gradients, false))
     }
 
     /// The same in memory that was used before.

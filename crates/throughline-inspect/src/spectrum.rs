@@ -1,7 +1,8 @@
 //! The recurrent weights: spectral radius and largest singular value of each gate's W_hh.
 //!
-//! Both are one computation. By Gelfand's formula the spectral radius of A is the limit of |A^n|^(1/n), here with
-//! n = 2^24 by repeated squaring; the largest singular value of A is the root of the spectral radius of A'A.
+//! By Gelfand's formula the spectral radius of A is the limit of |A^n|^(1/n), here by repeated squaring in f64, whose range a matrix
+//! needs that stretches states for a while before they shrink. The largest singular value is the root of the largest eigenvalue of
+//! A'A, by power iteration.
 
 use serde::Serialize;
 use throughline_kernels::ops::Linear;
@@ -12,8 +13,14 @@ use throughline_nn::parameters::Layout;
 use crate::gates::gates_of;
 use crate::probe::Site;
 
-/// How often the matrix is squared.
-const SQUARINGS: i32 = 24;
+/// How often a matrix of at most so many rows is squared, and a larger one: each takes n³ products, and after fewer the radius of a
+/// matrix that is far from normal is some hundredths too large.
+const SQUARINGS: [(usize, i32); 2] = [(512, 24), (1024, 12)];
+const FEW_SQUARINGS: i32 = 7;
+/// The square of a power as long as 1 may be shorter, but not more than this, or its eigenvalues are lost.
+const LEAST: f64 = 1e-100;
+/// Steps of the power iteration.
+const ITERATIONS: usize = 300;
 
 /// What the recurrent weights of one gate do to a state.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,11 +42,14 @@ pub fn spectra(cpu: &Cpu, layout: &Layout, parameters: &[f32], stack: &Recurrent
     let of_site = |site: Site| {
         let weights = layout.view(parameters, stack.weight_hh(site.layer, site.direction()));
         let blocks = weights.chunks(hidden * hidden).zip(gates_of(cell));
-        let spectrum = |(weights, gate): (&[f32], &'static str)| Spectrum {
-            site: site.clone(),
-            gate,
-            radius: spectral_radius(cpu, hidden, weights),
-            largest_singular_value: largest_singular_value(cpu, hidden, weights),
+        let spectrum = |(weights, gate): (&[f32], &'static str)| {
+            let weights: Vec<f64> = weights.iter().map(|&x| f64::from(x)).collect();
+            Spectrum {
+                site: site.clone(),
+                gate,
+                radius: spectral_radius(cpu, hidden, &weights),
+                largest_singular_value: largest_singular_value(hidden, &weights),
+            }
         };
         blocks.map(spectrum).collect::<Vec<_>>()
     };
@@ -47,52 +57,85 @@ pub fn spectra(cpu: &Cpu, layout: &Layout, parameters: &[f32], stack: &Recurrent
 }
 
 /// The largest singular value of `a` `[n, n]`.
-pub fn largest_singular_value(cpu: &Cpu, n: usize, a: &[f32]) -> f64 {
-    let transposed = transpose(n, a);
-    spectral_radius(cpu, n, &product(cpu, n, &transposed, a)).sqrt()
+///
+/// # Panics
+/// If the length is not n².
+pub fn largest_singular_value(n: usize, a: &[f64]) -> f64 {
+    assert_eq!(a.len(), n * n, "a matrix [n, n]");
+    let size = norm(a);
+    if size == 0.0 || !size.is_finite() {
+        return size;
+    }
+    // Its squares would leave the range of f64 sooner than it does.
+    let a: Vec<f64> = a.iter().map(|x| x / size).collect();
+    // Numbers that no symmetry of a matrix is likely to have.
+    let mut x: Vec<f64> = (1..=n).map(|place| (place as f64 * 0.7).sin() + 1.1).collect();
+    let mut stretched = 0.0;
+    for _ in 0..ITERATIONS {
+        let length = norm(&x);
+        x.iter_mut().for_each(|x| *x /= length);
+        let y: Vec<f64> = a.chunks(n).map(|row| row.iter().zip(&x).map(|(a, x)| a * x).sum()).collect();
+        stretched = norm(&y);
+        if stretched == 0.0 {
+            break;
+        }
+        x.fill(0.0);
+        for (row, y) in a.chunks(n).zip(&y) {
+            x.iter_mut().zip(row).for_each(|(x, a)| *x += a * y);
+        }
+    }
+    stretched * size
 }
 
 /// The spectral radius of `a` `[n, n]`, the largest modulus of its eigenvalues.
 ///
 /// # Panics
 /// If the length is not n².
-pub fn spectral_radius(cpu: &Cpu, n: usize, a: &[f32]) -> f64 {
+pub fn spectral_radius(cpu: &Cpu, n: usize, a: &[f64]) -> f64 {
     assert_eq!(a.len(), n * n, "a matrix [n, n]");
-    // a^(2^k) = scale^(2^k) · power, of which the logarithm of the scale is kept.
+    let squarings =
+        SQUARINGS.into_iter().find(|(rows, _)| n <= *rows).map_or(FEW_SQUARINGS, |(_, squarings)| squarings);
+    let mut size = norm(a);
+    // The logarithm of |a^(2^k)|^(1/2^k), and a^(2^k) as long as 1.
     let (mut power, mut logarithm) = (a.to_vec(), 0.0);
-    for k in 0..=SQUARINGS {
-        let norm = power.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-        if norm == 0.0 || !norm.is_finite() {
-            return norm;
+    for k in 0..=squarings {
+        if size == 0.0 || !size.is_finite() {
+            return size;
         }
-        power.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
-        logarithm += norm.ln() / 2f64.powi(k);
-        if k < SQUARINGS {
-            power = product(cpu, n, &power, &power);
+        power.iter_mut().for_each(|x| *x /= size);
+        let growth = size.ln() / 2f64.powi(k);
+        logarithm += growth;
+        if k == squarings || k > 0 && size < LEAST {
+            // By how much the last half of the steps stretched a state is nearer to the limit than by how much all did:
+            // (|a^(2n)| / |a^n|)^(1/n), n = 2^(k - 1).
+            return (logarithm + growth).exp();
         }
+        power = product(cpu, n, &power, &power);
+        size = norm(&power);
     }
-    logarithm.exp()
+    unreachable!("the last power returns")
+}
+
+fn norm(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
 /// a b, both `[n, n]`.
-fn product(cpu: &Cpu, n: usize, a: &[f32], b: &[f32]) -> Vec<f32> {
+fn product(cpu: &Cpu, n: usize, a: &[f64], b: &[f64]) -> Vec<f64> {
+    let transposed: Vec<f64> = (0..n * n).map(|place| b[place % n * n + place / n]).collect();
     let mut of_b = Linear::new(cpu.isa, n, n, false);
-    of_b.pack(&cpu.threads, &transpose(n, b), &[]);
+    of_b.pack(&cpu.threads, &transposed, &[]);
     let mut out = vec![0.0; n * n];
     of_b.forward(&cpu.threads, a, &mut out);
     out
-}
-
-fn transpose(n: usize, a: &[f32]) -> Vec<f32> {
-    (0..n * n).map(|place| a[place % n * n + place / n]).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Rounding of f32 in the matrix, which the power divides away, and the power itself.
-    const TOLERANCE: f64 = 1e-5;
+    /// What is left of |A^n| after so many squarings and steps, and rounding.
+    const TOLERANCE: f64 = 1e-6;
 
     fn assert_near(found: f64, want: f64) {
         assert!((found - want).abs() <= TOLERANCE * want.abs().max(1.0), "{found} instead of {want}");
@@ -102,20 +145,48 @@ mod tests {
     fn known_matrices() {
         let cpu = &Cpu::new(1);
         // A rotation by an angle, twice as long: eigenvalues 2 e^(±i a).
-        let (sin, cos) = 0.7f32.sin_cos();
+        let (sin, cos) = 0.7f64.sin_cos();
         let rotation = [2.0 * cos, -2.0 * sin, 2.0 * sin, 2.0 * cos];
         assert_near(spectral_radius(cpu, 2, &rotation), 2.0);
-        assert_near(largest_singular_value(cpu, 2, &rotation), 2.0);
+        assert_near(largest_singular_value(2, &rotation), 2.0);
         // Not normal: eigenvalues 0.5 and 0.5, singular values far apart.
         let sheared = [0.5, 10.0, 0.0, 0.5];
         assert_near(spectral_radius(cpu, 2, &sheared), 0.5);
         assert_near(
-            largest_singular_value(cpu, 2, &sheared),
+            largest_singular_value(2, &sheared),
             (100.5f64 / 2.0 + (100.5f64.powi(2) / 4.0 - 0.0625).sqrt()).sqrt(),
         );
         assert_near(spectral_radius(cpu, 3, &[-3.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 1.0]), 3.0);
         assert_eq!(spectral_radius(cpu, 2, &[0.0, 1.0, 0.0, 0.0]), 0.0);
         assert_eq!(spectral_radius(cpu, 1, &[0.0]), 0.0);
-        assert!(spectral_radius(cpu, 1, &[f32::NAN]).is_nan());
+        assert!(spectral_radius(cpu, 1, &[f64::NAN]).is_nan());
+    }
+
+    /// The largest singular value is far above the radius, and states grow for a long time before they shrink.
+    #[test]
+    fn matrices_that_are_far_from_normal() {
+        let (cpu, n) = (&Cpu::new(1), 40);
+        for (diagonal, above) in [(0.9, 0.5), (0.5, 1.0)] {
+            let at = |place: usize| match (place / n, place % n) {
+                (row, column) if row == column => diagonal,
+                (row, column) if row + 1 == column => above,
+                _ => 0.0,
+            };
+            let shifted: Vec<f64> = (0..n * n).map(at).collect();
+            let radius = spectral_radius(cpu, n, &shifted);
+            assert!((radius / diagonal - 1.0).abs() < 0.01, "{radius} instead of {diagonal}");
+            let largest = largest_singular_value(n, &shifted);
+            assert!(largest > diagonal + 0.9 * above && largest < diagonal + above, "{largest}");
+        }
+    }
+
+    #[test]
+    fn tiny_and_huge_matrices() {
+        let cpu = &Cpu::new(1);
+        for size in [1e-30, 1e30] {
+            let rotation = [0.0, -size, size, 0.0];
+            assert!((spectral_radius(cpu, 2, &rotation) / size - 1.0).abs() < TOLERANCE);
+            assert!((largest_singular_value(2, &rotation) / size - 1.0).abs() < 1e-12);
+        }
     }
 }

@@ -235,7 +235,10 @@ fn figure(size: &Size, source: Source<'_>, measured: &[[Measured; KINDS.len()]; 
         x: Axis::linear("update", size.between as f64..size.updates as f64),
         y: match source {
             Source::Grammar => Axis::logarithmic(source.measured(), 10.0, 0.001..1.0),
-            Source::Given(_) => Axis::linear(source.measured(), 0.0..4.0),
+            Source::Given(_) => {
+                let all = measured.iter().flat_map(|measured| measured.excess.iter().flatten().copied());
+                Axis::linear(source.measured(), 0.0..all.filter(|nats| nats.is_finite()).fold(1.0, f64::max).ceil())
+            }
         },
         guides: Vec::new(),
         curves: curves(measured),

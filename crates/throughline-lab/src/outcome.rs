@@ -105,6 +105,7 @@ pub fn listed(words: &[String]) -> String {
 
 /// The mean of some numbers with the least and the largest of them, shown as mean ± half of the range.
 pub struct Spread {
+    pub count: usize,
     pub mean: f64,
     pub least: f64,
     pub most: f64,
@@ -114,6 +115,7 @@ impl Spread {
     /// That of at least one number.
     pub fn of(numbers: &[f64]) -> Self {
         Self {
+            count: numbers.len(),
             mean: numbers.iter().sum::<f64>() / numbers.len() as f64,
             least: numbers.iter().copied().fold(f64::INFINITY, f64::min),
             most: numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max),
@@ -123,7 +125,7 @@ impl Spread {
 
 impl std::fmt::Display for Spread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { mean, least, most } = self;
+        let Self { mean, least, most, .. } = self;
         if least == most { write!(f, "{mean:.3}") } else { write!(f, "{mean:.3} ± {:.3}", (most - least) / 2.0) }
     }
 }
@@ -140,6 +142,9 @@ impl Best {
         let mut order: Vec<usize> = (0..names.len()).collect();
         order.sort_by(|&a, &b| ascending(&reached[a].mean, &reached[b].mean));
         let place = order[0];
+        if reached.iter().any(|of| of.count < 2) {
+            return Self { place, others: "of one seed each, which cannot tell them apart".to_owned() };
+        }
         let (behind, beside): (Vec<usize>, Vec<usize>) =
             order[1..].iter().partition(|&&other| reached[other].least > reached[place].most);
         let named = |places: &[usize]| listed(&places.iter().map(|&at| names[at].to_owned()).collect::<Vec<_>>());
@@ -181,7 +186,9 @@ mod tests {
         assert_eq!((best.place, &*best.others), (1, "the seeds do not tell it from: c; clearly behind: a"));
         let best = Best::of(&["a", "b"], &reached[..2]);
         assert_eq!(best.others, "no other came so near that the seeds overlap; clearly behind: a");
-        let best = Best::of(&["a", "b"], &[Spread::of(&[-f64::NAN]), Spread::of(&[1.0])]);
+        let best = Best::of(&["a", "b"], &[Spread::of(&[0.1]), Spread::of(&[1.0])]);
+        assert!(best.others.contains("one seed"), "{}", best.others);
+        let best = Best::of(&["a", "b"], &[Spread::of(&[-f64::NAN; 2]), Spread::of(&[1.0; 2])]);
         assert_eq!(best.place, 1, "what diverged is not the best");
     }
 }

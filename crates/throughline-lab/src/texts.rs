@@ -171,11 +171,16 @@ impl Source<'_> {
                  which the innermost open bracket makes one likely, so that good guesses need all brackets that are open. The \
                  grammar's own loss on the test texts is {least:.3} nats a unit; what a model loses beyond it is counted."
             ),
-            Self::Given(text) => format!(
-                "The text is a given one of {} characters, {} of them told apart; its last tenth is for tests.",
-                text.units.len(),
-                text.count - 1
-            ),
+            Self::Given(text) => {
+                let rare = text.units.iter().filter(|&&unit| unit as usize + 1 == text.count).count();
+                format!(
+                    "The text is a given one of {} characters; {} different ones are told apart, and all others, {:.1} % of it, are \
+                     one. Its last tenth is for tests.",
+                    text.units.len(),
+                    text.count - 1,
+                    100.0 * rare as f64 / text.units.len() as f64
+                )
+            }
         }
     }
 }

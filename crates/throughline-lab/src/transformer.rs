@@ -172,6 +172,14 @@ impl<'a> Size<'a> {
         self.lengths.iter().chain(self.positions).copied().fold(self.length.max(recall), usize::max)
     }
 
+    /// What is measured of a task.
+    fn measured(&self, task: usize) -> &'static str {
+        match TASKS[task].1 {
+            Task::Recall => "nats an answer",
+            Task::Text => self.source.measured(),
+        }
+    }
+
     fn threads(bench: &Bench<'_>) -> Vec<usize> {
         if bench.threads == 1 { vec![1] } else { vec![1, bench.threads] }
     }
@@ -453,7 +461,7 @@ fn tables(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Vec<Tabl
     tables.push(streamed("Bytes of state in a stream", |step| step.bytes.to_string()));
     tables.push(streamed("Microseconds a streamed symbol", |step| number(step.microseconds)));
     for (task, (name, _)) in TASKS.iter().enumerate() {
-        let head = ["network", "parameters", "nats above the least", "answers right"].map(str::to_owned);
+        let head = ["network", "parameters", size.measured(task), "answers right"].map(str::to_owned);
         let mut table = Table::new(&format!("What was learned of {name}"), head);
         for (name, measured) in NAMES.iter().zip(measured) {
             let right = measured.spread(task, measured.last(), |reached| reached.right).mean;
@@ -502,7 +510,7 @@ fn figure(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Sheet {
         let excess = |measured: &Measured| -> Vec<f64> {
             (0..=measured.last()).map(|part| measured.spread(task, part, |reached| reached.excess).mean).collect()
         };
-        panels.push(panel(format!("Learning {name}"), "update", "nats above the least", &updates, measured, excess));
+        panels.push(panel(format!("Learning {name}"), "update", size.measured(task), &updates, measured, excess));
     }
     Sheet { keys: NAMES.map(str::to_owned).to_vec(), panels }
 }
@@ -513,7 +521,11 @@ fn by_name(of: impl Fn(usize) -> f64) -> String {
 }
 
 fn seen(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Vec<String> {
-    vec![[of_training(size, threads, measured), of_streams(size, measured), of_quality(measured)].concat().join(" ")]
+    vec![
+        [of_training(size, threads, measured), of_streams(size, measured), of_quality(size, measured)]
+            .concat()
+            .join(" "),
+    ]
 }
 
 fn of_training(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Vec<String> {
@@ -585,15 +597,16 @@ fn of_streams(size: &Size<'_>, measured: &[Measured]) -> Vec<String> {
     said
 }
 
-fn of_quality(measured: &[Measured]) -> Vec<String> {
+fn of_quality(size: &Size<'_>, measured: &[Measured]) -> Vec<String> {
     let tasks = TASKS.iter().enumerate().map(|(task, (name, _))| {
         let reached: Vec<Spread> = measured.iter().map(|measured| measured.excess(task)).collect();
         let Best { place, others } = Best::of(&NAMES, &reached);
         let right = measured[place].spread(task, measured[place].last(), |reached| reached.right).mean;
         format!(
-            "The best at {name} was {}, {:.3} nats above the least, with {} of its answers right ({others}).",
+            "The best at {name} was {}, {:.3} {}, with {} of its answers right ({others}).",
             NAMES[place],
             reached[place].mean,
+            size.measured(task),
             percent(right)
         )
     });

@@ -161,6 +161,9 @@ pub enum TapeSetting {
     /// Keep the gradients of every gate's pre-activation and of the hidden and cell state at every row, for inspection.
     /// Off by default.
     RowGradients(bool),
+    /// Whether recurrent stacks compute the gradients of their parameters; otherwise they leave them as they are, in half of the
+    /// time, for whoever wants those of rows alone. On by default.
+    ParameterGradients(bool),
 }
 
 /// A visitor of the recurrent stacks in a module and of what pools their steps, for inspecting gates and gradients after a pass; see

@@ -43,6 +43,17 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
     Err(Error::file(path, "file to write", "a regular file, which is replaced, or a new name", found))
 }
 
+/// Checks that [`replace`] could write the file at `path`, before work is done for it.
+///
+/// # Errors
+/// As [`check_replaceable`] and [`replace`].
+pub fn check_writable(path: &Path) -> Result<()> {
+    check_replaceable(path)?;
+    let temporary = temporary_name(path)?;
+    let tried = File::create(&temporary).and_then(|_| fs::remove_file(&temporary));
+    tried.map_err(Error::io(path, "write"))
+}
+
 /// Puts `bytes` in the place of the file at `path`, in one step (see [`replace`]).
 ///
 /// # Errors

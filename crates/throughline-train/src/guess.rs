@@ -6,7 +6,7 @@ use throughline_data::{Glimpse, TextReader};
 use toml::Value;
 
 use crate::learn::Sign;
-use crate::recipe::value_set;
+use crate::recipe::{has_key, value_set};
 use crate::tasks::{TASKS, Task};
 use crate::{Error, Result};
 
@@ -80,21 +80,33 @@ impl Looker {
         Ok(Self { reader, columns })
     }
 
+    /// The tasks that have a setting for every column that is set.
+    fn tasks(&self) -> impl Iterator<Item = &'static dyn Task> {
+        let keys = COLUMNS.iter().filter(|(_, usual)| self.columns.iter().any(|(_, set)| set == usual));
+        let keys: Vec<&str> = keys.map(|(key, _)| *key).collect();
+        TASKS.iter().copied().filter(move |task| keys.iter().all(|key| has_key(*task, key)))
+    }
+
     /// Words about columns by their usual names, with those that are set.
     fn as_set(&self, words: &str) -> String {
-        self.columns
-            .iter()
-            .fold(words.to_owned(), |words, (name, usual)| words.replace(&format!("`{usual}`"), &format!("`{name}`")))
+        let name = |usual: &str| self.columns.iter().find(|(_, set)| *set == usual).map(|(name, _)| name.clone());
+        // Names stand in backquotes: every second part.
+        let parts = words.split('`').enumerate().map(|(place, part)| match place % 2 {
+            1 => name(part).unwrap_or_else(|| part.to_owned()),
+            _ => part.to_owned(),
+        });
+        parts.collect::<Vec<_>>().join("`")
     }
 
     fn guess(&self, path: &Path) -> Result<Guess> {
         let seen = Glimpse::of(path, &self.reader)?;
         let usual = seen.renamed(|column| {
             let set = self.columns.iter().find(|(name, _)| name == column);
-            set.map(|(_, usual)| *usual)
+            let displaced = self.columns.iter().any(|(_, usual)| *usual == column);
+            set.map(|(_, usual)| *usual).or(displaced.then_some(""))
         });
         let signs: Vec<(&'static dyn Task, Sign)> =
-            TASKS.iter().filter_map(|&task| Some((task, task.recognises(&usual)?))).collect();
+            self.tasks().filter_map(|task| Some((task, task.recognises(&usual)?))).collect();
         let any_clear = signs.iter().any(|(_, sign)| matches!(sign, Sign::Clear(_)));
         let signs = signs.into_iter().filter(|(_, sign)| !any_clear || matches!(sign, Sign::Clear(_)));
         let guess = |(task, sign): (_, Sign)| Guess { task, seen: self.as_set(sign.words()) };
@@ -175,6 +187,13 @@ mod tests {
         assert_eq!(guessed(&[("a/1.csv", "x\n1\n"), ("b/2.csv", "x\n2\n")], ".").as_deref(), Ok("classify-series"));
         assert_eq!(guessed(&[("src/main.rs", "fn main() {}"), ("README.md", "x")], ".").as_deref(), Ok("lm"));
         assert_eq!(guessed(&[("a.mid", "x"), ("b.midi", "x"), ("LICENSE", "x")], ".").as_deref(), Ok("roll"));
+        let with_words = [("a/1.txt", "x"), ("b/2.txt", "y"), ("LICENSE", "x"), ("README.md", "x"), ("b/readme", "x")];
+        assert_eq!(guessed(&with_words, ".").as_deref(), Ok("classify"));
+        // What is no text is not learned as one because of a file beside it.
+        for name in ["t.csv", "t.parquet", "t.ts", "t.conllu", "t.mid"] {
+            let message = guessed(&[(name, "x"), ("prose.txt", "x")], ".").unwrap_err();
+            assert!(message.contains("data of a task"), "{name}: {message}");
+        }
         assert!(guessed(&[("a.csv", "x\n1\n"), ("b.csv", "x\n2\n")], ".").is_err());
     }
 
@@ -196,6 +215,11 @@ mod tests {
         assert!(message.contains("found a table with the columns \"review\", \"stars\""), "{message}");
         let columns = ["data.id_column=patient", "data.target_columns=[\"dose\", \"weight\"]"];
         assert_eq!(guessed(&series, &columns).as_deref(), Ok("regress"));
+        // A column that is set takes the place of the usual one, and only some tasks have it.
+        fs::write(&series, "id,x,label,target\n1,2,3,4\n").unwrap();
+        assert_eq!(guessed(&series, &["data.target_columns=[\"target\"]"]).as_deref(), Ok("regress"));
+        assert_eq!(guessed(&series, &["data.label_column=label"]).as_deref(), Ok("classify-series"));
+        assert!(guessed(&series, &["data.label_column=other"]).is_err());
     }
 
     #[test]

@@ -64,7 +64,7 @@ const AT_THE_END: Options = Options { sample: Sample::spread(30, 100), anchors: 
 /// Writes the page of a run that has ended, if it wants one. It is no reason for the run to fail.
 pub(crate) fn write_page<L: Learn<Serve: Inspectable>>(outcome: &Outcome, watch: &mut dyn FnMut(Event<'_>)) {
     let Outcome { folder, test, .. } = outcome;
-    let write = || -> Result<()> {
+    let mut write = || -> Result<()> {
         let recipe = folder.recipe()?;
         if !recipe.train.report {
             return Ok(());
@@ -77,6 +77,7 @@ pub(crate) fn write_page<L: Learn<Serve: Inspectable>>(outcome: &Outcome, watch:
                 "true and no test split",
             ));
         };
+        watch(Event::Page(&folder.report()));
         let threads = (recipe.threads > 0).then_some(recipe.threads);
         let report = look_into::<L>(folder, &recipe, &[], Look { options: AT_THE_END, threads, evaluate: false })?;
         // The test split was measured a moment ago.

@@ -27,7 +27,7 @@ pub use digest::Digest;
 pub use error::{Error, Origin, RecipeError, Result};
 pub use evaluate::Report;
 pub use examine::{DataReport, Lengths, SplitReport};
-pub use files::{check_replaceable, read_at_most, replace, write_atomically};
+pub use files::{check_replaceable, check_writable, read_at_most, replace, write_atomically};
 pub use guess::{Guess, guess};
 pub use inspect::{Look, Tracing};
 pub use learn::{DataRecord, Description, Examined, Learn, Learned, Measured, Place, Score, Sign, SplitRecord};

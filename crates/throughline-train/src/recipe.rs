@@ -29,7 +29,7 @@ pub use check::Check;
 pub(crate) use check::{LARGEST_COUNT, LARGEST_SIZE, LONGEST_WINDOW};
 pub use document::{commented, settings_page};
 pub use options::{AnyOptions, Read, Tables, TaskOptions, TaskSettings, read_options};
-pub(crate) use resolve::value_set;
+pub(crate) use resolve::{has_key, value_set};
 pub use sections::{Average, AverageKind, General, Optimiser, OptimiserKind, Schedule, ScheduleKind, StepUnit, Train};
 pub use settings::{Key, Settings};
 pub(crate) use settings::{options, settings};

@@ -126,8 +126,8 @@ pub mod train {
         DataRecord, DataReport, Description, Digest, End, Error, Event, Examined, Guess, Learn, Learned, Lengths, Look,
         Measured, MetricsLog, Origin, Outcome, Overview, Place, RangeRow, RangeTest, RateRange, Recipe, RecipeError,
         Report, Result, Row, RunFolder, RunLock, Score, Sign, SplitRecord, SplitReport, Tracing, check_replaceable,
-        evaluate, examine, find_learning_rate, guess, inspect, read_rows, recipe, replace, resume, settings, tasks,
-        trace, train, write_atomically,
+        check_writable, evaluate, examine, find_learning_rate, guess, inspect, read_rows, recipe, replace, resume,
+        settings, tasks, trace, train, write_atomically,
     };
 }
 

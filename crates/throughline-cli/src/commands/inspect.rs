@@ -2,23 +2,22 @@
 
 use anyhow::Result;
 use throughline::inspect::{Options, Report};
-use throughline::train::{self, Look, RunFolder};
+use throughline::train::{self, Look, RunFolder, check_writable, write_atomically};
 
 use crate::arguments::InspectArguments;
-use crate::output::{Output, note, say, say_json};
+use crate::output::{note, say, say_json};
 use crate::plot::width;
 
 pub fn run(arguments: &InspectArguments) -> Result<()> {
     let folder = super::trained(&arguments.shown.run)?;
     // A page that cannot be written is refused before the work for it begins.
-    let report = match &arguments.html {
-        Some(path) => Output::open(Some(path), |page| {
-            let report = look(&folder, arguments)?;
-            page.text(&report.html())?;
-            Ok(report)
-        })?,
-        None => look(&folder, arguments)?,
-    };
+    if let Some(path) = &arguments.html {
+        check_writable(path)?;
+    }
+    let report = look(&folder, arguments)?;
+    if let Some(path) = &arguments.html {
+        write_atomically(path, report.html().as_bytes())?;
+    }
     report.notes.iter().for_each(|sentence| note(sentence));
     if arguments.json {
         return Ok(say_json(&(serde_json::to_string(&report)? + "\n"))?);

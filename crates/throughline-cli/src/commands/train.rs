@@ -19,8 +19,11 @@ pub fn run(arguments: &TrainArguments) -> Result<()> {
     let stop = stop_on_interrupt(&begun)?;
     let mut progress = progress::Progress::new(arguments.quiet);
     let mut watch = |event: Event<'_>| {
-        if matches!(event, Event::Begin) {
-            begun.store(true, Ordering::Relaxed);
+        match event {
+            Event::Begin => begun.store(true, Ordering::Relaxed),
+            // All of the run is on the disk: there is nothing to wait for.
+            Event::Page(_) => begun.store(false, Ordering::Relaxed),
+            _ => {}
         }
         progress.show(&event);
     };
@@ -57,8 +60,8 @@ fn resume(
     Ok(train::resume(recipe, &folder, stop, watch)?)
 }
 
-/// Set by the first Ctrl-C once the run has `begun`; the second, or one before that, ends the program at once: until then
-/// nothing is on the disk.
+/// Set by the first Ctrl-C while the run, having `begun`, is not over; the second, or one before or after that, ends the program at
+/// once: until then nothing is on the disk, and afterwards all is.
 fn stop_on_interrupt(begun: &Arc<AtomicBool>) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let (flag, begun) = (Arc::clone(&stop), Arc::clone(begun));

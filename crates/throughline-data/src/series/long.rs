@@ -40,17 +40,23 @@ pub(super) enum Which<'a> {
     One { name: &'a str, class: Option<&'a str> },
 }
 
-const HINT: &str = "name the columns in data.id_column, data.time_column and data.channels, and that of the answer in \
-                    data.label_column or data.target_columns";
+const HINT: &str = "name the columns in data.id_column, data.time_column and data.channels (predict: --id-column and \
+                    --time-column), and that of the answer in data.label_column or data.target_columns";
+
+/// Whether a column has no name, or one that pandas gives the numbers of rows.
+fn is_index(name: &str) -> bool {
+    let numbered = |name: &str| name.strip_prefix("Unnamed: ").is_some_and(|rest| rest.parse::<u32>().is_ok());
+    name.is_empty() || name.starts_with("__index_level_") || numbered(name)
+}
 
 /// Checks columns that are channels because they are nothing else: what may be something else is not taken for one in silence.
 fn check_found(channels: &[usize], header: &[String], collector: &Collector<'_>, line: usize) -> Result<()> {
     const HINT: &str = "name the channels in data.channels";
     let name = |column: usize| header[column].trim();
     for (place, &column) in channels.iter().enumerate() {
-        if name(column).is_empty() {
-            let found = format!("none for column {}, which may number the rows", column + 1);
-            return Err(collector.wrong(line, "a name for each channel", &found, HINT));
+        if is_index(name(column)) {
+            let found = format!("column {}, called {}, which may number the rows", column + 1, quoted(name(column)));
+            return Err(collector.wrong(line, "named channels", &found, HINT));
         }
         if channels[..place].iter().any(|&before| name(before) == name(column)) {
             let found = format!("{} twice", quoted(name(column)));

@@ -5,7 +5,7 @@ use crate::error::quoted;
 /// How a missing number may be written, in any letter case; nothing at all is another way.
 const MISSING: [&str; 6] = ["?", "na", "n/a", "nan", "null", "none"];
 
-/// A number: finite, or NaN for one that is missing.
+/// A number: finite, a truth value as 0 or 1, or NaN for one that is missing.
 ///
 /// # Errors
 /// What was found, in words, if it is neither.
@@ -16,6 +16,8 @@ pub(super) fn number(field: &str) -> Result<f64, String> {
     }
     match field.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),
+        Err(_) if field.eq_ignore_ascii_case("true") => Ok(1.0),
+        Err(_) if field.eq_ignore_ascii_case("false") => Ok(0.0),
         _ => Err(quoted(field)),
     }
 }
@@ -23,7 +25,9 @@ pub(super) fn number(field: &str) -> Result<f64, String> {
 /// A point in time, as far as its order is concerned.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Time {
-    /// A number of any unit.
+    /// A whole number of any unit. Nanoseconds since 1970 have more digits than a f64.
+    Whole(i128),
+    /// Another number.
     Number(f64),
     /// A date and time with the largest unit first, as in ISO 8601.
     Date(String),
@@ -33,6 +37,9 @@ impl Time {
     /// A time as a number, or as a date such as `2016-07`, `2016-07-01` or `2016-07-01 12:30:00`; `None` for anything else.
     pub(super) fn parse(field: &str) -> Option<Self> {
         let field = field.trim();
+        if let Ok(number) = field.parse::<i128>() {
+            return Some(Self::Whole(number));
+        }
         if let Ok(number) = field.parse::<f64>() {
             return number.is_finite().then_some(Self::Number(number));
         }
@@ -46,7 +53,10 @@ impl Time {
     /// Whether this time comes after `earlier`; `None` if they cannot be compared, since they are written differently.
     pub(super) fn is_after(&self, earlier: &Self) -> Option<bool> {
         match (self, earlier) {
+            (Self::Whole(late), Self::Whole(early)) => Some(late > early),
             (Self::Number(late), Self::Number(early)) => Some(late > early),
+            (Self::Number(late), Self::Whole(early)) => Some(*late > *early as f64),
+            (Self::Whole(late), Self::Number(early)) => Some(*late as f64 > *early),
             (Self::Date(late), Self::Date(early)) => {
                 // With the same digits in the same places, dates are ordered as text is; fractions may be left out.
                 let alike = |(a, b): (u8, u8)| a == b || a.is_ascii_digit() && b.is_ascii_digit();
@@ -63,7 +73,9 @@ mod tests {
 
     #[test]
     fn numbers_and_what_is_missing() {
-        for (field, want) in [("1", 1.0), (" -2.5e3 ", -2500.0), ("+0", 0.0), ("1e-320", 1e-320)] {
+        for (field, want) in
+            [("1", 1.0), (" -2.5e3 ", -2500.0), ("+0", 0.0), ("1e-320", 1e-320), ("True", 1.0), ("false", 0.0)]
+        {
             assert_eq!(number(field).unwrap(), want);
         }
         for field in ["", "  ", "?", "NA", "n/a", "NaN", "nan", "NULL", "None"] {
@@ -80,6 +92,7 @@ mod tests {
         for (early, late) in [
             ("1", "2.5"),
             ("-3", "1e3"),
+            ("1152921504606846976", "1152921504606846977"),
             ("1949-01", "1949-02"),
             ("2016-07-01 00:00:00", "2016-07-01 01:00:00"),
             ("2016-07-01T23:59:59", "2016-07-01T23:59:59.5"),

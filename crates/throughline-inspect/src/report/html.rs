@@ -420,18 +420,23 @@ fn one_example(index: usize, Example { loss, pieces, inputs, attribution, units 
             "from the first to the last, each row by its largest",
             &figures::heat_map(&rows),
         ));
+        // Rows have numbers, since names may be long, and the caption has the names.
+        let numbers: Vec<String> = (1..=inputs.len().min(MOST_INPUTS)).map(|number| number.to_string()).collect();
+        let names = numbers.iter().zip(inputs).map(|(number, column)| format!("{number} {}", printable(&column.name)));
+        let left_out = inputs.len() - numbers.len();
+        let names = escaped(&names.collect::<Vec<_>>().join(", "));
+        let names = if left_out > 0 { format!("{names} and {left_out} more that are not shown") } else { names };
         let rows = |of: &mut dyn Iterator<Item = &Vec<f64>>| -> String {
-            let names: Vec<String> = inputs.iter().take(MOST_INPUTS).map(|column| short(&column.name)).collect();
             let rows: Vec<(&str, Vec<f64>)> =
-                names.iter().zip(of).map(|(name, values)| (&name[..], scaled(values))).collect();
+                numbers.iter().zip(of).map(|(number, values)| (&number[..], scaled(values))).collect();
             figures::heat_map(&rows)
         };
         let read = rows(&mut inputs.iter().map(|column| &column.values));
-        maps.push(figure("What was read", "each row by its largest number", &read));
+        maps.push(figure("What was read", &format!("each row by its largest number: {names}"), &read));
         if inputs.len() > 1 {
             maps.push(figure(
                 "Parts of inputs",
-                "integrated gradients, each row by its largest",
+                &format!("integrated gradients, each row by its largest: {names}"),
                 &rows(&mut attribution.columns.iter()),
             ));
         }
@@ -453,16 +458,6 @@ fn one_example(index: usize, Example { loss, pieces, inputs, attribution, units 
         "<h3>Example {index}: mean loss {loss}</h3>\n<p class=\"soft\">{about}.</p>\n{words}{}",
         figures(WIDE, maps)
     )
-}
-
-/// A name that fits beside a heat map.
-fn short(name: &str) -> String {
-    const MOST: usize = 12;
-    let name = printable(name);
-    match name.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name,
-    }
 }
 
 /// Pieces of text, each on a ground as strong as its part is large.

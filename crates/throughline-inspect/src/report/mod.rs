@@ -77,7 +77,7 @@ fn adds_up(attribution: &Attribution) -> String {
     if attribution.difference() == 0.0 {
         return format!("the answer scores {value}, as after a blank input");
     }
-    let whole = if attribution.is_complete() { "" } else { ", which is not complete" };
+    let whole = if attribution.complete { "" } else { ", which is not complete" };
     format!(
         "the answer scores {value}, after a blank input {baseline}; the parts, from {points} points, add up to {} of the difference{whole}",
         percent(attribution.sum() / attribution.difference())

@@ -13,7 +13,7 @@ use throughline_kernels::sequence::Ragged;
 use throughline_nn::heads::Head;
 use throughline_nn::layers::Recurrent;
 use throughline_nn::layers::recurrent::RecurrentTape;
-use throughline_nn::module::{Module, TapeSetting};
+use throughline_nn::module::Module;
 use throughline_nn::network::Network;
 
 use crate::probe::{Memory, Probe, Site, Subject, stacks};
@@ -131,8 +131,7 @@ impl<E: Element, B: Module<E>, H: Head<E>> Tracer<E, B, H> {
         let wanted = wanted(network.body(), &selection);
         let gradients = wanted.iter().any(|(_, quantity)| quantity.is_gradient());
         let before = wanted.iter().any(|(_, quantity)| matches!(quantity, Quantity::PreActivation(_)));
-        let settings = [TapeSetting::RowGradients(gradients), TapeSetting::PreActivations(before)];
-        let memory = Memory::new(network.body(), &settings);
+        let memory = Memory::new(network.body(), gradients, before);
         Self { selection, gradients, memory, trace: Trace::default() }
     }
 

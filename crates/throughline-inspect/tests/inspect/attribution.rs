@@ -22,7 +22,7 @@ fn config(cell: CellKind) -> RecurrentConfig {
 }
 
 fn assert_complete(name: &str, found: &Attribution) {
-    assert!(found.is_complete(), "{name}: {} instead of {}", found.sum(), found.difference());
+    assert!(found.complete, "{name}: {} instead of {}", found.sum(), found.difference());
     assert_ne!(found.difference(), 0.0, "{name}");
 }
 

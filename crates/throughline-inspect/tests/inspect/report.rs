@@ -159,13 +159,15 @@ fn examples_are_shown_and_trust_no_piece() {
         integrated: parts.clone(),
         columns: Vec::new(),
         points: 17,
+        complete: false,
     };
     let site = Site { stack: "rnn".to_owned(), layer: 0, reverse: false };
     let units = vec![UnitTrace { site, unit: 12, values: vec![-1.0, 0.0, 1.0] }];
     let pieces = Some(["<b>", "\u{1b}[2J", "fine"].map(str::to_owned).to_vec());
     let of_text =
         Example { loss: 1.0, pieces, inputs: Vec::new(), attribution: attribution.clone(), units: units.clone() };
-    let whole = Attribution { columns: vec![parts.clone(), parts.clone()], baseline: -0.875, ..attribution };
+    let whole =
+        Attribution { columns: vec![parts.clone(), parts.clone()], baseline: -0.875, complete: true, ..attribution };
     let column = |name: &str, values| Column { name: name.to_owned(), values };
     let inputs = vec![column("<x>", parts.clone()), column("y", vec![0.0; 3])];
     let of_numbers = Example { loss: 0.5, pieces: None, inputs, attribution: whole, units };

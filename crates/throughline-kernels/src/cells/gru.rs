@@ -51,6 +51,14 @@ fn blend_backward<L: Lane>(lane: L, unit: &mut Backward<L::Vector>) {
     unit.dh = lane.mul(unit.dh, z);
 }
 
+impl GruAfter {
+    /// The pre-activation of n: its input term plus r times its hidden term.
+    #[inline(always)]
+    fn whole<L: Lane>(lane: L, r: L::Vector, n: L::Vector, n_hidden: L::Vector) -> L::Vector {
+        lane.fma(r, n_hidden, n)
+    }
+}
+
 impl Cell for GruAfter {
     const NAME: &'static str = "gru_after";
     const NAMES: Names =
@@ -65,9 +73,18 @@ impl Cell for GruAfter {
     fn forward<L: Lane>(lane: L, _: usize, unit: &mut Forward<L::Vector>) {
         let [r, z, n, n_hidden] = unit.slots;
         let (r, z) = (lane.sigmoid(r), lane.sigmoid(z));
-        let n = lane.tanh(lane.fma(r, n_hidden, n));
+        let n = lane.tanh(Self::whole(lane, r, n, n_hidden));
         unit.h = blend(lane, z, lane.mul(n, unit.dropout.candidate), unit.h);
         unit.slots = [r, z, n, n_hidden];
+    }
+
+    #[inline(always)]
+    fn pre_activations<L: Lane>(
+        lane: L,
+        [r, z, n, n_hidden]: [L::Vector; 4],
+        after: &[L::Vector; 4],
+    ) -> [L::Vector; 4] {
+        [r, z, Self::whole(lane, after[0], n, n_hidden), n_hidden]
     }
 
     /// n = tanh(p) with p = (W_in x + b_in) + r s, s the slot of the hidden term: the input term receives dp, s

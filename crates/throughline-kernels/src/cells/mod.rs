@@ -152,6 +152,18 @@ pub trait Cell: Copy + Default + Send + Sync + 'static {
     /// phase: other workers may be reading the rest. A cell with cell state leaves h to [`read_out`](Self::read_out).
     fn forward<L: Lane>(lane: L, phase: usize, unit: &mut Forward<L::Vector>);
 
+    /// What the activations of `phase` are of, for inspection, given its slots before and after [`forward`](Self::forward): what
+    /// stood there before, unless the map itself adds something first.
+    #[inline(always)]
+    fn pre_activations<L: Lane>(
+        lane: L,
+        before: [L::Vector; MAX_SLOTS],
+        after: &[L::Vector; MAX_SLOTS],
+    ) -> [L::Vector; MAX_SLOTS] {
+        let _ = (lane, after);
+        before
+    }
+
     /// The transpose of [`forward`](Self::forward); the driver runs the phases from the last to the first. The one that
     /// runs first may set every slot's gradient, another only those of its phase.
     fn backward<L: Lane>(lane: L, phase: usize, unit: &mut Backward<L::Vector>);

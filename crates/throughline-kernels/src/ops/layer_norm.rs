@@ -15,7 +15,7 @@
 use throughline_simd::{Element, Isa, Kernel, Lane};
 
 use super::tasks::{for_each_row, for_each_task};
-use super::vectors::{Itself, Map, Terms, map, sum};
+use super::vectors::{Map, Terms, map, sum};
 use crate::disjoint::Disjoint;
 use crate::threads::Threads;
 
@@ -135,10 +135,22 @@ impl<E: Element> Kernel<E> for AddNormalised<'_, '_, E> {
     }
 }
 
-/// The mean of a row.
+/// The mean of a row. It is taken around the row's first number: where all are equal it is that number, and no rounding is left
+/// that r would make large.
 #[inline(always)]
 pub(crate) fn mean<L: Lane>(lane: L, x: &[L::Element]) -> L::Element {
-    L::Element::from_f64(sum(lane, &Itself, [x]) / x.len() as f64)
+    let Some(&first) = x.first() else { return L::Element::ZERO };
+    L::Element::from_f64(first.to_f64() + sum(lane, &Around(first), [x]) / x.len() as f64)
+}
+
+/// x - origin
+struct Around<E>(E);
+
+impl<E: Element> Terms<E, 1> for Around<E> {
+    #[inline(always)]
+    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
+        lane.add(sums, lane.sub(x, lane.splat(self.0)))
+    }
 }
 
 /// r of a row with that mean.
@@ -378,6 +390,17 @@ mod tests {
             assert_close("dweight", &d_weight, &added(want), 1e-10);
             let want = central_difference(|bias| loss(plain(&x, &weight, bias)), &mut bias.clone(), 1e-3);
             assert_close("dbias", &d_bias, &added(want), 1e-10);
+        }
+    }
+
+    /// A rounded mean would differ from the numbers, and r is large where they do not differ from one another.
+    #[test]
+    fn equal_numbers_are_normalised_to_nothing() {
+        for (width, x) in [(1, 3.3), (3, 1000.1), (7, 100_000.1), (131, 1e7 + 3.0), (131, -0.1)] {
+            let (weight, bias) = (vec![1.0; width], vec![0.25; width]);
+            let (mut y, mut moments) = (vec![0.0; width], [Moments::default()]);
+            forward(Isa::detect(), Threads::ONE, &vec![x; width], [&weight, &bias], &mut y, &mut moments);
+            assert_eq!((&y, moments[0].mean), (&bias, x as f32), "{width} times {x}");
         }
     }
 

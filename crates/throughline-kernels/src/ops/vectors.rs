@@ -30,16 +30,6 @@ pub(crate) trait Terms<E: Element, const R: usize> {
     fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, read: [L::Vector; R]) -> L::Vector;
 }
 
-/// x
-pub(crate) struct Itself;
-
-impl<E: Element> Terms<E, 1> for Itself {
-    #[inline(always)]
-    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
-        lane.add(sums, x)
-    }
-}
-
 /// Applies `operation` on all threads.
 pub(crate) fn apply<E: Element, const W: usize, const R: usize>(
     isa: Isa,

@@ -51,7 +51,7 @@ impl<E: Element> Tape<E> {
         Self::default()
     }
 
-    /// An empty tape that also keeps the pre-activations: the same arrays before the cell's map.
+    /// An empty tape that also keeps the pre-activations: the same arrays before the activation.
     pub fn with_pre_activations() -> Self {
         Self { keep_pre_activations: true, ..Self::default() }
     }
@@ -171,7 +171,7 @@ impl<E: Element> Tape<E> {
         shape.cell.has_cell_state().then(|| &self.directions[direction].cell[row * shape.hidden..][..shape.hidden])
     }
 
-    /// What [`gate`](Self::gate) was before the cell's map; `None` unless the tape was made
+    /// What [`gate`](Self::gate) is the activation of, the whole sum; `None` unless the tape was made
     /// [`with_pre_activations`](Self::with_pre_activations).
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! The tape shows what its documentation says: every gate, before and after the cell's map.
+//! The tape shows what its documentation says: every gate, before and after its activation.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -28,10 +28,7 @@ fn activations(cell: CellKind, before: &[Vec<f64>], h: &[f64]) -> Vec<Vec<f64>> 
         CellKind::RnnTanh => vec![apply(tanh, 0)],
         CellKind::RnnRelu => vec![apply(|x| x.max(0.0), 0)],
         CellKind::Lstm => vec![apply(sigmoid, 0), apply(sigmoid, 1), apply(tanh, 2), apply(sigmoid, 3)],
-        CellKind::GruAfter => {
-            let n = before[2].iter().zip(times(r(), &before[3])).map(|(x, h)| (x + h).tanh()).collect();
-            vec![r(), apply(sigmoid, 1), n, before[3].clone()]
-        }
+        CellKind::GruAfter => vec![r(), apply(sigmoid, 1), apply(tanh, 2), before[3].clone()],
         CellKind::GruBefore => vec![r(), apply(sigmoid, 1), apply(tanh, 2), times(r(), h)],
     }
 }

@@ -212,7 +212,10 @@ impl<E: Element> Module<E> for Words {
 
     /// Words are read whole, so neither checkpointing nor states in mid-sequence concern their characters.
     fn set(&self, tape: &mut Self::Tape, setting: TapeSetting) {
-        let of_words = matches!(setting, TapeSetting::PreActivations(_) | TapeSetting::RowGradients(_));
+        let of_words = matches!(
+            setting,
+            TapeSetting::PreActivations(_) | TapeSetting::RowGradients(_) | TapeSetting::ParameterGradients(_)
+        );
         if let (Some(encoder), true) = (&self.encoder, of_words) {
             encoder.set(&mut tape.encoder, setting);
         }

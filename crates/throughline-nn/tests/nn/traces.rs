@@ -75,6 +75,30 @@ fn pre_activations_and_row_gradients() {
     assert_eq!(trace.seen, ["rnn"]);
 }
 
+/// The gradients of rows are the same without those of the parameters, which stay as they are.
+#[test]
+fn row_gradients_alone() {
+    for cell in [CellKind::Lstm, CellKind::GruBefore] {
+        let stack = RecurrentConfig { layers: 2, bidirectional: true, ..RecurrentConfig::new(cell, 3, 4) };
+        let batch = Batch::texts(6, 3, &[2, 0, 4, 1]);
+        let gradients = [true, false].map(|wanted| {
+            let network = classifier(stack, 6, 3, Pooling::Mean, Dropouts::default());
+            let mut model = Model::<f64, _>::new(network, 1, 4, 0.7);
+            for setting in [TapeSetting::RowGradients(true), TapeSetting::ParameterGradients(wanted)] {
+                model.network.set(&mut model.workspace, setting);
+            }
+            let mut gradients = model.network.layout().zeros();
+            batch.learn(&mut model, Pass::Traced, &mut gradients);
+            let of_embedding = model.network.layout().find("embedding.weight").expect("the embedding");
+            let layout = model.network.layout();
+            let of_stack = layout.view(&gradients, layout.find("rnn.weight_hh_l1").expect("a weight"));
+            assert_eq!(of_stack.iter().any(|x| *x != 0.0), wanted);
+            layout.view(&gradients, of_embedding).to_vec()
+        });
+        assert_eq!(gradients[0], gradients[1]);
+    }
+}
+
 /// Stacks are shown in the order of the data, with their names.
 #[test]
 fn every_stack_is_shown() {

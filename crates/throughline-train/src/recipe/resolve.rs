@@ -115,6 +115,11 @@ fn collect<'i>(
     Ok(())
 }
 
+/// Whether recipes for `task` have `key`.
+pub(crate) fn has_key(task: &dyn TaskSettings, key: &str) -> bool {
+    value_at(&defaults(task), key).is_some()
+}
+
 /// What the last of `sets` for `key` gives it, if one does.
 pub(crate) fn value_set(sets: &[String], key: &str) -> Result<Option<Value>> {
     let mut found = None;
@@ -239,7 +244,7 @@ fn in_plain_words(expected: &str) -> &str {
 
 /// The error for a key that `task` does not have, if others do.
 fn key_of_other_tasks(task: &dyn TaskSettings, key: &str, value: &Value, origin: &Origin) -> Option<Error> {
-    let others: Vec<_> = TASKS.iter().copied().filter(|other| value_at(&defaults(*other), key).is_some()).collect();
+    let others: Vec<_> = TASKS.iter().copied().filter(|other| has_key(*other, key)).collect();
     let expected =
         format!("a key of task {:?}; {key} is used only with task = {}", task.name(), tasks_in_words(&others));
     (!others.is_empty()).then(|| Error::recipe(origin, key, expected, value))

@@ -51,6 +51,8 @@ pub enum Event<'a> {
     },
     /// Something that goes on in a way one may not expect.
     Warning(&'a str),
+    /// The run is over and whole, and its page is about to be written to this file.
+    Page(&'a Path),
     /// An update is done.
     Update {
         /// Updates done.

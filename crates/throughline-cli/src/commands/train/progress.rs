@@ -60,6 +60,9 @@ impl Progress {
             }
             Event::Evaluation { row, best } => self.line(&evaluation(row, *best)),
             Event::Sample(text) => self.line(&indented(text)),
+            Event::Page(file) => {
+                self.line(&format!("the run is over; writing {} (Ctrl-C leaves it out) ...", file.display()));
+            }
             Event::Restart { kept } => {
                 self.line(&format!("the learning rate goes down a step, from the parameters of update {kept} on"));
             }

@@ -1,7 +1,7 @@
 //! What the values of a column mean, by its physical and its logical type, and how each is written as a cell: as in a CSV
 //! file of the same table.
 
-use std::fmt::{Display, Write};
+use std::fmt::{Debug, Display, Write};
 
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit, Type as Physical};
 use parquet::data_type::Int96;
@@ -48,9 +48,9 @@ impl Meaning {
             }
             // Nothing but missing values, which may be of any kind.
             (_, Some(LogicalType::Unknown)) => return Ok(Self::Text),
-            (_, Some(other @ (LogicalType::Time(_) | LogicalType::Uuid | LogicalType::Float16))) => {
-                return Err(format!("values of the type {other:?}"));
-            }
+            (_, Some(LogicalType::Time(_))) => return Err("times of a day".to_owned()),
+            (_, Some(LogicalType::Uuid)) => return Err("values of the type Uuid".to_owned()),
+            (_, Some(LogicalType::Float16)) => return Err("numbers of 16 bits".to_owned()),
             _ => {}
         }
         let scale = usize::try_from(column.type_scale()).unwrap_or(usize::MAX);
@@ -167,10 +167,11 @@ impl Meaning {
     }
 }
 
-/// A number of 32 or 64 bits. NaN is a missing value: pandas has no other sign for one, and writes it to CSV as nothing.
-pub(super) fn real(value: impl Copy + Display + Into<f64>, cell: &mut String) {
+/// A number of 32 or 64 bits, a whole one with `.0`, as CSV files have it. NaN is a missing value: pandas has no other sign for one,
+/// and writes it to CSV as nothing.
+pub(super) fn real(value: impl Copy + Debug + Into<f64>, cell: &mut String) {
     if !value.into().is_nan() {
-        write(cell, value);
+        write(cell, format_args!("{value:?}"));
     }
 }
 

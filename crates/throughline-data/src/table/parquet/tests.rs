@@ -116,7 +116,7 @@ fn all() -> Vec<(&'static str, Kind)> {
 fn every_type_in_both_versions() {
     let want = [
         ["fine", "-1", "18446744073709551615", "true", "0.1", "", "1970-01-01", "2016-07-01 12:30:00.000000001"],
-        ["", "7", "", "false", "-2", "0.001", "2016-07-01", "1970-01-01 00:00:00"],
+        ["", "7", "", "false", "-2.0", "0.001", "2016-07-01", "1970-01-01 00:00:00"],
         [
             "naïve, \"so\"\n",
             "1",
@@ -127,7 +127,7 @@ fn every_type_in_both_versions() {
             "1970-01-01",
             "2016-07-01 12:30:00.000000001",
         ],
-        ["", "7", "", "false", "-2", "0.001", "2016-07-01", "1970-01-01 00:00:00"],
+        ["", "7", "", "false", "-2.0", "0.001", "2016-07-01", "1970-01-01 00:00:00"],
     ];
     let rest = [["1970-01-01 00:00:00", "12.34", "plain"], ["1970-01-01 00:00:00.000000001", "-0.01", ""]];
     for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY] {
@@ -197,12 +197,11 @@ const COLUMNS: [&str; 9] = ["text", "label", "x", "n", "small", "truth", "time",
 
 #[test]
 fn files_of_another_writer() {
-    let large = format!("-25{}", "0".repeat(299));
     let four = [
         ["good, really", "a", "0.1", "1", "1", "true", "2016-07-01 12:30:00", "-0.05", ""],
         ["", "b", "", "", "", "", "", "", ""],
         ["", "", "", "-3", "255", "false", "", "", ""],
-        ["é 🎬", "a", &large, "4611686018427387904", "0", "true", "1969-12-31 00:00:00", "12345.67", ""],
+        ["é 🎬", "a", "-2.5e300", "4611686018427387904", "0", "true", "1969-12-31 00:00:00", "12345.67", ""],
     ];
     for (name, bytes) in FIXTURES {
         let rows = read(bytes, &COLUMNS.map(|column| (column, Kind::Name))).unwrap();
@@ -409,7 +408,7 @@ fn what_the_writer_writes_is_read() {
         let cell = |value: &Value| match value {
             Value::Null => String::new(),
             Value::String(text) => text.clone(),
-            other => other.to_string().trim_end_matches(".0").to_owned(),
+            other => other.to_string(),
         };
         assert_eq!(*got, row(n).iter().map(cell).collect::<Vec<_>>(), "row {n}");
     }

@@ -5,7 +5,7 @@ use throughline_simd::{Element, Kernel, Lane};
 use crate::cells::TINY_GRADIENT;
 use crate::ops::cross_entropy::TINY_SHARE;
 use crate::ops::reduce::Scale;
-use crate::ops::vectors::{Itself, Map, Terms, map, maximum, sum};
+use crate::ops::vectors::{Map, Terms, map, maximum, sum};
 
 /// What forward keeps of the softmax of one row in one head.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -49,6 +49,16 @@ impl<E: Element> Map<E, 1, 0> for Exponential<E> {
     #[inline(always)]
     fn map<L: Lane<Element = E>>(&self, lane: L, [x]: [L::Vector; 1], []: [L::Vector; 0]) -> [L::Vector; 1] {
         [exponential(lane, self.largest, self.scale, x)]
+    }
+}
+
+/// x
+struct Itself;
+
+impl<E: Element> Terms<E, 1> for Itself {
+    #[inline(always)]
+    fn add<L: Lane<Element = E>>(&self, lane: L, sums: L::Vector, [x]: [L::Vector; 1]) -> L::Vector {
+        lane.add(sums, x)
     }
 }
 

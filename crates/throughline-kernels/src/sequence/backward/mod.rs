@@ -81,7 +81,7 @@ pub struct BackwardPass<'a, E> {
     pub states: BackwardStates<'a, E>,
     /// `[N, I]`: the gradient of `x`, overwritten; `None` if not wanted.
     pub dx: Option<&'a mut [E]>,
-    /// Gradients of the parameters, one for each direction; accumulated.
+    /// Gradients of the parameters, one for each direction, accumulated; or none, if they are not wanted.
     pub gradients: &'a mut [LayerGradients<'a, E>],
     /// Memory of the pass; shows the gradients of every row where it was made to keep them.
     pub row_gradients: &'a mut RowGradients<E>,
@@ -115,7 +115,7 @@ pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPas
         assert!(states.restart_c.len() >= restart_length, "restart gradients are [D, B, H]");
     }
     assert_eq!(step_input.is_some(), shape.extra > 0, "extra columns and a step input go together");
-    assert_eq!(gradients.len(), shape.directions, "gradients for every direction");
+    assert!(gradients.is_empty() || gradients.len() == shape.directions, "gradients for every direction, or for none");
     for gradients in gradients.iter() {
         assert_eq!(gradients.weight_ih.len(), shape.gate_rows() * (shape.input + shape.extra), "weight_ih is [G·H, I]");
         assert_eq!(gradients.weight_hh.len(), shape.gate_rows() * shape.hidden, "weight_hh is [G·H, H]");

@@ -101,7 +101,8 @@ impl<E: Element> Products<'_, E> {
     /// then rows of dx.
     pub fn run(&self, scratch: &mut Scratch<E>) {
         let (mut next, mut first) = (self.next_task(), 0);
-        let tasks = self.tasks_per_block;
+        // None, where the gradients of the parameters are not wanted.
+        let tasks = if self.pass.gradients[self.index].is_some() { self.tasks_per_block } else { 0 };
         for block in self.blocks() {
             let rows = block.gates * self.pass.shape.hidden;
             while next < first + tasks {
@@ -144,7 +145,7 @@ impl<E: Element> Products<'_, E> {
     fn weight_gradient(&self, block: WeightBlock, outputs: Range<usize>, scratch: &mut Buffer<E>) {
         let pass = self.pass;
         let LayerShape { input, extra, hidden, .. } = pass.shape;
-        let memory = pass.gradients[self.index].as_ref().expect("gradients for every direction");
+        let memory = pass.gradients[self.index].as_ref().expect("a task for what is wanted");
         let width = pass.shape.slot_width();
         let first_row = self.rows.start;
         let sources = pass.sources(self.index);

@@ -101,10 +101,6 @@ impl<C: Cell, E: Element, const REGULARISED: bool> PhaseKernel<'_, C, E, REGULAR
             let mut slots = [zero; MAX_SLOTS];
             for slot in 0..C::SLOTS {
                 slots[slot] = load::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count);
-                if !row.pre_activations.is_null() && maps::<C>(self.index, slot) {
-                    let to = row.pre_activations.add(slot * self.hidden + first);
-                    store::<L, FULL>(lane, to, count, slots[slot]);
-                }
             }
             let c = if C::HAS_CELL_STATE { load::<L, FULL>(lane, row.c_previous.add(first), count) } else { zero };
             let h = load::<L, FULL>(lane, row.h_previous.add(first), count);
@@ -116,6 +112,15 @@ impl<C: Cell, E: Element, const REGULARISED: bool> PhaseKernel<'_, C, E, REGULAR
             }
             let mut unit = Forward { slots, h, c, dropout };
             C::forward(lane, self.index, &mut unit);
+            if !row.pre_activations.is_null() {
+                let before = C::pre_activations(lane, slots, &unit.slots);
+                for slot in 0..C::SLOTS {
+                    if maps::<C>(self.index, slot) {
+                        let to = row.pre_activations.add(slot * self.hidden + first);
+                        store::<L, FULL>(lane, to, count, before[slot]);
+                    }
+                }
+            }
             for slot in 0..C::SLOTS {
                 if maps::<C>(self.index, slot) {
                     store::<L, FULL>(lane, row.slots.add(slot * self.hidden + first), count, unit.slots[slot]);

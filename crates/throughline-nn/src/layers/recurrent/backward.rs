@@ -72,7 +72,16 @@ impl Recurrent {
     ) {
         let Call { context, packed, rows: batch, x, start } = call;
         let SegmentGradients { dy, mut dx, parameters } = gradients;
-        let RecurrentTape { layers, segments, row_gradients, keep_row_gradients, d_outputs, scratch, .. } = tape;
+        let RecurrentTape {
+            layers,
+            segments,
+            row_gradients,
+            keep_row_gradients,
+            parameter_gradients: learns,
+            d_outputs,
+            scratch,
+            ..
+        } = tape;
         let (window, rows) = segments.window(batch, segment);
         let ([states_h, states_c], output) = (self.state_lengths(batch), self.config.output());
         let [restarts_h, restarts_c] = if window.restarts() > 0 { [states_h, states_c] } else { [0; 2] };
@@ -139,17 +148,19 @@ impl Recurrent {
                 restart_c: &mut *d_restart_c,
             };
             let row_gradients = if *keep_row_gradients { every_row } else { &mut *row_gradients };
-            let directions = self.config.directions();
+            let directions = if *learns { self.config.directions() } else { 0 };
             {
                 let gradients = &mut weight_dropout::received(&mut gradients, dropped)[..directions];
                 let pass = BackwardPass { y, tape, dy, states, dx, gradients, row_gradients };
                 sequence::backward(&inputs, pass, scratch);
             }
-            if let Some(masks) = weight_masks {
+            if let (Some(masks), true) = (weight_masks, *learns) {
                 masks.add_gradients(context.cpu, dropped, &mut gradients[..directions], self.config.hidden);
             }
             let states = [&*dh, &*dc, &*d_restart_h, &*d_restart_c];
-            self.learn_initial_states(context.layout, layer, batch, given, states, parameters);
+            if *learns {
+                self.learn_initial_states(context.layout, layer, batch, given, states, parameters);
+            }
             if layer > 0 {
                 let to = &mut to[..rows.len() * width];
                 self.dropout(layer - 1).apply(context, batch, rows.start, width, to);

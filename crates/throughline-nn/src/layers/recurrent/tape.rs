@@ -39,6 +39,7 @@ pub struct RecurrentTape<E> {
     pub(super) row_gradients: RowGradients<E>,
     pub(super) keep_row_gradients: bool,
     keep_pre_activations: bool,
+    pub(super) parameter_gradients: bool,
     pub(super) scratch: Vec<Scratch<E>>,
 }
 
@@ -59,6 +60,7 @@ impl<E: Element> Default for RecurrentTape<E> {
             row_gradients: RowGradients::default(),
             keep_row_gradients: false,
             keep_pre_activations: false,
+            parameter_gradients: true,
             scratch: Vec::new(),
         }
     }
@@ -124,6 +126,7 @@ impl<E: Element> RecurrentTape<E> {
             }
             TapeSetting::KeepStateAfter(steps) => self.segments.extra_cut = steps,
             TapeSetting::Share(share) => self.share = share,
+            TapeSetting::ParameterGradients(wanted) => self.parameter_gradients = wanted,
             TapeSetting::PreActivations(keep) => {
                 assert!(!keep || self.segments.checkpointing == Checkpointing::Off, "{TOGETHER}");
                 self.keep_pre_activations = keep;

@@ -5,7 +5,7 @@
 //! x += Linear(gelu(Linear(LayerNorm(x))))
 //! ```
 //!
-//! on sinusoidal [`Positions`], with a last layer normalisation. It is composed of modules like everything else, reads ragged
+//! on sinusoidal [`Positions`], with a last layer normalisation. `gelu` is its form by tanh (PyTorch's `approximate="tanh"`). It is composed of modules like everything else, reads ragged
 //! batches under the same contract as recurrent layers, and a step at a time with a cache of keys and values.
 //!
 //! # Parameters

@@ -26,11 +26,12 @@ use crate::learn::{DataRecord, Description, Examined, Learn, Learned, Measured, 
 use crate::run::card::grouped;
 use crate::tasks::roll::ENDINGS as MUSIC_ENDINGS;
 use crate::tasks::shared::{skipped_notes, text_counts};
+use crate::tasks::tag::ENDINGS as TAGGED_ENDINGS;
 use crate::{Digest, Recipe, Result};
 
-/// How the names of files end that are not read as texts where nothing is said.
+/// How the names of files end that are not read as texts where nothing is said: tables, music, tagged sentences and series.
 fn no_texts() -> Vec<&'static str> {
-    [&TABLE_ENDINGS[..], MUSIC_ENDINGS].concat()
+    [&TABLE_ENDINGS[..], MUSIC_ENDINGS, TAGGED_ENDINGS, &["ts"]].concat()
 }
 
 /// The data of a language model.
@@ -74,10 +75,7 @@ impl Learn for Text {
     fn recognises(seen: &Glimpse) -> Option<Sign> {
         // What is called a text is one, so that its reader says what is wrong with it.
         let is_text = !seen.beginning.is_empty() && !seen.beginning.contains('\0') || seen.ends_in(&["txt"]);
-        let no_texts = no_texts();
-        let is_of_text = |ending: &String| !no_texts.contains(&ending.as_str());
-        let has_text = seen.folder.as_ref().is_some_and(|folder| folder.endings.iter().any(is_of_text));
-        let has_text = has_text && !seen.is_folder_of(&no_texts);
+        let has_text = seen.is_folder_without(&no_texts());
         (is_text || has_text).then_some(Sign::Faint("text"))
     }
 

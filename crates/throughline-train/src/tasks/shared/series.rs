@@ -198,13 +198,17 @@ impl SeriesData {
         let of_split = |split: Split| {
             let set = self.sets.of(split);
             let (least, most) = extremes(set);
-            let lengths = if set.is_empty() { String::new() } else { format!(" of {least} to {most} steps") };
+            let lengths = match set.is_empty() {
+                true => String::new(),
+                false if least == most => format!(" of {most} steps"),
+                false => format!(" of {least} to {most} steps"),
+            };
             (format!("{} split", split.name()), format!("{} series{lengths}", grouped(set.len())))
         };
         described.data.extend(Split::ALL.into_iter().map(of_split));
         let train = &self.sets.train;
         described.data.push(("format".to_owned(), train.format.to_string()));
-        described.data.push(("channels".to_owned(), grouped(train.channels.len())));
+        described.data.push(("channels".to_owned(), some_of(&train.channels)));
         let sets = || Split::ALL.into_iter().map(|split| self.sets.of(split));
         let missing: usize = sets().map(|set| (0..set.len()).map(|series| set.missing(series)).sum::<usize>()).sum();
         if missing > 0 {
@@ -266,6 +270,13 @@ impl SeriesData {
         }
         warnings
     }
+}
+
+/// `2: a, b`, with a few of many names.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    format!("{}: {}{more}", grouped(names.len()), names[..names.len().min(SHOWN)].join(", "))
 }
 
 /// A set of the files at `paths`, or the test split of the run's own data, encoded, with what they are called and what

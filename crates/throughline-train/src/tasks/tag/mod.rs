@@ -30,7 +30,7 @@ use crate::{Digest, Recipe, Result};
 use vectors::Pretrained;
 
 /// How the names of files with tagged sentences end.
-const ENDINGS: &[&str] = &["conllu", "conll", "iob", "iob2", "bio"];
+pub(super) const ENDINGS: &[&str] = &["conllu", "conll", "iob", "iob2", "bio"];
 
 /// The data of a tagger.
 pub struct Words {

@@ -118,6 +118,8 @@ impl<T> Inspectable for T where
 
 /// The most bytes that a sample may take.
 const MOST_BYTES: usize = 4 << 30;
+/// Sequences in which inputs are replaced, at most: each lag is a pass of its own.
+const REPLACED: usize = 25;
 /// Steps of a sequence that is shown in detail, at most.
 const LONGEST_EXAMPLE: usize = 200;
 
@@ -143,6 +145,13 @@ pub fn inspect<T: Inspectable>(parts: &Parts<T>, data: &T::Data, options: Option
     probe.stacks(&mut |stack, _| reading.push(stack.clone()));
     let shown = examples::highest_and_lowest(&examples::losses(&probe), options.examples);
     let shown: Vec<usize> = shown.into_iter().map(|place| sample.indices[place]).collect();
+    let fewer = match options.sample.chosen {
+        Chosen::Spread(sequences) => Chosen::Spread(sequences.min(REPLACED)),
+        these => these,
+    };
+    let fewer = sampled(parts, data, Sample { chosen: fewer, ..options.sample })?;
+    let replaced = Subject { rows: &fewer.rows, x: fewer.x.borrow(), targets: fewer.targets.borrow(), ..subject };
+    let effects = interventions(replaced, &fewer.x);
     Ok(Inspection {
         cell: reading.first().map(|stack| stack.config().cell),
         sequences: rows.batch(),
@@ -150,7 +159,7 @@ pub fn inspect<T: Inspectable>(parts: &Parts<T>, data: &T::Data, options: Option
         gates: gate_statistics(&probe),
         pools_steps: probe.pools_steps(),
         flow: gradient_flow(&mut probe, options.anchors),
-        effects: interventions(subject, &sample.x),
+        effects,
         spectra: reading.iter().flat_map(|stack| spectra(cpu, network.layout(), parameters, stack)).collect(),
         examples: in_detail(subject, parts, data, options.sample, &shown),
     })

@@ -1,8 +1,8 @@
 //! The recurrent weights: spectral radius and largest singular value of each gate's W_hh.
 //!
-//! By Gelfand's formula the spectral radius of A is the limit of |A^n|^(1/n), here by repeated squaring in f64, whose range a matrix
-//! needs that stretches states for a while before they shrink. The largest singular value is the root of the largest eigenvalue of
-//! A'A, by power iteration.
+//! By Gelfand's formula the spectral radius of A is the limit of |A^n|^(1/n), here by repeated squaring: in f32 by the engine, and in
+//! f64 for a matrix that stretches states for so long before they shrink that its eigenvalues are lost among the digits of f32. The
+//! largest singular value is the root of the largest eigenvalue of A'A, by power iteration.
 
 use serde::Serialize;
 use throughline_kernels::ops::Linear;
@@ -13,11 +13,12 @@ use throughline_nn::parameters::Layout;
 use crate::gates::gates_of;
 use crate::probe::Site;
 
-/// How often a matrix of at most so many rows is squared, and a larger one: each takes n³ products, and after fewer the radius of a
-/// matrix that is far from normal is some hundredths too large.
-const SQUARINGS: [(usize, i32); 2] = [(512, 24), (1024, 12)];
+/// How often a matrix is squared; less often in f64, which is slow, if it has more than so many rows.
+const SQUARINGS: i32 = 24;
+const MOST_ROWS: usize = 512;
 const FEW_SQUARINGS: i32 = 7;
-/// The square of a power as long as 1 may be shorter, but not more than this, or its eigenvalues are lost.
+/// The square of a matrix as long as 1 is at least so long, or eigenvalues are lost in the next: in f32, and in f64.
+const LEAST_OF_F32: f64 = 1e-3;
 const LEAST: f64 = 1e-100;
 /// Steps of the power iteration.
 const ITERATIONS: usize = 300;
@@ -93,24 +94,37 @@ pub fn largest_singular_value(n: usize, a: &[f64]) -> f64 {
 /// If the length is not n².
 pub fn spectral_radius(cpu: &Cpu, n: usize, a: &[f64]) -> f64 {
     assert_eq!(a.len(), n * n, "a matrix [n, n]");
-    let squarings =
-        SQUARINGS.into_iter().find(|(rows, _)| n <= *rows).map_or(FEW_SQUARINGS, |(_, squarings)| squarings);
+    let squarings = if n <= MOST_ROWS { SQUARINGS } else { FEW_SQUARINGS };
+    let by_engine = by_squaring(a, SQUARINGS, LEAST_OF_F32, |power| square_by_engine(cpu, n, power));
+    let radius = by_engine.or_else(|_| by_squaring(a, squarings, LEAST, |power| square(n, power)));
+    radius.unwrap_or_else(|nearest| nearest)
+}
+
+/// |a^(2n)| / |a^n| to the power of 1/n, for n = 2^(squarings - 1): by how much the last half of the steps stretched a state is nearer to
+/// the limit than by how much all did. As an error the same for a smaller n, where the next square is shorter than `least`.
+fn by_squaring(a: &[f64], squarings: i32, least: f64, square: impl Fn(&[f64]) -> Vec<f64>) -> Result<f64, f64> {
     let mut size = norm(a);
     // The logarithm of |a^(2^k)|^(1/2^k), and a^(2^k) as long as 1.
     let (mut power, mut logarithm) = (a.to_vec(), 0.0);
     for k in 0..=squarings {
+        if size == 0.0 && k > 0 {
+            // Nothing is left, or nothing that the numbers can tell.
+            return Err(0.0);
+        }
         if size == 0.0 || !size.is_finite() {
-            return size;
+            return Ok(size);
         }
         power.iter_mut().for_each(|x| *x /= size);
         let growth = size.ln() / 2f64.powi(k);
         logarithm += growth;
-        if k == squarings || k > 0 && size < LEAST {
-            // By how much the last half of the steps stretched a state is nearer to the limit than by how much all did:
-            // (|a^(2n)| / |a^n|)^(1/n), n = 2^(k - 1).
-            return (logarithm + growth).exp();
+        let radius = (logarithm + growth).exp();
+        if k == squarings {
+            return Ok(radius);
         }
-        power = product(cpu, n, &power, &power);
+        if k > 0 && size < least {
+            return Err(radius);
+        }
+        power = square(&power);
         size = norm(&power);
     }
     unreachable!("the last power returns")
@@ -120,13 +134,25 @@ fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// a b, both `[n, n]`.
-fn product(cpu: &Cpu, n: usize, a: &[f64], b: &[f64]) -> Vec<f64> {
-    let transposed: Vec<f64> = (0..n * n).map(|place| b[place % n * n + place / n]).collect();
-    let mut of_b = Linear::new(cpu.isa, n, n, false);
-    of_b.pack(&cpu.threads, &transposed, &[]);
+/// a a, `[n, n]`, in f32.
+fn square_by_engine(cpu: &Cpu, n: usize, a: &[f64]) -> Vec<f64> {
+    let narrow: Vec<f32> = a.iter().map(|&x| x as f32).collect();
+    let transposed: Vec<f32> = (0..n * n).map(|place| narrow[place % n * n + place / n]).collect();
+    let mut product = Linear::new(cpu.isa, n, n, false);
+    product.pack(&cpu.threads, &transposed, &[]);
     let mut out = vec![0.0; n * n];
-    of_b.forward(&cpu.threads, a, &mut out);
+    product.forward(&cpu.threads, &narrow, &mut out);
+    out.into_iter().map(f64::from).collect()
+}
+
+/// a a, `[n, n]`
+fn square(n: usize, a: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; n * n];
+    for (row, out) in a.chunks(n).zip(out.chunks_mut(n)) {
+        for (x, other) in row.iter().zip(a.chunks(n)) {
+            out.iter_mut().zip(other).for_each(|(out, y)| *out += x * y);
+        }
+    }
     out
 }
 

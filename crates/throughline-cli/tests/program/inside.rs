@@ -13,7 +13,7 @@ fn a_language_model_is_looked_into() {
         "lm-1: language model, gru 1 x 16",
         "seen on test split: ",
         "How far back gradients reach",
-        "rnn layer 0, median, 1e-6 to ",
+        "rnn layer 0, h, median, 1e-6 to ",
         "Memory: ",
         "How far back inputs count",
         "rnn layer 0 update",
@@ -64,7 +64,9 @@ fn other_data_are_shown_to_a_classifier() {
     assert!(own["sequences"].as_u64().unwrap() < 80, "{own}");
     // One loss for a text, and both directions.
     let directions: Vec<_> = all["flow"].as_array().unwrap().iter().map(|flow| &flow["reverse"]).collect();
-    assert_eq!(directions, [false, true]);
+    let states: Vec<_> = all["flow"].as_array().unwrap().iter().map(|flow| &flow["state"]).collect();
+    assert_eq!(directions, [false, false, true, true]);
+    assert_eq!(states, ["h", "c", "h", "c"]);
     assert_eq!(all["flow"][0]["lags"][0]["anchors"], 80);
     assert!(folder.run(&["inspect", "classify-1"]).succeeded().contains("rnn layer 0, reverse forget"));
 }
@@ -132,10 +134,18 @@ fn training_ends_with_a_page() {
 fn examples_are_shown_in_detail() {
     let folder = classifier();
     let said = folder.run_in_environment(&["inspect", "classify-1", "--examples", "2"], "COLUMNS", "80").succeeded();
-    for part in ["Examples, last steps", "1: the answer scores -", "2: the answer", "  parts", "  most", "  unit "] {
+    for part in [
+        "Examples, from the highest",
+        "1: mean loss ",
+        "; the answer scores -",
+        "2: mean loss ",
+        "  parts",
+        "  most",
+        "  unit ",
+    ] {
         assert!(said.contains(part), "no {part:?} in\n{said}");
     }
-    assert!(!said.contains("3: the answer"));
+    assert!(!said.contains("3: mean loss"));
     let found = &json_lines(&folder.run(&["inspect", "classify-1", "--json", "--examples", "1"]).succeeded())[0];
     let example = &found["examples"][0];
     let steps = example["pieces"].as_array().unwrap().len();

@@ -89,7 +89,7 @@ fn only_what_is_selected_is_written() {
         ["pieces.json", "rnn.l0.c.npy", "rnn.l0.forget.npy", "rnn.l0_reverse.forget.npy", "sequence.npy", "time.npy"];
     assert_eq!(names, expected);
     let arguments = ["trace", "classify-1", "--out", "u.npz", "--select", "rnn.l7.*"];
-    folder.run(&arguments).refused(&["expected the name of an array", "rnn.l0_reverse.d_forget", "found rnn.l7.*"]);
+    folder.run(&arguments).refused(&["expected the name of an array", "rnn.l0_reverse.d_forget", "found \"rnn.l7.*\""]);
     folder.run(&["trace", "classify-1", "--out", "u.npz", "--select", "***"]).refused(&["\"***\"", "*.forget"]);
     assert_eq!(folder.names(""), ["runs", "t.npz", "texts.tsv"]);
 }

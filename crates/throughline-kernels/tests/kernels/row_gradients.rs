@@ -105,6 +105,44 @@ fn check(cell: CellKind) {
     }
 }
 
+/// Steps that no gradient reaches are passed over where those of parameters are not wanted, and nothing else changes.
+#[test]
+fn steps_without_gradient() {
+    for cell in [CellKind::Lstm, CellKind::GruBefore] {
+        for normalised in [false, true] {
+            // More rows than two chunks have; what has a gradient is in the middle, whichever direction reads.
+            let lengths = [3000, 2900, 20];
+            let setup = Setup { directions: 2, normalised, ..Setup::new(cell, 2, 3, &lengths) };
+            let mut problem = Problem::<f64>::new(&setup);
+            let width = problem.shape.output();
+            for sequence in &mut problem.sequences {
+                for (place, dy) in sequence.dy.iter_mut().enumerate() {
+                    if !(1400..1410).contains(&(place / width)) {
+                        *dy = 0.0;
+                    }
+                }
+                sequence.dh_n.fill(0.0);
+                sequence.dc_n.fill(0.0);
+            }
+            let threads = &Threads::new(2);
+            let want = problem.solve(Isa::detect(), threads, None).sequences;
+            let got = problem.solve_into(&mut [], Isa::detect(), threads, None);
+            for (want, got) in want.iter().zip(&got) {
+                for (name, want, got) in [
+                    ("dx", &want.dx, &got.dx),
+                    ("dh0", &want.dh0, &got.dh0),
+                    ("dc0", &want.dc0, &got.dc0),
+                    ("slots", &want.d_slots, &got.d_slots),
+                    ("dh", &want.d_h, &got.d_h),
+                    ("dc", &want.d_c, &got.d_c),
+                ] {
+                    assert_eq!(want, got, "{name} of {}", cell.name());
+                }
+            }
+        }
+    }
+}
+
 #[test]
 #[should_panic = "run a backward pass with RowGradients::of_every_row"]
 fn gradients_that_were_not_kept_are_refused() {

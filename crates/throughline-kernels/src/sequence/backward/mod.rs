@@ -133,6 +133,12 @@ pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPas
     let of_sums = if shape.normalised { shape.slot_width() + shape.gate_rows() } else { 0 };
     let chunks = Chunks::new(batch, shape.slot_width() + of_sums);
     let every_row = row_gradients.keeps_every_row();
+    // What has no gradient is passed over where nobody adds up those of parameters: theirs keep one order of additions, always.
+    let silent = |index: usize| match gradients.is_empty() && step_input.is_none() {
+        true => silent_chunks(&chunks, &shape, index, dy, [&*states.dh, &*states.dc]),
+        false => 0,
+    };
+    let silent = [0, 1].map(|index| if index < shape.directions { silent(index) } else { 0 });
     let mut memory = gradients.iter_mut().map(GradientMemory::new);
     let pass = Pass {
         shape,
@@ -155,7 +161,14 @@ pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPas
     threads.together(workers, scratch, |worker, scratch| {
         for index in 0..shape.directions {
             let direction = Direction::BOTH[index];
-            for steps in chunks.back_through(direction) {
+            for (place, steps) in chunks.back_through(direction).enumerate() {
+                if place < silent[index] {
+                    if worker.index == 0 {
+                        pass.leave_without_gradient(index, batch.rows_of(&steps));
+                    }
+                    worker.barrier();
+                    continue;
+                }
                 let plan = layer.plan_steps(steps.len(), batch.rows_of(&steps).len(), threads);
                 pass.through_time(&worker, index, steps.clone(), plan.split, scratch);
                 if worker.index == 0 {
@@ -169,6 +182,31 @@ pub(crate) fn run_backward<E: Element>(inputs: &Inputs<'_, E>, pass: BackwardPas
         }
     });
     row_gradients.complete(shape, batch.rows());
+}
+
+/// How many of the chunks that a direction goes back through first have no gradient: none comes from the outputs of their rows, and
+/// none from the final states.
+fn silent_chunks<E: Element>(
+    chunks: &Chunks<'_>,
+    shape: &LayerShape,
+    index: usize,
+    dy: Option<&[E]>,
+    states: [&[E]; 2],
+) -> usize {
+    let is_zero = |x: &[E]| x.iter().all(|x| *x == E::ZERO);
+    let of_direction = |states: &[E]| {
+        let length = states.len() / shape.directions;
+        is_zero(&states[index * length..(index + 1) * length])
+    };
+    if !states.into_iter().all(of_direction) {
+        return 0;
+    }
+    let (output, hidden) = (shape.output(), shape.hidden);
+    let is_silent = |steps: &Range<usize>| {
+        let own = |row: usize, dy: &[E]| is_zero(&dy[row * output + index * hidden..][..hidden]);
+        dy.is_none_or(|dy| chunks.batch.rows_of(steps).all(|row| own(row, dy)))
+    };
+    chunks.back_through(Direction::BOTH[index]).take_while(is_silent).count()
 }
 
 /// What all workers have in common.
@@ -196,6 +234,27 @@ struct Pass<'a, E> {
 }
 
 impl<E: Element> Pass<'_, E> {
+    /// Writes the gradients of a chunk of rows that has none.
+    fn leave_without_gradient(&self, index: usize, rows: Range<usize>) {
+        let LayerShape { input, hidden, .. } = self.shape;
+        let memory = self.rows[index];
+        let fill = |to: Disjoint<'_, E>, width: usize| {
+            if to.length() > 0 {
+                // SAFETY: one worker alone writes these rows, between two barriers; `prepare` made as many as the batch has.
+                unsafe { to.slice(rows.start * width..rows.end * width) }.fill(E::ZERO);
+            }
+        };
+        if self.every_row {
+            fill(memory.slots, self.shape.slot_width());
+            fill(memory.hidden, hidden);
+            fill(memory.cell, hidden);
+        }
+        // A second direction adds to what the first wrote.
+        if let (Some(dx), 0) = (self.dx, index) {
+            fill(dx, input);
+        }
+    }
+
     /// The slot gradients of packed row `row` in direction `index`, in a chunk that begins at row `first`.
     #[inline(always)]
     fn d_slots(&self, index: usize, first: usize, row: usize) -> *mut E {

@@ -8,7 +8,7 @@ use throughline_infer::Evaluation;
 use super::{GONE, POOLED, Report, adds_up, horizons, largest};
 use crate::figures::{self, Axis, Colour, Curve, FIRST, SECOND};
 use crate::numbers::{number, percent};
-use crate::{Activation, Example, GateStatistics, Quantiles, Site, Update};
+use crate::{Activation, Column, Example, GateStatistics, Quantiles, Site, Update};
 
 /// Shares of gradients are drawn down to this one.
 const LEAST: f64 = 1e-8;
@@ -388,7 +388,24 @@ fn spectra(report: &Report) -> String {
     )
 }
 
+/// Rows of inputs have numbers, since names may be long; here are the names.
+fn names_of(inputs: &[Column]) -> String {
+    if inputs.is_empty() {
+        return String::new();
+    }
+    let names = inputs.iter().take(MOST_INPUTS).zip(1..).map(|(column, number)| format!("{number} {}", column.name));
+    let names = escaped(&names.collect::<Vec<_>>().join(", "));
+    let left_out = match inputs.len().saturating_sub(MOST_INPUTS) {
+        0 => String::new(),
+        more => format!(", and {more} more, which are not shown"),
+    };
+    format!("<p class=\"soft\">Inputs: {names}{left_out}.</p>\n")
+}
+
 fn examples(report: &Report) -> String {
+    // They all read the same.
+    let mut inputs = report.inspection.examples.iter().map(|example| &example.inputs);
+    let names = inputs.find(|inputs| !inputs.is_empty()).map(|inputs| names_of(inputs)).unwrap_or_default();
     let examples = report.inspection.examples.iter().enumerate();
     let examples: String = examples.map(|(index, example)| one_example(index + 1, example)).collect();
     section(
@@ -397,7 +414,7 @@ fn examples(report: &Report) -> String {
          where every step has an answer that of the last step; a tagger's is explained for all steps together. Integrated gradients \
          share out its difference to that of a blank input among the steps; gradient times input is how it would change if a step counted \
          a little more. Blue speaks for the answer, orange against it.",
-        &examples,
+        &(names + &examples),
     )
 }
 
@@ -420,25 +437,17 @@ fn one_example(index: usize, Example { loss, pieces, inputs, attribution, units 
             "from the first to the last, each row by its largest",
             &figures::heat_map(&rows),
         ));
-        // Rows have numbers, since names may be long, and the caption has the names.
         let numbers: Vec<String> = (1..=inputs.len().min(MOST_INPUTS)).map(|number| number.to_string()).collect();
-        let names = numbers.iter().zip(inputs).map(|(number, column)| format!("{number} {}", printable(&column.name)));
-        let left_out = inputs.len() - numbers.len();
-        let names = escaped(&names.collect::<Vec<_>>().join(", "));
-        let names = if left_out > 0 { format!("{names} and {left_out} more that are not shown") } else { names };
         let rows = |of: &mut dyn Iterator<Item = &Vec<f64>>| -> String {
             let rows: Vec<(&str, Vec<f64>)> =
                 numbers.iter().zip(of).map(|(number, values)| (&number[..], scaled(values))).collect();
             figures::heat_map(&rows)
         };
         let read = rows(&mut inputs.iter().map(|column| &column.values));
-        maps.push(figure("What was read", &format!("each row by its largest number: {names}"), &read));
+        maps.push(figure("What was read", "each row by its largest number", &read));
         if inputs.len() > 1 {
-            maps.push(figure(
-                "Parts of inputs",
-                &format!("integrated gradients, each row by its largest: {names}"),
-                &rows(&mut attribution.columns.iter()),
-            ));
+            let caption = "integrated gradients, each row by its largest";
+            maps.push(figure("Parts of inputs", caption, &rows(&mut attribution.columns.iter())));
         }
     }
     if let Some(first) = units.first() {

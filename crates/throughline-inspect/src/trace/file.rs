@@ -9,7 +9,9 @@ use safetensors::tensor::{Dtype, TensorView};
 use throughline_data::{ParquetArray, write_parquet_arrays};
 use throughline_infer::{Error, Result};
 
-use super::{Trace, TraceArray};
+use super::Trace;
+#[cfg(feature = "parquet")]
+use super::TraceArray;
 
 /// The kind of file that a trace is written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -400,7 +400,7 @@ mod tests {
             let (weight, bias) = (vec![1.0; width], vec![0.25; width]);
             let (mut y, mut moments) = (vec![0.0; width], [Moments::default()]);
             forward(Isa::detect(), Threads::ONE, &vec![x; width], [&weight, &bias], &mut y, &mut moments);
-            assert_eq!((&y, moments[0].mean), (&bias, x as f32), "{width} times {x}");
+            assert_eq!((&y, moments[0].mean), (&bias, x), "{width} times {x}");
         }
     }
 

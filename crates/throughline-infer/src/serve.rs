@@ -61,7 +61,7 @@ pub struct Evaluation {
     pub metrics: BTreeMap<String, f64>,
     /// The share of units that are not in the vocabulary, from 0 to 1.
     pub unknown_share: f64,
-    /// For a classifier: how often each true class was predicted as each class.
+    /// For a classifier or a tagger: how often each true class or tag was predicted as each.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confusion: Option<ConfusionMatrix>,
 }

@@ -34,6 +34,7 @@ fn conllu_trains_and_is_measured() {
     assert!(folder.text("runs/tag-1/config.toml").contains("format = \"conllu\""));
     let eval = &json_lines(&folder.run(&["eval", "tag-1", "--json", "--data", "text.conllu"]).succeeded())[0];
     assert_eq!((&eval["count"], &eval["accuracy"]), (&120.into(), &1.0.into()));
+    assert!(folder.run(&["eval", "tag-1", "--data", "text.conllu"]).succeeded().contains("truth \\ prediction"));
 }
 
 #[test]

@@ -17,6 +17,7 @@ use throughline_nn::network::{Input, Network};
 use throughline_nn::parameters::Builder;
 
 use crate::batches::like_length;
+use crate::classes::confusion;
 use crate::config::{ConfigError, RecurrentSettings, Regularisation};
 use crate::encoder::{names_json, read_names};
 use crate::error::{Error, Result};
@@ -497,7 +498,8 @@ impl Serve for Tag {
         }
         let tokens: Vec<u32> = data.words.iter().flatten().map(|&form| data.forms[form as usize].token).collect();
         let unknown_share = Vocabulary::unknown_share(&tokens);
-        Some(Evaluation { count: tokens.len(), loss, metrics, unknown_share, confusion: None })
+        let confusion = Some(confusion(&encoder.tags, &data.tags.concat(), &tagged.tags.concat()));
+        Some(Evaluation { count: tokens.len(), loss, metrics, unknown_share, confusion })
     }
 
     fn sample(_: &Config, encoder: &Encoder, data: &Sentences, sample: Sample<'_>) -> Examples<WordRows, [u32]> {

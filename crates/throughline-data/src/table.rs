@@ -57,8 +57,11 @@ pub const TABLE_ENDINGS: [&str; OF_ENDING.len()] = {
     endings
 };
 
-/// The same, for messages.
-pub(crate) const ENDINGS: &str = ".csv, .tsv, .tab, .jsonl, .ndjson or .parquet";
+/// The same, for messages: `.csv, .tsv or .parquet`.
+pub(crate) fn endings_in_words() -> String {
+    let [before @ .., last] = TABLE_ENDINGS;
+    format!("{} or .{last}", before.map(|ending| format!(".{ending}")).join(", "))
+}
 
 /// What the values of a column are read as. A missing value is read as an empty text, whatever the kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use throughline_kernels::cells::CellKind;
 
 use crate::gates::Activation;
 use crate::gradient_flow::GONE;
-use crate::numbers::ascending;
+use crate::numbers::{ascending, counted};
 use crate::{Flow, Inspection, Training};
 
 /// A kind of fault.
@@ -61,11 +61,6 @@ fn judged(inspection: &Inspection) -> impl Iterator<Item = &Flow> {
     inspection.flow.iter().filter(|flow| flow.carried && !inspection.pools_steps)
 }
 
-/// `1 step`, `2 steps`
-fn steps(count: usize) -> String {
-    format!("{count} step{}", if count == 1 { "" } else { "s" })
-}
-
 fn vanishing(inspection: &Inspection) -> impl Iterator<Item = Finding> {
     let gated = inspection.cell.is_some_and(CellKind::has_candidate);
     judged(inspection).filter(|flow| flow.lags.len() >= LONG_ENOUGH).filter_map(move |flow| {
@@ -85,7 +80,7 @@ fn vanishing(inspection: &Inspection) -> impl Iterator<Item = Finding> {
             seen: format!(
                 "Gradients vanish in {}: {} back, half of them have less than 1 % of their size left.",
                 flow.site,
-                steps(horizon)
+                counted(horizon, "step")
             ),
             remedy: remedy.to_owned(),
         })
@@ -105,7 +100,7 @@ fn exploding(inspection: &Inspection, training: &Training) -> Vec<Finding> {
             seen: format!(
                 "Gradients explode in {}: {} back, half of them are more than {:.0} times as large as at the loss itself.",
                 flow.site,
-                steps(lag),
+                counted(lag, "step"),
                 at.relative.median
             ),
             remedy: remedy.to_owned(),

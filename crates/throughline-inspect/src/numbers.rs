@@ -22,6 +22,11 @@ pub fn number(x: f64) -> String {
     }
 }
 
+/// `1 step`, `2 steps`: so many of what is called `what`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A share of 1 as a percentage.
 pub fn percent(share: f64) -> String {
     if share.is_nan() { "-".to_owned() } else { format!("{:.0} %", 100.0 * share) }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use throughline_inspect::Quantiles;
 use throughline_inspect::figures::{Axis, Panel, Sheet};
-use throughline_inspect::numbers::{number, percent};
+use throughline_inspect::numbers::{counted, number, percent};
 use throughline_kernels::cells::CellKind;
 use throughline_kernels::ops::IGNORED;
 use throughline_kernels::random::Stream;
@@ -423,11 +423,6 @@ fn setting(size: &Size<'_>) -> String {
     )
 }
 
-/// Such as `1 thread`.
-fn counted(threads: usize) -> String {
-    format!("{threads} thread{}", if threads == 1 { "" } else { "s" })
-}
-
 fn table<T>(
     caption: &str,
     corner: &str,
@@ -447,7 +442,7 @@ fn table<T>(
 fn tables(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Vec<Table> {
     let mut tables: Vec<Table> = Vec::new();
     for (place, &threads) in threads.iter().enumerate() {
-        let caption = format!("Symbols a second in training on {}", counted(threads));
+        let caption = format!("Symbols a second in training on {}", counted(threads, "thread"));
         tables.push(table(
             &caption,
             "length",
@@ -495,7 +490,7 @@ fn panel(
 fn figure(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Sheet {
     let mut panels = Vec::new();
     for (place, &threads) in threads.iter().enumerate() {
-        let caption = format!("Training on {}", counted(threads));
+        let caption = format!("Training on {}", counted(threads, "thread"));
         let speeds = |measured: &Measured| measured.speeds[place].iter().map(|speed| speed / 1e3).collect();
         panels.push(panel(caption, "length", "thousand symbols a second", size.lengths, measured, speeds));
     }
@@ -553,7 +548,7 @@ fn of_training(size: &Size<'_>, threads: &[usize], measured: &[Measured]) -> Vec
         let gain = |kind: usize, at: usize| measured[kind].speeds[1][at] / speed(kind, at);
         said.push(format!(
             "{} instead of one multiply the speed at length {shortest} by: {}; at {longest}, where a batch has {} by: {}.",
-            counted(*all),
+            counted(*all, "thread"),
             by_name(|kind| gain(kind, first)),
             match size.symbols / longest {
                 1 => "a single sequence,".to_owned(),

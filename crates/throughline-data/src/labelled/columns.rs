@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, quoted};
-use crate::table::{ENDINGS, Kind, Table, TableFormat};
+use crate::table::{Kind, Table, TableFormat, endings_in_words};
 use crate::text::TextReader;
 
 /// The default names of the columns.
@@ -90,7 +90,7 @@ impl TextColumn {
     pub fn open(path: impl AsRef<Path>, column: Option<&str>, reader: &TextReader) -> Result<Self> {
         let path = path.as_ref();
         let format = TableFormat::of(path).ok_or_else(|| {
-            let expected = format!("a table, whose name ends in {ENDINGS}");
+            let expected = format!("a table, whose name ends in {}", endings_in_words());
             Error::malformed(path, None, expected, "another name", "rename the file")
         })?;
         let mut table = Table::open(path, format, reader)?;

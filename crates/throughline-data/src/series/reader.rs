@@ -9,7 +9,7 @@ use crate::compressed::ending;
 use crate::error::{Error, Result};
 use crate::folder::skipped_list;
 use crate::printable::Shown;
-use crate::table::{ENDINGS, TableFormat};
+use crate::table::{TableFormat, endings_in_words};
 use crate::text::TextReader;
 
 /// What is wanted of each series besides its numbers.
@@ -124,7 +124,8 @@ fn detect(path: &Path) -> Result<SeriesFormat> {
     if ending(path).as_deref() == Some("ts") {
         return Ok(SeriesFormat::Ts);
     }
-    let expected = format!("series whose format can be told: a folder, or a file whose name ends in .ts, {ENDINGS}");
+    let expected =
+        format!("series whose format can be told: a folder, or a file whose name ends in .ts, {}", endings_in_words());
     Err(Error::malformed(path, None, expected, "another name", "rename the file, or set data.format to `ts` or `long`"))
 }
 
